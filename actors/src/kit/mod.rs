@@ -1,0 +1,1 @@
+//! What ractor does not give.

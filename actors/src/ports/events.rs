@@ -1,0 +1,136 @@
+//! What happens in the tree, told to whoever listens.
+
+use std::sync::Arc;
+
+use crate::types::{Accepted, Origin, Outcome, RunId, SessionKey, ToolStatus, Usage};
+
+/// One happening. Events of one session come in order; a run's first is its `Spawned` or `Submitted`.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A spawn was accepted and committed.
+    Spawned {
+        /// The session that asked.
+        parent: SessionKey,
+        /// What was accepted.
+        child: Arc<Accepted>,
+        /// The label that the spawn gave.
+        label: Option<String>,
+        /// Who asked.
+        origin: Origin,
+    },
+    /// A spawn was refused.
+    Refused {
+        /// The session that asked.
+        parent: SessionKey,
+        /// The refusal's code.
+        code: &'static str,
+    },
+    /// A message was accepted and committed, or results of children started a run.
+    Submitted {
+        /// Its session.
+        session: SessionKey,
+        /// The run.
+        run: RunId,
+    },
+    /// The run has its place in the lane and makes its first step.
+    Started {
+        /// Its session.
+        session: SessionKey,
+        /// The run.
+        run: RunId,
+    },
+    /// A piece of the model's text.
+    Text {
+        /// Its session.
+        session: SessionKey,
+        /// The run.
+        run: RunId,
+        /// The piece.
+        piece: Arc<str>,
+    },
+    /// A step is made again; text since its beginning is void.
+    StepRestarted {
+        /// Its session.
+        session: SessionKey,
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: u32,
+        /// Why.
+        reason: String,
+    },
+    /// A model call was answered.
+    StepFinished {
+        /// Its session.
+        session: SessionKey,
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: u32,
+        /// What the run used so far.
+        usage: Usage,
+    },
+    /// A tool call was committed as started.
+    ToolStarted {
+        /// Its session.
+        session: SessionKey,
+        /// The run.
+        run: RunId,
+        /// The call's id.
+        call: Arc<str>,
+        /// The tool's name.
+        name: Arc<str>,
+    },
+    /// A tool call was committed as finished.
+    ToolFinished {
+        /// Its session.
+        session: SessionKey,
+        /// The run.
+        run: RunId,
+        /// The call's id.
+        call: Arc<str>,
+        /// How it ended.
+        status: ToolStatus,
+    },
+    /// The run waits for the children of its session.
+    Yielded {
+        /// Its session.
+        session: SessionKey,
+        /// The run.
+        run: RunId,
+    },
+    /// Results of children were appended to the transcript.
+    Announced {
+        /// The session that got them.
+        session: SessionKey,
+        /// The children's runs.
+        runs: Vec<RunId>,
+    },
+    /// The run's end was committed.
+    Ended {
+        /// Its session.
+        session: SessionKey,
+        /// The run.
+        run: RunId,
+        /// How it ended.
+        outcome: Outcome,
+        /// Tokens of the run itself.
+        usage: Usage,
+        /// Model calls that it made.
+        steps: u32,
+    },
+}
+
+/// Listens. Called from inside the actors: it must return at once and never block.
+pub trait EventSink: Send + Sync + 'static {
+    /// Takes one event.
+    fn publish(&self, event: Event);
+}
+
+/// Listens to nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct NoEvents;
+
+impl EventSink for NoEvents {
+    fn publish(&self, _: Event) {}
+}

@@ -1,0 +1,192 @@
+//! Models as a port.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::BoxFuture;
+use crate::types::{AgentId, ModelRef, NameError, RunId, SessionKey, ToolCall, Transcript, Usage};
+
+/// A tool as a model is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolSpec {
+    /// The name that the model calls.
+    pub name: Arc<str>,
+    /// What it does, for the model.
+    pub description: Arc<str>,
+    /// The JSON Schema of its arguments, as text.
+    pub parameters: Arc<str>,
+    /// Whether it may run beside other calls of the same step.
+    pub parallel: bool,
+    /// Whether a call with an unknown outcome may be repeated.
+    pub idempotent: bool,
+    /// Groups that policies may name: `sessions`, `fs`, ...
+    pub groups: &'static [&'static str],
+}
+
+/// One model call.
+#[derive(Debug, Clone)]
+pub struct ModelRequest {
+    /// The model to call.
+    pub model: ModelRef,
+    /// The agent on whose behalf.
+    pub agent: AgentId,
+    /// The session on whose behalf.
+    pub session: SessionKey,
+    /// The run on whose behalf.
+    pub run: RunId,
+    /// The number of the call in its run, from 1.
+    pub step: u32,
+    /// The system prompt.
+    pub system: Option<Arc<str>>,
+    /// The conversation so far.
+    pub transcript: Transcript,
+    /// The tools that the model may ask for.
+    pub tools: Arc<[Arc<ToolSpec>]>,
+}
+
+/// Why a model stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// It was done.
+    End,
+    /// It asks for tools.
+    Tools,
+    /// It met its token limit.
+    Length,
+    /// The provider's filter cut it.
+    Filtered,
+}
+
+/// A model's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The text, possibly empty.
+    pub text: String,
+    /// The tools that it asks for.
+    pub tool_calls: Vec<ToolCall>,
+    /// Why it stopped.
+    pub stop: StopReason,
+    /// What the call used.
+    pub usage: Usage,
+}
+
+/// What kind of failure a model call met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ModelErrorKind {
+    /// Too many requests (429).
+    RateLimited,
+    /// The provider is overloaded (503, 529).
+    Overloaded,
+    /// The provider failed (5xx).
+    Server,
+    /// No connection, or it broke before the answer began.
+    Network,
+    /// No byte for longer than the stall time-out.
+    Stalled,
+    /// The stream ended before the answer did.
+    Cut,
+    /// The key is missing, wrong or lacks a right (401, 403).
+    Auth,
+    /// The account has no credit (402).
+    Billing,
+    /// The provider does not know the model (404), or no such model is configured.
+    NotFound,
+    /// The conversation is longer than the model takes.
+    ContextLength,
+    /// The request is wrong (400, 422).
+    BadRequest,
+    /// The answer does not have the protocol's form.
+    Protocol,
+    /// The call was told to fail.
+    Failed,
+}
+
+impl ModelErrorKind {
+    /// Whether the same call may succeed a little later.
+    #[must_use]
+    pub const fn is_transient(self) -> bool {
+        matches!(
+            self,
+            Self::RateLimited | Self::Overloaded | Self::Server | Self::Network | Self::Stalled | Self::Cut
+        )
+    }
+
+    /// Whether another model is worth a try.
+    #[must_use]
+    pub const fn allows_fallback(self) -> bool {
+        !matches!(self, Self::ContextLength)
+    }
+
+    /// A stable name for programs, rows and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RateLimited => "rate_limit",
+            Self::Overloaded => "overloaded",
+            Self::Server => "server_error",
+            Self::Network => "network",
+            Self::Stalled => "stalled",
+            Self::Cut => "cut",
+            Self::Auth => "auth",
+            Self::Billing => "billing",
+            Self::NotFound => "model_not_found",
+            Self::ContextLength => "context_length",
+            Self::BadRequest => "format",
+            Self::Protocol => "protocol",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A failed model call.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ModelError {
+    /// What kind of failure.
+    pub kind: ModelErrorKind,
+    /// What happened and what to do, without secrets.
+    pub message: String,
+    /// How long the provider asks to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl ModelError {
+    /// A failure without a wish of the provider's.
+    #[must_use]
+    pub fn new(kind: ModelErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), retry_after: None }
+    }
+}
+
+/// Takes what a model says while it says it. Never blocks.
+pub trait ModelSink: Send + Sync {
+    /// A piece of the answer's text.
+    fn text(&self, piece: &str);
+}
+
+impl fmt::Debug for dyn ModelSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ModelSink")
+    }
+}
+
+/// The models that there are.
+///
+/// A call is cancelled by dropping its future; nothing of it may go on after that.
+pub trait Models: Send + Sync + 'static {
+    /// The model that a reference or an alias names, if there is one that can be called.
+    ///
+    /// # Errors
+    /// The name has no valid form, or no such model is configured.
+    fn resolve(&self, name: &str) -> Result<ModelRef, ModelError>;
+
+    /// Calls a model.
+    fn call(&self, request: ModelRequest, sink: Arc<dyn ModelSink>) -> BoxFuture<Result<Answer, ModelError>>;
+}
+
+impl From<NameError> for ModelError {
+    fn from(error: NameError) -> Self {
+        Self::new(ModelErrorKind::NotFound, error.to_string())
+    }
+}

@@ -1,0 +1,24 @@
+//! Values that cross actors and the store. No behaviour that needs an actor, no ractor types.
+
+mod entry;
+mod ids;
+mod origin;
+mod outcome;
+mod settings;
+mod spawn;
+mod time;
+mod usage;
+
+pub use entry::{AnnounceItem, Entry, StoredEntry, ToolCall, ToolStatus, Transcript};
+pub use ids::{AgentId, MAX_AGENT_ID, MAX_SESSION_KEY, ModelRef, NameError, RunId, SessionKey};
+pub use origin::Origin;
+pub use outcome::{Outcome, Terminal};
+pub use settings::{
+    AgentSettings, AllowAgents, LaneLimits, ModelChoice, PromptLimits, RunLimits, Settings, SettingsError,
+    SubagentOverrides, SubagentSettings, ToolRules, Visibility,
+};
+pub use spawn::{
+    Accepted, Cleanup, IdempotencyKey, Mode, PromptRequest, Refusal, RefusalKind, SpawnRequest, Submitted,
+};
+pub use time::{Monotonic, Timestamp};
+pub use usage::Usage;

@@ -1,0 +1,63 @@
+//! Who asked. Decided once at the edge, carried as a value from there on.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{RunId, SessionKey};
+
+/// Where a message came from, for policy and audit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// A tool call of an agent's run.
+    Agent {
+        /// The session that the run belongs to.
+        session: SessionKey,
+        /// The run.
+        run: RunId,
+    },
+    /// A client that authenticated at the edge.
+    Client {
+        /// The connection's number in this process.
+        connection: u64,
+        /// The client's device id, if it has one.
+        device: Option<String>,
+        /// The scopes it was granted.
+        scopes: Vec<String>,
+    },
+    /// The person at the command line, in this process.
+    Operator,
+    /// A program that embeds the tree.
+    Embedder,
+    /// A timer or a policy of the tree itself.
+    Timer,
+}
+
+impl Origin {
+    /// The principal under which idempotency keys are unique.
+    #[must_use]
+    pub fn principal(&self) -> String {
+        match self {
+            Self::Agent { session, .. } => format!("agent:{session}"),
+            Self::Client { device: Some(device), .. } => format!("device:{device}"),
+            Self::Client { connection, .. } => format!("connection:{connection}"),
+            Self::Operator => "operator".to_owned(),
+            Self::Embedder => "embedder".to_owned(),
+            Self::Timer => "timer".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Agent { session, run } => write!(f, "origin=agent session={session} run={run}"),
+            Self::Client { connection, device, .. } => {
+                write!(f, "origin=client device={} conn={connection}", device.as_deref().unwrap_or("none"))
+            }
+            Self::Operator => f.write_str("origin=operator"),
+            Self::Embedder => f.write_str("origin=embedder"),
+            Self::Timer => f.write_str("origin=timer"),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The configuration in force, as the tree needs it. Where it comes from is the daemon's business.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{AgentId, ModelRef};
+
+/// A model and the ones to try when it fails.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelChoice {
+    /// The model to call.
+    pub primary: ModelRef,
+    /// Tried in order when a call has failed for good.
+    pub fallbacks: Vec<ModelRef>,
+}
+
+/// Which agents a requester may spawn besides itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowAgents {
+    /// Every configured agent (`["*"]`).
+    Any,
+    /// These, in the order of the configuration.
+    Only(Vec<AgentId>),
+}
+
+/// Allow and deny patterns for tools: names, `group:<name>`, `*` wildcards, any case.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ToolRules {
+    /// Empty means everything.
+    pub allow: Vec<String>,
+    /// Added to `allow`, or to what a base policy would deny.
+    pub also_allow: Vec<String>,
+    /// Wins over both.
+    pub deny: Vec<String>,
+    /// A named starting set: `minimal`, `coding`, `messaging`, `full`.
+    pub profile: Option<String>,
+}
+
+/// Limits and defaults for sub-agents (`agents.defaults.subagents`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubagentSettings {
+    /// Children that a session may have open at once, 1..=1,000,000.
+    pub max_children: u32,
+    /// Depth of the deepest session, 1..=64; a main session has depth 0.
+    pub max_depth: u32,
+    /// Open descendants of one root session.
+    pub max_descendants: u32,
+    /// The hard deadline of a run that names none; none means no deadline.
+    pub run_timeout: Option<Duration>,
+    /// Whether a spawn must name its agent.
+    pub require_agent_id: bool,
+    /// Who may be spawned; none means the list is not configured, which allows the requester itself only.
+    pub allow_agents: Option<AllowAgents>,
+    /// The model of children whose spawn names none.
+    pub model: Option<ModelChoice>,
+    /// Changes to what sub-agents are denied (`tools.subagents.tools`).
+    pub tools: ToolRules,
+}
+
+/// What one agent sets for its own spawns (`agents.list[].subagents`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SubagentOverrides {
+    /// Replaces the default list.
+    pub allow_agents: Option<AllowAgents>,
+    /// The model of children that run as this agent.
+    pub model: Option<ModelChoice>,
+    /// Replaces the default.
+    pub require_agent_id: Option<bool>,
+}
+
+/// One configured agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentSettings {
+    /// Its id.
+    pub id: AgentId,
+    /// Its name for people.
+    pub name: Option<String>,
+    /// Its model.
+    pub model: ModelChoice,
+    /// The system prompt of its runs, if one is configured.
+    pub system_prompt: Option<String>,
+    /// What its tools may be.
+    pub tools: ToolRules,
+    /// Its own rules for spawning.
+    pub subagents: SubagentOverrides,
+}
+
+/// Runs that may execute at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneLimits {
+    /// Runs of sessions that nobody spawned (`agents.defaults.maxConcurrent`).
+    pub main: u32,
+    /// Runs of sub-agents (`agents.defaults.subagents.maxConcurrent`).
+    pub subagent: u32,
+}
+
+/// Bounds of one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunLimits {
+    /// Model calls in one run; past it the run ends `partial`.
+    pub max_steps: u32,
+    /// Calls of the same model after a failure that may pass.
+    pub max_retries: u32,
+    /// The deadline of a run that nobody spawned (`agents.defaults.timeoutSeconds`).
+    pub timeout: Option<Duration>,
+}
+
+/// Bounds of what a client or a model may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PromptLimits {
+    /// Bytes of one task or message.
+    pub max_text: usize,
+    /// Messages that wait in one session.
+    pub max_queued: usize,
+    /// Bytes of one label.
+    pub max_label: usize,
+}
+
+/// Which sessions an agent's tools may see (`tools.sessions.visibility`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visibility {
+    /// Its own session.
+    Own,
+    /// Its own and what it spawned, at any depth.
+    Tree,
+    /// All of the same agent.
+    Agent,
+    /// Every session.
+    All,
+}
+
+/// The configuration in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The agents, the default one among them.
+    pub agents: BTreeMap<AgentId, Arc<AgentSettings>>,
+    /// The agent of a request that names none.
+    pub default_agent: AgentId,
+    /// Limits and defaults for sub-agents.
+    pub subagents: SubagentSettings,
+    /// Tool rules for every agent (`tools.*`).
+    pub tools: ToolRules,
+    /// Which sessions an agent's tools may see.
+    pub visibility: Visibility,
+    /// Runs that may execute at once.
+    pub lanes: LaneLimits,
+    /// Bounds of one run.
+    pub runs: RunLimits,
+    /// Bounds of messages.
+    pub prompts: PromptLimits,
+    /// How long a quiet session stays in memory.
+    pub sleep_after: Duration,
+}
+
+/// Settings that contradict each other or leave their range.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {problem}")]
+pub struct SettingsError {
+    /// The setting.
+    pub path: &'static str,
+    /// What is wrong, and what would be right.
+    pub problem: String,
+}
+
+impl Settings {
+    /// One agent `main` on `model`, every limit at its default.
+    #[must_use]
+    pub fn with_model(main: AgentId, model: ModelRef) -> Self {
+        let agent = AgentSettings {
+            id: main.clone(),
+            name: None,
+            model: ModelChoice { primary: model, fallbacks: Vec::new() },
+            system_prompt: None,
+            tools: ToolRules::default(),
+            subagents: SubagentOverrides::default(),
+        };
+        Self {
+            agents: BTreeMap::from([(main.clone(), Arc::new(agent))]),
+            default_agent: main,
+            subagents: SubagentSettings::default(),
+            tools: ToolRules::default(),
+            visibility: Visibility::All,
+            lanes: LaneLimits { main: 4, subagent: 8 },
+            runs: RunLimits { max_steps: 1_000, max_retries: 3, timeout: Some(Duration::from_secs(172_800)) },
+            prompts: PromptLimits { max_text: 1 << 20, max_queued: 256, max_label: 512 },
+            sleep_after: Duration::from_secs(30),
+        }
+    }
+
+    /// Whether every value is in its range and every name resolves.
+    ///
+    /// # Errors
+    /// The first setting that does not, with what would be right.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        let range = |path, value: u32, max: u32| {
+            if (1..=max).contains(&value) {
+                Ok(())
+            } else {
+                Err(SettingsError { path, problem: format!("{value} is out of range, use 1 to {max}") })
+            }
+        };
+        range("agents.defaults.subagents.maxChildrenPerAgent", self.subagents.max_children, 1_000_000)?;
+        range("agents.defaults.subagents.maxSpawnDepth", self.subagents.max_depth, 64)?;
+        range("agents.defaults.subagents.maxDescendants", self.subagents.max_descendants, 10_000_000)?;
+        range("agents.defaults.subagents.maxConcurrent", self.lanes.subagent, 1_000_000)?;
+        range("agents.defaults.maxConcurrent", self.lanes.main, 1_000_000)?;
+        if self.agents.contains_key(&self.default_agent) {
+            Ok(())
+        } else {
+            Err(SettingsError {
+                path: "agents.list",
+                problem: format!("the default agent {} is not configured", self.default_agent),
+            })
+        }
+    }
+
+    /// The agent with this id.
+    #[must_use]
+    pub fn agent(&self, id: &AgentId) -> Option<&Arc<AgentSettings>> {
+        self.agents.get(id)
+    }
+}
+
+impl Default for SubagentSettings {
+    fn default() -> Self {
+        Self {
+            max_children: 5,
+            max_depth: 5,
+            max_descendants: 1_000,
+            run_timeout: None,
+            require_agent_id: false,
+            allow_agents: None,
+            model: None,
+            tools: ToolRules::default(),
+        }
+    }
+}
