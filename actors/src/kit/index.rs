@@ -1,0 +1,276 @@
+//! The live actors, readable at any moment without asking one of them.
+
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use ractor::{ActorCell, ActorId};
+
+use super::system::System;
+use crate::types::{Monotonic, Timestamp};
+
+/// Where an actor is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActorState {
+    /// It runs its `start` and takes no messages yet.
+    Starting,
+    /// It takes messages.
+    Running,
+    /// It panicked and its state is being rebuilt; messages wait.
+    Rebuilding,
+    /// It stops its children and then itself.
+    Stopping,
+}
+
+impl ActorState {
+    /// The state's name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Rebuilding => "rebuilding",
+            Self::Stopping => "stopping",
+        }
+    }
+
+    const fn from_u8(value: u8) -> Self {
+        match value {
+            0 => Self::Starting,
+            1 => Self::Running,
+            2 => Self::Rebuilding,
+            _ => Self::Stopping,
+        }
+    }
+}
+
+/// What is known of one actor. Written by its envelope, read by anyone.
+#[derive(Debug)]
+pub struct ActorInfo {
+    pub(super) system: Arc<System>,
+    cell: ActorCell,
+    /// `session`, `run`, `store`, ...
+    pub kind: &'static str,
+    /// Its name among its siblings.
+    pub name: Arc<str>,
+    parent: Option<ActorId>,
+    started: Timestamp,
+    state: AtomicU8,
+    restarts: AtomicU32,
+    depth: AtomicU32,
+    high_water: AtomicU32,
+    handled: AtomicU64,
+    busy_ns: AtomicU64,
+    waited_ns: AtomicU64,
+    in_hand: Mutex<Option<(&'static str, Monotonic)>>,
+    last_failure: Mutex<Option<Box<str>>>,
+}
+
+/// A copy of what is known of one actor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActorView {
+    /// Its number in this process.
+    pub id: u64,
+    /// The number of its parent.
+    pub parent: Option<u64>,
+    /// Its path from the root, names joined by `/`.
+    pub path: String,
+    /// `session`, `run`, `store`, ...
+    pub kind: &'static str,
+    /// Where it is in its life.
+    pub state: ActorState,
+    /// When it was started.
+    pub started: Timestamp,
+    /// How often its state was rebuilt.
+    pub restarts: u32,
+    /// Why it was rebuilt last.
+    pub last_failure: Option<String>,
+    /// Messages that wait.
+    pub mailbox: u32,
+    /// The most that ever waited.
+    pub mailbox_high: u32,
+    /// Messages handled.
+    pub handled: u64,
+    /// Time spent in handlers.
+    pub busy: Duration,
+    /// Time that handled messages had waited, summed.
+    pub waited: Duration,
+    /// The message in hand and for how long.
+    pub in_hand: Option<(&'static str, Duration)>,
+}
+
+impl ActorInfo {
+    pub(super) fn new(
+        system: &Arc<System>,
+        cell: ActorCell,
+        kind: &'static str,
+        name: Arc<str>,
+        parent: Option<ActorId>,
+    ) -> Self {
+        Self {
+            system: Arc::clone(system),
+            cell,
+            kind,
+            name,
+            parent,
+            started: system.clock.now(),
+            state: AtomicU8::new(ActorState::Starting as u8),
+            restarts: AtomicU32::new(0),
+            depth: AtomicU32::new(0),
+            high_water: AtomicU32::new(0),
+            handled: AtomicU64::new(0),
+            busy_ns: AtomicU64::new(0),
+            waited_ns: AtomicU64::new(0),
+            in_hand: Mutex::new(None),
+            last_failure: Mutex::new(None),
+        }
+    }
+
+    /// Where the actor is in its life.
+    #[must_use]
+    pub fn state(&self) -> ActorState {
+        ActorState::from_u8(self.state.load(Ordering::Relaxed))
+    }
+
+    /// How often its state was rebuilt.
+    #[must_use]
+    pub fn restarts(&self) -> u32 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
+    /// Messages that wait.
+    #[must_use]
+    pub fn mailbox(&self) -> u32 {
+        self.depth.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_state(&self, state: ActorState) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn rebuilt(&self, reason: &str) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.into());
+    }
+
+    pub(super) fn enqueued(&self) -> Monotonic {
+        let depth = self.depth.fetch_add(1, Ordering::Relaxed) + 1;
+        self.high_water.fetch_max(depth, Ordering::Relaxed);
+        self.system.clock.monotonic()
+    }
+
+    pub(super) fn refused(&self) {
+        self.depth.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Notes that a message is taken from the mailbox and returns the time.
+    pub(super) fn begin(&self, message: &'static str, sent: Monotonic) -> Monotonic {
+        let now = self.system.clock.monotonic();
+        self.depth.fetch_sub(1, Ordering::Relaxed);
+        let waited = u64::try_from(now.since(sent).as_nanos()).unwrap_or(u64::MAX);
+        self.waited_ns.fetch_add(waited, Ordering::Relaxed);
+        *self.in_hand.lock().unwrap_or_else(PoisonError::into_inner) = Some((message, now));
+        now
+    }
+
+    pub(super) fn end(&self, begun: Monotonic) {
+        let busy = u64::try_from(self.system.clock.monotonic().since(begun).as_nanos()).unwrap_or(u64::MAX);
+        self.busy_ns.fetch_add(busy, Ordering::Relaxed);
+        self.handled.fetch_add(1, Ordering::Relaxed);
+        *self.in_hand.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The path from the root, names joined by `/`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        let mut names = vec![Arc::clone(&self.name)];
+        let mut parent = self.parent;
+        while let Some(info) = parent.and_then(|id| self.system.index.get(id)) {
+            names.push(Arc::clone(&info.name));
+            parent = info.parent;
+        }
+        names.reverse();
+        names.join("/")
+    }
+
+    /// The actor's ractor cell.
+    #[must_use]
+    pub const fn cell(&self) -> &ActorCell {
+        &self.cell
+    }
+
+    /// A copy of what is known now.
+    #[must_use]
+    pub fn view(&self) -> ActorView {
+        let now = self.system.clock.monotonic();
+        ActorView {
+            id: self.cell.get_id().pid(),
+            parent: self.parent.map(|id| id.pid()),
+            path: self.path(),
+            kind: self.kind,
+            state: self.state(),
+            started: self.started,
+            restarts: self.restarts(),
+            last_failure: self
+                .last_failure
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_deref()
+                .map(str::to_owned),
+            mailbox: self.mailbox(),
+            mailbox_high: self.high_water.load(Ordering::Relaxed),
+            handled: self.handled.load(Ordering::Relaxed),
+            busy: Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed)),
+            waited: Duration::from_nanos(self.waited_ns.load(Ordering::Relaxed)),
+            in_hand: self
+                .in_hand
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .map(|(message, since)| (message, now.since(since))),
+        }
+    }
+}
+
+/// Every live actor of one tree, from before its `start` until after its end.
+#[derive(Debug, Default)]
+pub struct ActorIndex {
+    actors: DashMap<ActorId, Arc<ActorInfo>>,
+}
+
+impl ActorIndex {
+    pub(super) fn insert(&self, info: &Arc<ActorInfo>) {
+        self.actors.insert(info.cell.get_id(), Arc::clone(info));
+    }
+
+    pub(super) fn remove(&self, id: ActorId) {
+        self.actors.remove(&id);
+    }
+
+    /// What is known of an actor.
+    #[must_use]
+    pub fn get(&self, id: ActorId) -> Option<Arc<ActorInfo>> {
+        self.actors.get(&id).map(|entry| Arc::clone(entry.value()))
+    }
+
+    /// How many actors live.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.actors.len()
+    }
+
+    /// Whether no actor lives.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.actors.is_empty()
+    }
+
+    /// A copy of what is known of every actor, by path.
+    #[must_use]
+    pub fn views(&self) -> Vec<ActorView> {
+        let infos: Vec<_> = self.actors.iter().map(|entry| Arc::clone(entry.value())).collect();
+        let mut views: Vec<_> = infos.iter().map(|info| info.view()).collect();
+        views.sort_by(|a, b| a.path.cmp(&b.path).then(a.id.cmp(&b.id)));
+        views
+    }
+}

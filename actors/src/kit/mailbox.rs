@@ -1,0 +1,181 @@
+//! Messages on their way: envelope, typed handle, reply.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use ractor::{ActorCell, ActorRef, MessagingErr};
+use tokio::sync::oneshot;
+
+use super::index::ActorInfo;
+use crate::types::Monotonic;
+
+/// A message type of one actor.
+pub trait Msg: Send + 'static {
+    /// The message's name, for people who watch.
+    fn name(&self) -> &'static str;
+}
+
+/// A message with what the kit needs of it.
+pub struct Envelope<M> {
+    pub(super) sent: Monotonic,
+    pub(super) body: Body<M>,
+}
+
+pub(super) enum Body<M> {
+    Message(M),
+    /// A task that the actor owns panicked.
+    TaskPanicked(String),
+}
+
+impl<M> fmt::Debug for Envelope<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Envelope").field("sent", &self.sent).finish_non_exhaustive()
+    }
+}
+
+/// Why a call got no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The actor is gone, or went while it had the call.
+    #[error("the actor is gone")]
+    Gone,
+    /// No answer within the time; the actor may still handle the call.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+}
+
+/// Sends messages to one actor and counts them.
+pub struct Handle<M: Msg> {
+    actor: ActorRef<Envelope<M>>,
+    info: Arc<ActorInfo>,
+}
+
+impl<M: Msg> Clone for Handle<M> {
+    fn clone(&self) -> Self {
+        Self { actor: self.actor.clone(), info: Arc::clone(&self.info) }
+    }
+}
+
+impl<M: Msg> fmt::Debug for Handle<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("kind", &self.info.kind).field("name", &self.info.name).finish()
+    }
+}
+
+impl<M: Msg> Handle<M> {
+    pub(super) const fn new(actor: ActorRef<Envelope<M>>, info: Arc<ActorInfo>) -> Self {
+        Self { actor, info }
+    }
+
+    /// The handle of the actor behind an entry of the index, if it takes messages of this type.
+    pub(super) fn of(info: &Arc<ActorInfo>) -> Option<Self> {
+        let cell = info.cell();
+        (cell.is_message_type_of::<Envelope<M>>() == Some(true))
+            .then(|| Self { actor: cell.clone().into(), info: Arc::clone(info) })
+    }
+
+    /// Sends a message. Gives it back if the actor's door is closed.
+    ///
+    /// # Errors
+    /// The message, if the actor is draining, stopping or gone.
+    pub fn send(&self, message: M) -> Result<(), M> {
+        self.post(Body::Message(message)).map_err(|body| match body {
+            Body::Message(message) => message,
+            Body::TaskPanicked(_) => unreachable!("what comes back is what was sent"),
+        })
+    }
+
+    pub(super) fn task_panicked(&self, text: String) {
+        // An actor that is gone has nothing left that the panic could harm.
+        let _ = self.post(Body::TaskPanicked(text));
+    }
+
+    fn post(&self, body: Body<M>) -> Result<(), Body<M>> {
+        let sent = self.info.enqueued();
+        match self.actor.send_message(Envelope { sent, body }) {
+            Ok(()) => Ok(()),
+            Err(MessagingErr::SendErr(envelope)) => {
+                self.info.refused();
+                Err(envelope.body)
+            }
+            Err(MessagingErr::ChannelClosed | MessagingErr::InvalidActorType) => {
+                unreachable!("the handle is typed, and a closed mailbox gives the message back")
+            }
+        }
+    }
+
+    /// Sends a message that carries a reply, and waits for that.
+    ///
+    /// # Errors
+    /// The actor is gone, or no answer came within `timeout`.
+    pub async fn call<R: Send + 'static>(
+        &self,
+        timeout: Duration,
+        message: impl FnOnce(Reply<R>) -> M,
+    ) -> Result<R, CallError> {
+        let (sender, receiver) = oneshot::channel();
+        if self.send(message(Reply::Channel(sender))).is_err() {
+            return Err(CallError::Gone);
+        }
+        let limit = self.info.system.clock.sleep(timeout);
+        match select(receiver, limit).await {
+            Either::Left((Ok(answer), _)) => Ok(answer),
+            Either::Left((Err(_), _)) => Err(CallError::Gone),
+            Either::Right(((), _)) => Err(CallError::Timeout(timeout)),
+        }
+    }
+
+    /// What is known of the actor.
+    #[must_use]
+    pub const fn info(&self) -> &Arc<ActorInfo> {
+        &self.info
+    }
+
+    /// The actor's ractor cell.
+    #[must_use]
+    pub fn cell(&self) -> ActorCell {
+        self.actor.get_cell()
+    }
+
+    /// Closes the door, works off what is queued, then stops.
+    pub fn drain(&self) {
+        // A closed mailbox is what was asked for.
+        let _ = self.actor.drain();
+    }
+}
+
+/// Takes one answer, for a waiting caller or as a message to an actor.
+pub enum Reply<R> {
+    /// Somebody waits.
+    Channel(oneshot::Sender<R>),
+    /// Somebody gets it as a message.
+    Message(Box<dyn FnOnce(R) + Send>),
+    /// Nobody wants it.
+    Nobody,
+}
+
+impl<R> Reply<R> {
+    /// A reply that becomes a message.
+    pub fn to(send: impl FnOnce(R) + Send + 'static) -> Self {
+        Self::Message(Box::new(send))
+    }
+
+    /// Answers. A caller who no longer waits misses it.
+    pub fn send(self, answer: R) {
+        match self {
+            Self::Channel(sender) => {
+                let _ = sender.send(answer);
+            }
+            Self::Message(send) => send(answer),
+            Self::Nobody => {}
+        }
+    }
+}
+
+impl<R> fmt::Debug for Reply<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
+}
