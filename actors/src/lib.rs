@@ -1,9 +1,32 @@
 //! Agents spawn sub-agents here: sessions, runs and their supervision as one actor tree.
+//!
+//! ```text
+//! offshoot                             root: ordered start, reverse stop, restart with back-off
+//! ├─ store                             the only writer
+//! ├─ config                            the settings in force
+//! └─ sessions                          admits spawns, wakes sessions, owns the lanes
+//!    ├─ agent:main:main                a session: transcript, queue, children
+//!    │  ├─ run 6f1c..                  a run: steps, tool calls
+//!    │  └─ agent:main:subagent:9ab1..  a child session, under the session that spawned it
+//!    │     └─ run 0d4e..
+//!    └─ agent:research:main
+//! ```
+//!
+//! A program embeds the tree by giving it its [`ports`]: models, tools, storage, a clock and a source of ids. A
+//! spawn is a message to the session manager; an address is a session key, looked up when something is sent.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod config;
 pub mod kit;
+pub mod policy;
 pub mod ports;
+mod root;
+mod run;
+mod session;
+mod sessions;
+mod shared;
+mod store;
 mod tree;
 pub mod types;
 
-pub use tree::{LiveRun, LiveSession, Steered, Stopped, TreeHandle};
+pub use tree::{LiveRun, LiveSession, Steered, Stopped, Tree, TreeHandle, TreeOptions};

@@ -1,11 +1,25 @@
 //! The tree as its users see it.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
-use crate::ports::Storage;
+use tokio::sync::oneshot;
+
+use crate::config::ConfigMsg;
+use crate::kit::{ActorView, Handle, Reply, StartError, System, spawn_root};
+use crate::ports::{
+    AuditRecord, Clock, EventSink, Host, Ids, ListFilter, Models, NoEvents, Op, Page, Storage, StoreError,
+    Tools,
+};
+use crate::root::{Root, RootArgs, RootMsg};
+use crate::session::{SessionMsg, already_ended};
+use crate::sessions::settle::settle;
+use crate::sessions::{SessionsMsg, SpawnCall};
+use crate::shared::Shared;
 use crate::types::{
     Accepted, Mode, ModelRef, Origin, Outcome, PromptRequest, Refusal, RunId, SessionKey, Settings,
-    SpawnRequest, Submitted, Timestamp, Usage,
+    SettingsError, SpawnRequest, Submitted, Terminal, Timestamp, Usage,
 };
 
 /// What became of a steering message.
@@ -13,8 +27,8 @@ use crate::types::{
 pub enum Steered {
     /// The open run takes it before its next step.
     Queued(RunId),
-    /// No run could take it, so it started one.
-    Started(RunId),
+    /// No run could take it, so it starts one.
+    Started,
 }
 
 /// What a cancel or a stop did.
@@ -62,82 +76,358 @@ pub struct LiveRun {
     pub tools: Vec<Arc<str>>,
 }
 
+/// What a tree is started with.
+pub struct TreeOptions {
+    /// Time. Tests give a virtual clock.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and randomness. Tests give a seed.
+    pub ids: Arc<dyn Ids>,
+    /// What must survive.
+    pub storage: Arc<dyn Storage>,
+    /// The models that there are.
+    pub models: Arc<dyn Models>,
+    /// The tools that there are.
+    pub tools: Arc<dyn Tools>,
+    /// Who listens.
+    pub events: Arc<dyn EventSink>,
+    /// What kind of process this is.
+    pub host: Host,
+    /// Whether sessions for which results wait are woken at the start.
+    pub wake_waiting: bool,
+    /// The settings in force until others are applied.
+    pub settings: Settings,
+    /// Faults for tests.
+    #[cfg(feature = "faults")]
+    pub faults: Option<Arc<dyn crate::kit::Faults>>,
+}
+
+impl TreeOptions {
+    /// Options with the given ports, for a program that ends with its work and listens to nothing.
+    #[must_use]
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+        storage: Arc<dyn Storage>,
+        models: Arc<dyn Models>,
+        tools: Arc<dyn Tools>,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            clock,
+            ids,
+            storage,
+            models,
+            tools,
+            events: Arc::new(NoEvents),
+            host: Host::OneShot,
+            wake_waiting: false,
+            settings,
+            #[cfg(feature = "faults")]
+            faults: None,
+        }
+    }
+}
+
+impl fmt::Debug for TreeOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TreeOptions").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+/// A running tree. Dropping it leaves the tree running; [`Tree::stop`] ends it.
+#[derive(Debug)]
+pub struct Tree {
+    handle: TreeHandle,
+    root: Handle<RootMsg>,
+}
+
+impl Tree {
+    /// Starts the tree and waits until all of it takes messages.
+    ///
+    /// # Errors
+    /// The settings are wrong, or the storage cannot be read.
+    pub async fn start(options: TreeOptions) -> Result<Self, StartError> {
+        let system = System::new(options.clock, options.ids);
+        #[cfg(feature = "faults")]
+        let system = match options.faults {
+            Some(faults) => system.with_faults(faults),
+            None => system,
+        };
+        let system = Arc::new(system);
+        let shared = Arc::new(Shared::new(
+            Arc::clone(&system),
+            options.storage,
+            options.models,
+            options.tools,
+            options.events,
+            options.host,
+            options.wake_waiting,
+            Arc::new(options.settings),
+        ));
+        let (sender, ready) = oneshot::channel();
+        let args = RootArgs { shared: Arc::clone(&shared), ready: Some(Reply::Channel(sender)) };
+        let root = spawn_root::<Root>(system, "offshoot".into(), args)?;
+        ready.await.map_err(|_| StartError("the root ended while it started".to_owned()))??;
+        Ok(Self { handle: TreeHandle { shared }, root })
+    }
+
+    /// A handle for those who use the tree.
+    #[must_use]
+    pub fn handle(&self) -> TreeHandle {
+        self.handle.clone()
+    }
+
+    /// Waits until the tree has ended by itself, because its root gave up.
+    pub async fn ended(&self) {
+        // Without a time limit the wait has no way to fail.
+        let _ = self.root.cell().wait(None).await;
+    }
+
+    /// Stops the tree, children before parents, and waits until it is gone. Runs that are open stay open in the
+    /// store.
+    pub async fn stop(self) {
+        self.root.cell().stop(None);
+        self.ended().await;
+    }
+}
+
 /// A handle to a running tree. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct TreeHandle;
+pub struct TreeHandle {
+    shared: Arc<Shared>,
+}
+
+fn gone() -> Refusal {
+    Refusal::error("gone", "the actor that had the request went away before it answered")
+        .with_hint("repeat the request with the same idempotency key")
+}
 
 impl TreeHandle {
+    pub(crate) fn of(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared) }
+    }
+
     /// Spawns a sub-agent: answers once it is committed, long before the child is done.
     ///
     /// # Errors
     /// The refusal, with its exact reason and what changes it.
-    pub async fn spawn(&self, _request: SpawnRequest, _origin: Origin) -> Result<Accepted, Refusal> {
-        Err(Refusal::error("", ""))
+    pub async fn spawn(&self, request: SpawnRequest, origin: Origin) -> Result<Accepted, Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        let call = SpawnCall { request, origin, named: None, reply: Reply::Channel(sender) };
+        if self.shared.sessions.send(SessionsMsg::Spawn(Box::new(call))).is_err() {
+            return Err(gone());
+        }
+        receiver.await.unwrap_or_else(|_| Err(gone()))
     }
 
     /// Sends a message to a session, which starts a run there.
     ///
     /// # Errors
     /// The refusal, with its exact reason and what changes it.
-    pub async fn submit(&self, _request: PromptRequest, _origin: Origin) -> Result<Submitted, Refusal> {
-        Err(Refusal::error("", ""))
+    pub async fn submit(&self, request: PromptRequest, origin: Origin) -> Result<Submitted, Refusal> {
+        let key = request.session.clone();
+        self.ask(&key, |reply| SessionMsg::Prompt { request: Box::new(request), origin, reply }).await
     }
 
     /// Gives a message to a session's open run before its next step, or starts a run with it.
     ///
     /// # Errors
     /// The refusal, with its exact reason and what changes it.
-    pub async fn steer(
-        &self,
-        _session: SessionKey,
-        _text: String,
-        _origin: Origin,
-    ) -> Result<Steered, Refusal> {
-        Err(Refusal::error("", ""))
+    pub async fn steer(&self, session: SessionKey, text: String, origin: Origin) -> Result<Steered, Refusal> {
+        self.ask(&session, |reply| SessionMsg::Steer { text, origin, reply }).await
     }
 
     /// Cancels a run and the open descendants that it spawned. Answers when all of them are terminal.
     ///
     /// # Errors
     /// The run does not exist, or the store refuses.
-    pub async fn cancel(&self, _run: RunId, _origin: Origin) -> Result<Stopped, Refusal> {
-        Err(Refusal::error("", ""))
+    pub async fn cancel(&self, run: RunId, origin: Origin) -> Result<Stopped, Refusal> {
+        let session = match self.shared.runs.get(&run).map(|cell| cell.session.clone()) {
+            Some(session) => session,
+            None => match self.shared.storage.run(run).await {
+                Ok(Some(row)) if row.state.is_open() => row.session,
+                _ => return already_ended(&self.shared, run).await,
+            },
+        };
+        self.ask(&session, |reply| SessionMsg::Cancel { run, origin, reply }).await
     }
 
     /// Stops a session with its whole subtree. Answers when all of its runs are terminal.
     ///
     /// # Errors
-    /// The session does not exist, or the store refuses.
-    pub async fn stop(&self, _session: SessionKey, _origin: Origin) -> Result<Stopped, Refusal> {
-        Err(Refusal::error("", ""))
+    /// The store cannot be read.
+    pub async fn stop(&self, session: SessionKey, origin: Origin) -> Result<Stopped, Refusal> {
+        if let Some(entry) = self.shared.live.get(&session) {
+            entry.meta.scope.cancel();
+        }
+        let audit = AuditRecord {
+            at: self.shared.system.clock.now(),
+            event: "session.stopped",
+            origin,
+            session: Some(session.clone()),
+            run: None,
+            facts: Vec::new(),
+        };
+        self.shared.commit(vec![Op::Audit(Box::new(audit))], |result| {
+            if let Err(refused) = result {
+                tracing::warn!(%refused, "a stop could not be entered into the audit record");
+            }
+        });
+        let mut ended = Vec::new();
+        if self.shared.live.contains_key(&session) {
+            let (sender, receiver) = oneshot::channel();
+            let message = SessionMsg::Stop { cascade: false, reply: Reply::Channel(sender) };
+            self.shared.deliver(&session, message);
+            ended = receiver.await.unwrap_or_default();
+        }
+        // What has no actor, because it was being accepted or its process is gone, is ended in the store.
+        let read = |error: StoreError| Refusal::error("store", error.to_string());
+        self.shared.barrier().await.map_err(read)?;
+        let left = self.shared.storage.open_in_subtree(session).await.map_err(read)?;
+        let reason = "the session was stopped";
+        ended.extend(settle(&self.shared, left, Terminal::Cancelled, reason, true).await);
+        Ok(Stopped { ended, already: None })
     }
 
     /// Waits until a run is terminal.
     ///
     /// # Errors
     /// The run does not exist, or the store cannot be read.
-    pub async fn outcome(&self, _run: RunId) -> Result<Outcome, Refusal> {
-        Err(Refusal::error("", ""))
+    pub async fn outcome(&self, run: RunId) -> Result<Outcome, Refusal> {
+        let ended = self.shared.watch_run(run);
+        match self.shared.storage.run(run).await {
+            Ok(Some(row)) => match row.outcome {
+                Some(outcome) => Ok(outcome),
+                None => ended.await.map_err(|_| gone()),
+            },
+            Ok(None) => Err(Refusal::error("unknown_run", format!("there is no run {run}"))
+                .with_hint("list the runs with `offshoot runs list`")),
+            Err(error) => Err(Refusal::error("store", error.to_string())),
+        }
     }
 
     /// Waits until no run is open and no result is on its way in the tree of `root`.
-    pub async fn quiet(&self, _root: &SessionKey) {}
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn quiet(&self, root: &SessionKey) -> Result<(), Refusal> {
+        let mut changes = self.shared.changes();
+        loop {
+            changes.borrow_and_update();
+            if self.is_quiet(root).await.map_err(|error| Refusal::error("store", error.to_string()))? {
+                return Ok(());
+            }
+            if changes.changed().await.is_err() {
+                return Err(gone());
+            }
+        }
+    }
+
+    async fn is_quiet(&self, root: &SessionKey) -> Result<bool, StoreError> {
+        self.shared.barrier().await?;
+        let storage = &self.shared.storage;
+        let open = ListFilter { root: Some(root.clone()), open: true, ..ListFilter::default() };
+        if !storage.list_runs(open, Page { offset: 0, limit: 1 }).await?.is_empty() {
+            return Ok(false);
+        }
+        for key in storage.waiting_sessions().await? {
+            if storage.session(key).await?.is_some_and(|session| session.root == *root) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Puts other settings in force.
+    ///
+    /// # Errors
+    /// A setting is out of its range; the old ones stay in force.
+    pub async fn apply(&self, settings: Settings) -> Result<(), SettingsError> {
+        let restarting = || SettingsError {
+            path: "",
+            problem: "the configuration is being restarted, try again".to_owned(),
+        };
+        let (sender, receiver) = oneshot::channel();
+        let message = ConfigMsg::Apply { settings: Arc::new(settings), reply: Reply::Channel(sender) };
+        if self.shared.config.send(message).is_err() {
+            return Err(restarting());
+        }
+        receiver.await.unwrap_or_else(|_| Err(restarting()))
+    }
 
     /// The settings in force.
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
-        unreachable!()
+        self.shared.settings()
     }
 
     /// The store, for reading.
     #[must_use]
     pub fn storage(&self) -> &Arc<dyn Storage> {
-        unreachable!()
+        &self.shared.storage
+    }
+
+    /// The models that there are.
+    #[must_use]
+    pub fn models(&self) -> &Arc<dyn Models> {
+        &self.shared.models
+    }
+
+    /// Every actor of the tree, by path.
+    #[must_use]
+    pub fn actors(&self) -> Vec<ActorView> {
+        self.shared.system.index.views()
     }
 
     /// The sessions that are in memory, by name.
     #[must_use]
     pub fn live(&self) -> Vec<LiveSession> {
-        Vec::new()
+        let mut runs: BTreeMap<SessionKey, LiveRun> = BTreeMap::new();
+        for entry in &self.shared.runs {
+            let cell = entry.value();
+            let progress = cell.progress();
+            let run = LiveRun {
+                id: cell.id,
+                state: progress.phase.as_str(),
+                model: progress.model,
+                steps: progress.steps,
+                usage: progress.usage,
+                started_at: progress.started_at,
+                tools: progress.tools.into_iter().map(|(_, name)| name).collect(),
+            };
+            // Of two runs, one that has yielded and one that works, the one that works is shown.
+            match runs.get(&cell.session) {
+                Some(known) if known.state != "yielded" => {}
+                _ => drop(runs.insert(cell.session.clone(), run)),
+            }
+        }
+        let mut live: Vec<LiveSession> = self
+            .shared
+            .live
+            .iter()
+            .map(|entry| {
+                let meta = &entry.meta;
+                LiveSession {
+                    key: meta.key.clone(),
+                    parent: meta.parent.clone(),
+                    label: meta.label.clone(),
+                    mode: meta.mode,
+                    depth: meta.depth,
+                    run: runs.remove(&meta.key),
+                }
+            })
+            .collect();
+        live.sort_by(|a, b| a.key.cmp(&b.key));
+        live
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        session: &SessionKey,
+        message: impl FnOnce(Reply<Result<T, Refusal>>) -> SessionMsg,
+    ) -> Result<T, Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        self.shared.deliver(session, message(Reply::Channel(sender)));
+        receiver.await.unwrap_or_else(|_| Err(gone()))
     }
 }

@@ -37,7 +37,7 @@ pub trait Behaviour: Sized + Send + 'static {
     type Msg: Msg;
 
     /// Everything that a start needs, the first as well as a later one.
-    type Args: Send + Sync + 'static;
+    type Args: Send + 'static;
 
     /// What it calls its children.
     type Child: Ord + Clone + fmt::Debug + Send + Sync + 'static;

@@ -195,6 +195,8 @@ pub struct Announce {
     pub spawner: Option<RunId>,
     /// What happens to the child session once it is delivered.
     pub cleanup: Cleanup,
+    /// Whether the receiver takes it without a run of its own, because it was stopped together with the child.
+    pub quiet: bool,
     /// When the child ended.
     pub at: Timestamp,
     /// The result.

@@ -1,0 +1,154 @@
+//! The root: starts its children in order, restarts them, stops them in reverse.
+//!
+//! ```text
+//! offshoot
+//! ├─ store       first, because the others commit through it until their last moment
+//! ├─ config      before whoever asks what is allowed
+//! └─ sessions    last, so that it is stopped first and its sessions can still commit
+//! ```
+//!
+//! A child that fails is started again after a growing pause; more than a few failures a minute are not
+//! borne: the root fails, and the process with it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::kit::{
+    Backoff, Behaviour, ChildSpec, Ctx, Exit, Intensity, Msg, NoteKind, Reply, Restart, StartError, Task,
+    Verdict, Window, decide,
+};
+use crate::sessions::Sessions;
+use crate::shared::Shared;
+use crate::store::Store;
+
+/// The children, in the order of start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum RootChild {
+    Store,
+    Config,
+    Sessions,
+}
+
+const ORDER: [RootChild; 3] = [RootChild::Store, RootChild::Config, RootChild::Sessions];
+
+const INTENSITY: Intensity = Intensity { max: 5, within: Duration::from_secs(60) };
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), most: Duration::from_secs(5) };
+/// Sessions get longer, because each of them may have an end to commit.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+const STOP_SESSIONS_WITHIN: Duration = Duration::from_secs(30);
+
+/// What the root tells itself.
+#[derive(Debug)]
+pub(crate) enum RootMsg {
+    /// A pause is over.
+    Start(RootChild),
+}
+
+impl Msg for RootMsg {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Start(_) => "start",
+        }
+    }
+}
+
+/// What the root needs: the tree's addresses, and who waits for the first complete start.
+#[derive(Debug)]
+pub(crate) struct RootArgs {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) ready: Option<Reply<Result<(), StartError>>>,
+}
+
+/// The root's state.
+#[derive(Debug)]
+pub(crate) struct Root {
+    shared: Arc<Shared>,
+    ready: Option<Reply<Result<(), StartError>>>,
+    windows: BTreeMap<RootChild, Window>,
+    pauses: BTreeMap<RootChild, Task>,
+}
+
+impl Behaviour for Root {
+    const KIND: &'static str = "root";
+
+    type Msg = RootMsg;
+    type Args = RootArgs;
+    type Child = RootChild;
+
+    async fn start(args: &mut RootArgs, ctx: &mut Ctx<Self>) -> Result<Self, StartError> {
+        let mut root = Self {
+            shared: Arc::clone(&args.shared),
+            ready: args.ready.take(),
+            windows: BTreeMap::new(),
+            pauses: BTreeMap::new(),
+        };
+        root.start_child(RootChild::Store, ctx);
+        Ok(root)
+    }
+
+    fn handle(&mut self, message: RootMsg, ctx: &mut Ctx<Self>) {
+        match message {
+            RootMsg::Start(child) => self.start_child(child, ctx),
+        }
+    }
+
+    fn child_started(&mut self, child: &RootChild, ctx: &mut Ctx<Self>) {
+        let next = ORDER.iter().copied().find(|next| next > child);
+        match next {
+            Some(next) if !ctx.children().contains(&next) => self.start_child(next, ctx),
+            Some(_) => {}
+            None => {
+                if let Some(ready) = self.ready.take() {
+                    ready.send(Ok(()));
+                }
+            }
+        }
+    }
+
+    fn child_exited(&mut self, child: RootChild, exit: Exit, ctx: &mut Ctx<Self>) {
+        // A tree that never was up is not worth a second try: its caller learns why.
+        if let Some(ready) = self.ready.take() {
+            ready.send(Err(StartError(format!("{child:?}: {exit}").to_lowercase())));
+            return ctx.stop();
+        }
+        let now = ctx.system().clock.monotonic();
+        let random = ctx.system().ids.below(u64::MAX);
+        let window = self.windows.entry(child).or_default();
+        match decide(Restart::Permanent, &exit, window, INTENSITY, BACKOFF, now, random) {
+            Verdict::Leave => {}
+            Verdict::Restart(pause) => {
+                let after_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                ctx.note(NoteKind::Restarting { reason: format!("{child:?} {exit}"), after_ms });
+                self.pauses.insert(child, ctx.after(pause, RootMsg::Start(child)));
+            }
+            Verdict::GiveUp => {
+                ctx.note(NoteKind::GaveUp { reason: format!("{child:?} {exit}") });
+                ctx.fail(format!("{child:?} {exit}"));
+            }
+        }
+    }
+}
+
+impl Root {
+    fn start_child(&mut self, child: RootChild, ctx: &mut Ctx<Self>) {
+        self.pauses.remove(&child);
+        let shared = Arc::clone(&self.shared);
+        let spec = |within| ChildSpec::in_order(within);
+        let started = match child {
+            RootChild::Store => {
+                ctx.spawn::<Store>(child, "store".into(), spec(STOP_WITHIN), shared).map(drop)
+            }
+            RootChild::Config => {
+                ctx.spawn::<Config>(child, "config".into(), spec(STOP_WITHIN), shared).map(drop)
+            }
+            RootChild::Sessions => ctx
+                .spawn::<Sessions>(child, "sessions".into(), spec(STOP_SESSIONS_WITHIN), shared.into())
+                .map(drop),
+        };
+        if let Err(error) = started {
+            ctx.fail(error.to_string());
+        }
+    }
+}

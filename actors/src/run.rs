@@ -1,0 +1,295 @@
+//! A run: from a prompt to a final answer, step by step.
+//!
+//! Owns the model call and the tool calls in hand, as tasks that are aborted when it is dropped. Started by its
+//! session with the transcript and a lane permit; commits what lies between the session's own commits: each
+//! answer before its tools start, each tool call as started before it starts and as finished with its result.
+//! Reports to the session at every step boundary and at its end, and waits there until it is told to go on.
+//!
+//! A panic, its own or one of a model or tool, ends it: the session records it as crashed. What it had
+//! committed stays; the step in hand is lost.
+
+mod cell;
+mod model;
+mod tools;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use self::cell::{Phase, RunCell};
+use self::tools::Finished;
+use crate::kit::{Behaviour, Ctx, Handle, Msg, Reply, StartError, Task};
+use crate::ports::{Answer, ModelError, Op, Refused, ToolOutput, ToolSpec, Transaction};
+use crate::session::{SessionMeta, SessionMsg};
+use crate::sessions::{LaneName, Permit, SessionsMsg};
+use crate::shared::Shared;
+use crate::types::{Entry, ModelChoice, Monotonic, RunId, RunLimits, Terminal, ToolCall, Transcript, Usage};
+
+/// Everything that a run needs. It is started once.
+#[derive(Debug)]
+pub(crate) struct RunArgs {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) session: Handle<SessionMsg>,
+    pub(crate) meta: Arc<SessionMeta>,
+    pub(crate) model: ModelChoice,
+    pub(crate) limits: RunLimits,
+    pub(crate) cell: Arc<RunCell>,
+    pub(crate) soft_at: Option<Monotonic>,
+    pub(crate) limit: Option<Duration>,
+    pub(crate) system: Option<Arc<str>>,
+    pub(crate) tools: Arc<[Arc<ToolSpec>]>,
+    pub(crate) first: Option<(Transcript, Permit)>,
+}
+
+/// What a run tells its session.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) transcript: Transcript,
+    pub(crate) permit: Option<Permit>,
+    pub(crate) kind: ReportKind,
+}
+
+/// Where the run stands.
+#[derive(Debug, Clone)]
+pub(crate) enum ReportKind {
+    /// Between two steps.
+    Boundary {
+        /// Whether the model asked to wait for the children.
+        wants_to_wait: bool,
+    },
+    /// The model gave its last answer, whole or cut off for this reason.
+    Answered { entry: Entry, cut: Option<String> },
+    /// It cannot go on.
+    Failed { state: Terminal, reason: String },
+}
+
+/// The session's word to go on.
+#[derive(Debug)]
+pub(crate) struct Continue {
+    pub(crate) transcript: Transcript,
+    pub(crate) permit: Permit,
+    pub(crate) soft_at: Option<Monotonic>,
+}
+
+/// What a run is told.
+#[derive(Debug)]
+pub(crate) enum RunMsg {
+    /// Make the first step. From itself.
+    Begin,
+    /// The model answered or failed. From its task.
+    Answered { step: u32, result: Box<Result<Answer, ModelError>> },
+    /// The pause after a failed call is over. From a timer.
+    PauseOver { step: u32 },
+    /// The permit is back after a pause. From the manager.
+    Granted { permit: Permit },
+    /// A tool is done. From its task.
+    ToolDone { call: Arc<str>, output: Box<ToolOutput> },
+    /// What the run wrote is committed, or not. From the store.
+    Committed { result: Result<(), Refused> },
+    /// Go on after a boundary. From the session.
+    Continue(Box<Continue>),
+    /// Report again what was reported last. From the session, after a rebuild.
+    Resync,
+    /// Ask again for a permit, if one is awaited. From the session.
+    LanesReset,
+}
+
+impl Msg for RunMsg {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Begin => "begin",
+            Self::Answered { .. } => "answered",
+            Self::PauseOver { .. } => "pause_over",
+            Self::Granted { .. } => "granted",
+            Self::ToolDone { .. } => "tool_done",
+            Self::Committed { .. } => "committed",
+            Self::Continue(_) => "continue",
+            Self::Resync => "resync",
+            Self::LanesReset => "lanes_reset",
+        }
+    }
+}
+
+/// What the run is doing.
+#[derive(Debug)]
+enum Doing {
+    /// Nothing yet.
+    Begins,
+    /// A model call is in flight.
+    Calling { _call: Task },
+    /// Pauses after a failed call, without a permit.
+    Pausing { _timer: Task },
+    /// Waits for the permit that it gave back.
+    Queueing,
+    /// A notice to the model is being committed.
+    Noting,
+    /// Tool calls are being started, run and recorded.
+    Tools(Box<Tools>),
+    /// The session has the word.
+    Reported(ReportKind),
+}
+
+/// The tool calls of one step.
+#[derive(Debug, Default)]
+struct Tools {
+    /// Not started yet, in the order in which the model asked for them.
+    waiting: VecDeque<ToolCall>,
+    /// Being committed as started.
+    starting: Vec<ToolCall>,
+    running: BTreeMap<Arc<str>, (ToolCall, Task)>,
+    /// Done, not yet recorded.
+    finished: Vec<Finished>,
+    /// Whether a commit is in flight.
+    committing: bool,
+    wants_to_wait: bool,
+}
+
+/// The run's state.
+#[derive(Debug)]
+pub(crate) struct Run {
+    shared: Arc<Shared>,
+    session: Handle<SessionMsg>,
+    meta: Arc<SessionMeta>,
+    cell: Arc<RunCell>,
+    limits: RunLimits,
+    system: Option<Arc<str>>,
+    tools: Arc<[Arc<ToolSpec>]>,
+    transcript: Transcript,
+    permit: Option<Permit>,
+    /// The model in use, then its fallbacks.
+    models: VecDeque<crate::types::ModelRef>,
+    /// Failed calls of the model in use, in a row.
+    failures: u32,
+    step: u32,
+    usage: Usage,
+    soft_at: Option<Monotonic>,
+    limit: Option<Duration>,
+    doing: Doing,
+}
+
+impl Behaviour for Run {
+    const KIND: &'static str = "run";
+
+    type Msg = RunMsg;
+    type Args = RunArgs;
+    type Child = ();
+
+    async fn start(args: &mut RunArgs, ctx: &mut Ctx<Self>) -> Result<Self, StartError> {
+        let (transcript, permit) =
+            args.first.take().ok_or_else(|| StartError("a run is started once".to_owned()))?;
+        let (step, usage) = args.cell.update(|progress| (progress.steps, progress.usage));
+        let mut models = VecDeque::from([args.model.primary.clone()]);
+        models.extend(args.model.fallbacks.iter().cloned());
+        drop(ctx.myself().send(RunMsg::Begin));
+        Ok(Self {
+            shared: Arc::clone(&args.shared),
+            session: args.session.clone(),
+            meta: Arc::clone(&args.meta),
+            cell: Arc::clone(&args.cell),
+            limits: args.limits,
+            system: args.system.take(),
+            tools: Arc::clone(&args.tools),
+            transcript,
+            permit: Some(permit),
+            models,
+            failures: 0,
+            step,
+            usage,
+            soft_at: args.soft_at,
+            limit: args.limit,
+            doing: Doing::Begins,
+        })
+    }
+
+    fn handle(&mut self, message: RunMsg, ctx: &mut Ctx<Self>) {
+        match message {
+            RunMsg::Begin => self.next_step(ctx),
+            RunMsg::Answered { step, result } => self.on_answered(step, *result, ctx),
+            RunMsg::PauseOver { step } => self.on_pause_over(step, ctx),
+            RunMsg::Granted { permit } => self.on_granted(permit, ctx),
+            RunMsg::ToolDone { call, output } => self.on_tool_done(&call, *output, ctx),
+            RunMsg::Committed { result } => self.on_committed(result, ctx),
+            RunMsg::Continue(word) => self.on_continue(*word, ctx),
+            RunMsg::Resync => self.on_resync(),
+            RunMsg::LanesReset => {
+                if matches!(self.doing, Doing::Queueing) {
+                    self.ask_permit(ctx);
+                }
+            }
+        }
+    }
+}
+
+impl Run {
+    fn id(&self) -> RunId {
+        self.cell.id
+    }
+
+    fn commit(&self, transaction: Transaction, ctx: &Ctx<Self>) {
+        let myself = ctx.myself().clone();
+        self.shared.commit(transaction, move |result| {
+            // A run that is gone has been ended by its session.
+            drop(myself.send(RunMsg::Committed { result }));
+        });
+    }
+
+    fn on_committed(&mut self, result: Result<(), Refused>, ctx: &mut Ctx<Self>) {
+        match result {
+            // Somebody has ended the run; the session knows and will stop this actor.
+            Err(Refused::Ended { .. }) => {}
+            Err(refused) => {
+                let reason = format!("the store refused a step: {refused}");
+                self.report(ReportKind::Failed { state: Terminal::Error, reason });
+            }
+            Ok(()) => match &self.doing {
+                Doing::Noting => self.call_model(ctx),
+                Doing::Tools(_) => self.tools_committed(ctx),
+                _ => {}
+            },
+        }
+    }
+
+    /// Gives the session the word, with the permit: between two steps nothing runs.
+    fn report(&mut self, kind: ReportKind) {
+        self.doing = Doing::Reported(kind.clone());
+        let report = Report { transcript: self.transcript.clone(), permit: self.permit.take(), kind };
+        // A session that is gone takes this run with it.
+        drop(self.session.send(SessionMsg::Report { run: self.id(), report: Box::new(report) }));
+    }
+
+    fn on_resync(&mut self) {
+        if let Doing::Reported(kind) = &self.doing {
+            self.report(kind.clone());
+        }
+    }
+
+    fn on_continue(&mut self, word: Continue, ctx: &mut Ctx<Self>) {
+        if !matches!(self.doing, Doing::Reported(_)) {
+            return;
+        }
+        self.transcript = word.transcript;
+        self.permit = Some(word.permit);
+        self.soft_at = self.soft_at.and(word.soft_at);
+        self.next_step(ctx);
+    }
+
+    fn ask_permit(&mut self, ctx: &Ctx<Self>) {
+        self.doing = Doing::Queueing;
+        let myself = ctx.myself().clone();
+        let grant = Reply::to(move |permit| {
+            // A permit that finds nobody is dropped, and so goes back.
+            drop(myself.send(RunMsg::Granted { permit }));
+        });
+        let lane = if self.meta.depth == 0 { LaneName::Main } else { LaneName::Subagent };
+        let fair = self.meta.parent.clone().unwrap_or_else(|| self.meta.key.clone());
+        let acquire = SessionsMsg::Acquire { lane, fair, run: self.id(), resume: true, grant };
+        // A manager that is being restarted has every waiting run ask again.
+        drop(self.shared.sessions.send(acquire));
+    }
+
+    /// What the run has used so far, as it is committed with each step.
+    fn record_step(&self) -> Op {
+        let model = self.models.front().cloned().unwrap_or_else(|| self.cell.progress().model);
+        Op::RecordStep { run: self.id(), steps: self.step, usage: self.usage, model }
+    }
+}

@@ -1,0 +1,90 @@
+//! What can be read of a run from outside while it works, also when its actor is stuck or dead.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::ports::RunRow;
+use crate::types::{ModelRef, RunId, SessionKey, Timestamp, Usage};
+
+/// Where a run is, for people who watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Queued,
+    Running,
+    Yielded,
+    Ending,
+}
+
+impl Phase {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Yielded => "yielded",
+            Self::Ending => "ending",
+        }
+    }
+}
+
+/// What a run has done so far.
+#[derive(Debug, Clone)]
+pub(crate) struct Progress {
+    pub(crate) phase: Phase,
+    pub(crate) model: ModelRef,
+    pub(crate) steps: u32,
+    pub(crate) usage: Usage,
+    pub(crate) started_at: Option<Timestamp>,
+    /// The text of the step in hand, or of the last one that had any.
+    pub(crate) text: String,
+    /// Whether the next piece begins a new step's text.
+    pub(crate) fresh: bool,
+    pub(crate) tools: Vec<(Arc<str>, Arc<str>)>,
+}
+
+/// One run's progress and the token that aborts it.
+#[derive(Debug)]
+pub(crate) struct RunCell {
+    pub(crate) id: RunId,
+    pub(crate) session: SessionKey,
+    pub(crate) cancelled: CancellationToken,
+    progress: Mutex<Progress>,
+}
+
+impl RunCell {
+    /// The cell of a run that waits; its token hangs below the scope of its session.
+    pub(crate) fn of(row: &RunRow, scope: &CancellationToken) -> Self {
+        let progress = Progress {
+            phase: Phase::Queued,
+            model: row.model.primary.clone(),
+            steps: row.steps,
+            usage: row.usage,
+            started_at: row.started_at,
+            text: String::new(),
+            fresh: true,
+            tools: Vec::new(),
+        };
+        Self {
+            id: row.id,
+            session: row.session.clone(),
+            cancelled: scope.child_token(),
+            progress: Mutex::new(progress),
+        }
+    }
+
+    /// A copy of the progress.
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes the progress.
+    pub(crate) fn update<T>(&self, change: impl FnOnce(&mut Progress) -> T) -> T {
+        change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The text there was until now, for a run that ends otherwise than with its answer.
+    pub(crate) fn partial(&self) -> Option<String> {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        (!progress.text.is_empty()).then(|| progress.text.clone())
+    }
+}

@@ -1,0 +1,181 @@
+//! The model calls of a run: one per step, with retries, fallbacks and the word of a deadline that comes near.
+
+use std::sync::Arc;
+
+use super::{Doing, ReportKind, Run, RunCell, RunMsg};
+use crate::kit::Ctx;
+use crate::policy::retry::{self, Next};
+use crate::ports::{
+    Answer, Event, EventSink, ModelError, ModelErrorKind, ModelRequest, ModelSink, Op, StopReason,
+};
+use crate::sessions::Permit;
+use crate::types::{Entry, Terminal};
+
+/// Passes a model's text on while it comes.
+struct Listener {
+    cell: Arc<RunCell>,
+    events: Arc<dyn EventSink>,
+}
+
+impl ModelSink for Listener {
+    fn text(&self, piece: &str) {
+        self.cell.update(|progress| {
+            if std::mem::take(&mut progress.fresh) {
+                progress.text.clear();
+            }
+            progress.text.push_str(piece);
+        });
+        self.events.publish(Event::Text {
+            session: self.cell.session.clone(),
+            run: self.cell.id,
+            piece: piece.into(),
+        });
+    }
+}
+
+impl Run {
+    /// Begins a step: tells the model of a deadline first if it comes near.
+    pub(super) fn next_step(&mut self, ctx: &mut Ctx<Self>) {
+        if self.step >= self.limits.max_steps {
+            let reason = format!("the run has made its {} steps", self.limits.max_steps);
+            return self.report(ReportKind::Failed { state: Terminal::Partial, reason });
+        }
+        self.step += 1;
+        self.failures = 0;
+        let clock = &ctx.system().clock;
+        if self.soft_at.is_some_and(|soft| clock.monotonic() >= soft) {
+            self.soft_at = None;
+            let limit = self.limit.unwrap_or_default().as_secs_f64();
+            let text = format!(
+                "Most of the {limit} seconds for this task have passed. Finish now: answer with what you have, \
+                 and say what is missing. After the deadline the task is cut off."
+            );
+            let entry = self.transcript.push(Some(self.id()), clock.now(), Entry::Notice { text });
+            self.doing = Doing::Noting;
+            let session = self.meta.key.clone();
+            let append = Op::Append { session, open_run: Some(self.id()), entries: vec![entry] };
+            return self.commit(vec![append], ctx);
+        }
+        self.call_model(ctx);
+    }
+
+    pub(super) fn call_model(&mut self, ctx: &Ctx<Self>) {
+        let Some(model) = self.models.front().cloned() else { return };
+        self.cell.update(|progress| {
+            progress.fresh = true;
+            progress.model = model.clone();
+        });
+        let request = ModelRequest {
+            model,
+            agent: self.meta.agent.clone(),
+            session: self.meta.key.clone(),
+            run: self.id(),
+            step: self.step,
+            system: self.system.clone(),
+            transcript: self.transcript.clone(),
+            tools: Arc::clone(&self.tools),
+        };
+        let sink =
+            Arc::new(Listener { cell: Arc::clone(&self.cell), events: Arc::clone(&self.shared.events) });
+        let models = Arc::clone(&self.shared.models);
+        let cancelled = self.cell.cancelled.clone();
+        let step = self.step;
+        // The call is made inside of the task, so that its panic is the task's. Once the token is set it is
+        // neither begun nor polled again.
+        let call = async move {
+            let call = async { models.call(request, sink).await };
+            cancelled.run_until_cancelled(call).await.map_or_else(
+                || Err(ModelError::new(ModelErrorKind::Failed, "the run was aborted")),
+                |result| result,
+            )
+        };
+        let call = ctx.task(call, move |result| RunMsg::Answered { step, result: Box::new(result) });
+        self.doing = Doing::Calling { _call: call };
+    }
+
+    pub(super) fn on_answered(&mut self, step: u32, result: Result<Answer, ModelError>, ctx: &mut Ctx<Self>) {
+        if step != self.step
+            || !matches!(self.doing, Doing::Calling { .. })
+            || self.cell.cancelled.is_cancelled()
+        {
+            return;
+        }
+        match result {
+            Ok(answer) => self.take_answer(answer, ctx),
+            Err(error) => self.call_failed(&error, ctx),
+        }
+    }
+
+    fn take_answer(&mut self, answer: Answer, ctx: &mut Ctx<Self>) {
+        self.usage += answer.usage;
+        self.cell.update(|progress| {
+            progress.steps = self.step;
+            progress.usage = self.usage;
+            if !answer.text.is_empty() {
+                progress.text.clone_from(&answer.text);
+            }
+        });
+        self.shared.publish(Event::StepFinished {
+            session: self.meta.key.clone(),
+            run: self.id(),
+            step: self.step,
+            usage: self.usage,
+        });
+        let cut = match answer.stop {
+            StopReason::Length => Some("max_tokens"),
+            StopReason::Filtered => Some("content_filter"),
+            StopReason::End | StopReason::Tools => None,
+        };
+        let model = self.cell.progress().model;
+        let calls = if cut.is_some() { Vec::new() } else { answer.tool_calls };
+        let entry =
+            Entry::Assistant { text: answer.text, tool_calls: calls.clone(), model, usage: answer.usage };
+        if calls.is_empty() {
+            return self.report(ReportKind::Answered { entry, cut: cut.map(str::to_owned) });
+        }
+        self.start_tools(calls, entry, ctx);
+    }
+
+    fn call_failed(&mut self, error: &ModelError, ctx: &mut Ctx<Self>) {
+        self.failures += 1;
+        let random = ctx.system().ids.below(u64::MAX);
+        let restarted = Event::StepRestarted {
+            session: self.meta.key.clone(),
+            run: self.id(),
+            step: self.step,
+            reason: error.to_string(),
+        };
+        match retry::next(error.kind, self.failures, error.retry_after, random, &self.limits) {
+            Next::Retry(pause) => {
+                self.shared.publish(restarted);
+                // Nobody holds a place in the lane while it waits for a provider.
+                self.permit = None;
+                let step = self.step;
+                self.doing = Doing::Pausing { _timer: ctx.after(pause, RunMsg::PauseOver { step }) };
+            }
+            Next::Fallback if self.models.len() > 1 => {
+                self.shared.publish(restarted);
+                self.models.pop_front();
+                self.failures = 0;
+                self.call_model(ctx);
+            }
+            Next::Fallback | Next::GiveUp => {
+                let reason = format!("{}: {error}", error.kind.as_str());
+                self.report(ReportKind::Failed { state: Terminal::Error, reason });
+            }
+        }
+    }
+
+    pub(super) fn on_pause_over(&mut self, step: u32, ctx: &Ctx<Self>) {
+        if step == self.step && matches!(self.doing, Doing::Pausing { .. }) {
+            self.ask_permit(ctx);
+        }
+    }
+
+    pub(super) fn on_granted(&mut self, permit: Permit, ctx: &Ctx<Self>) {
+        if matches!(self.doing, Doing::Queueing) {
+            self.permit = Some(permit);
+            self.call_model(ctx);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The tool calls of one step: committed as started before they start, and as finished with their results.
+
+use std::sync::Arc;
+
+use super::{Doing, ReportKind, Run, RunMsg, Tools};
+use crate::kit::Ctx;
+use crate::ports::{AuditRecord, Effect, Event, Op, ToolContext, ToolMark, ToolOutput, Transaction};
+use crate::types::{Entry, Origin, ToolCall, ToolStatus};
+
+/// Most tool calls of one step that are carried out; the rest is answered with an error.
+const MAX_CALLS: usize = 128;
+
+/// A tool call that is over.
+#[derive(Debug)]
+pub(super) struct Finished {
+    call: ToolCall,
+    output: ToolOutput,
+    /// Whether it was committed as started.
+    started: bool,
+}
+
+impl Run {
+    /// Commits the answer that asks for tools, together with the start of the first ones.
+    pub(super) fn start_tools(&mut self, calls: Vec<ToolCall>, answer: Entry, ctx: &mut Ctx<Self>) {
+        let at = ctx.system().clock.now();
+        let entry = self.transcript.push(Some(self.id()), at, answer);
+        let session = self.meta.key.clone();
+        let mut transaction =
+            vec![Op::Append { session, open_run: Some(self.id()), entries: vec![entry] }, self.record_step()];
+        let mut tools = Tools::default();
+        for (index, call) in calls.into_iter().enumerate() {
+            match self.check(&call, index) {
+                None => tools.waiting.push_back(call),
+                Some(output) => tools.finished.push(Finished { call, output, started: false }),
+            }
+        }
+        self.start_batch(&mut tools, &mut transaction, ctx);
+        tools.committing = true;
+        self.doing = Doing::Tools(Box::new(tools));
+        self.commit(transaction, ctx);
+    }
+
+    /// The answer to a call that is not carried out at all.
+    fn check(&self, call: &ToolCall, index: usize) -> Option<ToolOutput> {
+        if index >= MAX_CALLS {
+            let text = format!("not carried out: more than {MAX_CALLS} tool calls in one step");
+            return Some(ToolOutput::error(text));
+        }
+        if self.tools.iter().any(|spec| spec.name == call.name) {
+            return None;
+        }
+        let names: Vec<&str> = self.tools.iter().map(|spec| &*spec.name).collect();
+        Some(ToolOutput::error(format!(
+            "tool {} is not available here; available: {}",
+            call.name,
+            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        )))
+    }
+
+    /// Marks the next calls as started: one, or as many in a row as may run side by side.
+    fn start_batch(&self, tools: &mut Tools, transaction: &mut Transaction, ctx: &Ctx<Self>) {
+        let parallel =
+            |call: &ToolCall| self.tools.iter().any(|spec| spec.name == call.name && spec.parallel);
+        while let Some(call) = tools.waiting.front() {
+            if !tools.starting.is_empty() && !parallel(call) {
+                break;
+            }
+            let alone = !parallel(call);
+            tools.starting.extend(tools.waiting.pop_front());
+            if alone {
+                break;
+            }
+        }
+        if tools.starting.is_empty() {
+            return;
+        }
+        let at = ctx.system().clock.now();
+        let mark = |call: &ToolCall| ToolMark { call: Arc::clone(&call.id), name: Arc::clone(&call.name) };
+        transaction.push(Op::StartTools {
+            run: self.id(),
+            step: self.step,
+            calls: tools.starting.iter().map(mark).collect(),
+            at,
+        });
+        let origin = Origin::Agent { session: self.meta.key.clone(), run: self.id() };
+        transaction.extend(tools.starting.iter().map(|call| {
+            Op::Audit(Box::new(AuditRecord {
+                at,
+                event: "tool.started",
+                origin: origin.clone(),
+                session: Some(self.meta.key.clone()),
+                run: Some(self.id()),
+                facts: vec![("tool", call.name.to_string()), ("call", call.id.to_string())],
+            }))
+        }));
+    }
+
+    /// What was marked as started is committed: starts it, and records what has finished meanwhile.
+    pub(super) fn tools_committed(&mut self, ctx: &mut Ctx<Self>) {
+        let Doing::Tools(tools) = &mut self.doing else { return };
+        tools.committing = false;
+        let starting = std::mem::take(&mut tools.starting);
+        for call in starting {
+            let task = self.start_tool(&call, ctx);
+            #[cfg(feature = "faults")]
+            if ctx.system().has_bug(crate::kit::Bug::StartedToolRerun) {
+                drop(std::mem::ManuallyDrop::new(self.start_tool(&call, ctx)));
+            }
+            if let Doing::Tools(tools) = &mut self.doing {
+                tools.running.insert(Arc::clone(&call.id), (call, task));
+            }
+        }
+        self.record_finished(ctx);
+    }
+
+    fn start_tool(&self, call: &ToolCall, ctx: &Ctx<Self>) -> crate::kit::Task {
+        self.cell.update(|progress| progress.tools.push((Arc::clone(&call.id), Arc::clone(&call.name))));
+        self.shared.publish(Event::ToolStarted {
+            session: self.meta.key.clone(),
+            run: self.id(),
+            call: Arc::clone(&call.id),
+            name: Arc::clone(&call.name),
+        });
+        let context = ToolContext {
+            agent: self.meta.agent.clone(),
+            session: self.meta.key.clone(),
+            run: self.id(),
+            step: self.step,
+            repeated: false,
+            cancelled: self.cell.cancelled.clone(),
+            tree: crate::TreeHandle::of(&self.shared),
+        };
+        let tools = Arc::clone(&self.shared.tools);
+        let cancelled = self.cell.cancelled.clone();
+        let id = Arc::clone(&call.id);
+        let call = call.clone();
+        let work = async move {
+            let call = async { tools.call(context, call).await };
+            cancelled
+                .run_until_cancelled(call)
+                .await
+                .unwrap_or_else(|| ToolOutput::error("the run was aborted"))
+        };
+        ctx.task(work, move |output| RunMsg::ToolDone { call: id, output: Box::new(output) })
+    }
+
+    pub(super) fn on_tool_done(&mut self, call: &Arc<str>, output: ToolOutput, ctx: &mut Ctx<Self>) {
+        let Doing::Tools(tools) = &mut self.doing else { return };
+        let Some((call, _)) = tools.running.remove(call) else { return };
+        self.cell.update(|progress| progress.tools.retain(|(id, _)| *id != call.id));
+        tools.wants_to_wait |= output.effect == Effect::Yield;
+        tools.finished.push(Finished { call, output, started: true });
+        if !tools.committing {
+            self.record_finished(ctx);
+        }
+    }
+
+    /// Commits the results there are, together with the start of the next calls once all others are done.
+    fn record_finished(&mut self, ctx: &mut Ctx<Self>) {
+        let Doing::Tools(mut tools) = std::mem::replace(&mut self.doing, Doing::Begins) else { return };
+        let at = ctx.system().clock.now();
+        let mut transaction = Transaction::new();
+        let mut entries = Vec::new();
+        for Finished { call, output, started } in tools.finished.drain(..) {
+            if started {
+                transaction.push(Op::FinishTool {
+                    run: self.id(),
+                    step: self.step,
+                    call: Arc::clone(&call.id),
+                    status: output.status,
+                    at,
+                });
+            }
+            self.publish_finished(&call, output.status);
+            let entry = Entry::ToolResult {
+                call: call.id,
+                name: call.name,
+                text: output.text,
+                status: output.status,
+            };
+            entries.push(self.transcript.push(Some(self.id()), at, entry));
+        }
+        if !entries.is_empty() {
+            let session = self.meta.key.clone();
+            transaction.insert(0, Op::Append { session, open_run: Some(self.id()), entries });
+        }
+        if tools.running.is_empty() {
+            self.start_batch(&mut tools, &mut transaction, ctx);
+        }
+        let wants_to_wait = tools.wants_to_wait;
+        let idle = transaction.is_empty() && tools.running.is_empty();
+        tools.committing = !transaction.is_empty();
+        self.doing = Doing::Tools(tools);
+        if idle {
+            self.report(ReportKind::Boundary { wants_to_wait });
+        } else if !transaction.is_empty() {
+            self.commit(transaction, ctx);
+        }
+    }
+
+    fn publish_finished(&self, call: &ToolCall, status: ToolStatus) {
+        self.shared.publish(Event::ToolFinished {
+            session: self.meta.key.clone(),
+            run: self.id(),
+            call: Arc::clone(&call.id),
+            status,
+        });
+    }
+}

@@ -1,0 +1,365 @@
+//! A session: one conversation, its runs one after the other, and the sessions that it spawned.
+//!
+//! Owns the transcript (while no run works on it), the queue of accepted runs, the results of children that wait
+//! to be appended, and the place of every child in the tree. Started by the session manager for a root, by its
+//! parent for a child; starts one run at a time and its child sessions. It alone commits the beginning and the
+//! end of its runs; a run commits what lies between.
+//!
+//! A request comes in as [`SessionMsg::Prompt`], is committed as an accepted run, waits in its lane, and is
+//! handed to a run actor with the transcript. The run reports at every step boundary, where results of children
+//! and steering messages are appended, and at its end. The end and the announce to the parent are one
+//! transaction; the parent hears of it after that.
+//!
+//! A panic is survived: the state is read from the store again, the run and the children go on meanwhile and
+//! are found in the kit's book of children. Lost is only the message in hand; its sender sees its reply dropped.
+
+mod accept;
+mod commit;
+mod deadline;
+mod inbox;
+mod prompts;
+mod start;
+mod stop;
+mod turn;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::accept::{refused_by_store, stopping};
+use self::commit::{End, Ticket};
+pub(crate) use self::commit::{announce_of, notify_end};
+use self::deadline::Deadline;
+pub(crate) use self::stop::already_ended;
+use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError, Task};
+use crate::ports::{Announce, OpenRun, Refused, RunRow, Steer, StoreError, StoredSession};
+use crate::run::{Report, RunCell};
+use crate::sessions::{Named, Permit};
+use crate::shared::Shared;
+use crate::tree::{Steered, Stopped};
+use crate::types::{
+    AgentId, Cleanup, Mode, ModelChoice, Origin, PromptRequest, Refusal, RunId, SessionKey, Submitted,
+    Terminal, Transcript, Usage,
+};
+
+/// What never changes about a session while it is awake.
+#[derive(Debug)]
+pub(crate) struct SessionMeta {
+    pub(crate) key: SessionKey,
+    pub(crate) agent: AgentId,
+    pub(crate) parent: Option<SessionKey>,
+    pub(crate) root: SessionKey,
+    pub(crate) depth: u32,
+    pub(crate) mode: Mode,
+    pub(crate) cleanup: Cleanup,
+    pub(crate) label: Option<String>,
+    /// The model of its runs, where the agent's does not apply.
+    pub(crate) model: Option<ModelChoice>,
+    /// Its tools, by name.
+    pub(crate) tools: Arc<[Arc<str>]>,
+    /// Cancelled when the session is stopped; the scopes of its children hang below.
+    pub(crate) scope: CancellationToken,
+}
+
+/// Everything that a start needs.
+#[derive(Debug)]
+pub(crate) struct SessionArgs {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) meta: Arc<SessionMeta>,
+    /// What the manager has read or just committed; a later start reads again.
+    pub(crate) first: Option<Box<StoredSession>>,
+}
+
+/// What a session calls its children.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum SessionChild {
+    Run(RunId),
+    Session(SessionKey),
+}
+
+/// What a session is told.
+#[derive(Debug)]
+pub(crate) enum SessionMsg {
+    /// Start a run with this message. From clients and tools.
+    Prompt { request: Box<PromptRequest>, origin: Origin, reply: Reply<Result<Submitted, Refusal>> },
+    /// A run with a message was committed, or not. From the store.
+    PromptSettled {
+        row: Box<RunRow>,
+        named: Option<Box<Named>>,
+        reply: Reply<Result<Submitted, Refusal>>,
+        result: Result<(), Refused>,
+    },
+    /// Give this message to the open run before its next step. From clients and tools.
+    Steer { text: String, origin: Origin, reply: Reply<Result<Steered, Refusal>> },
+    /// A steering message was committed, or not. From the store.
+    SteerSettled { steer: Box<Steer>, reply: Reply<Result<Steered, Refusal>>, result: Result<(), Refused> },
+    /// Start a child session under this one. From the manager.
+    StartChild { args: Box<SessionArgs>, open: Option<Box<OpenRun>> },
+    /// A child's run is terminal and committed. From that child's session.
+    ChildEnded { run: RunId, usage: Usage, announce: Option<Box<Announce>> },
+    /// The run has its place in the lane. From the manager.
+    Granted { run: RunId, permit: Permit },
+    /// A transaction of this session was applied, or not. From the store.
+    Committed { ticket: Box<Ticket>, result: Result<(), Refused> },
+    /// The session as it is stored. From a reading task.
+    Loaded { result: Box<Result<Option<StoredSession>, StoreError>> },
+    /// The run is at a step boundary or at its end. From the run.
+    Report { run: RunId, report: Box<Report> },
+    /// The run's hard deadline has passed. From a timer.
+    HardDeadline { run: RunId },
+    /// End this run and what it spawned. From clients and tools.
+    Cancel { run: RunId, origin: Origin, reply: Reply<Result<Stopped, Refusal>> },
+    /// End everything at and below this session. From the manager or the parent.
+    Stop { cascade: bool, reply: Reply<Vec<RunId>> },
+    /// A child session has stopped and tells which runs that ended. From that child.
+    ChildStopped { ended: Vec<RunId> },
+    /// Say again that it is awake. From the manager.
+    Hello,
+    /// A child's session has accepted a run whose result is for this one. From that child.
+    ChildOpened { open: Box<OpenRun> },
+    /// Go to sleep, unless there is work again. From the manager.
+    Sleep,
+    /// Nothing has happened for a while. From a timer.
+    Quiet,
+    /// Try again what the store refused. From a timer.
+    Retry,
+    /// The lanes were rebuilt: ask again for a place. From the manager.
+    LanesReset,
+}
+
+impl Msg for SessionMsg {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Prompt { .. } => "prompt",
+            Self::PromptSettled { .. } => "prompt_settled",
+            Self::Steer { .. } => "steer",
+            Self::SteerSettled { .. } => "steer_settled",
+            Self::StartChild { .. } => "start_child",
+            Self::ChildEnded { .. } => "child_ended",
+            Self::Granted { .. } => "granted",
+            Self::Committed { .. } => "committed",
+            Self::Loaded { .. } => "loaded",
+            Self::Report { .. } => "report",
+            Self::HardDeadline { .. } => "hard_deadline",
+            Self::Cancel { .. } => "cancel",
+            Self::Stop { .. } => "stop",
+            Self::ChildStopped { .. } => "child_stopped",
+            Self::Hello => "hello",
+            Self::ChildOpened { .. } => "child_opened",
+            Self::Sleep => "sleep",
+            Self::Quiet => "quiet",
+            Self::Retry => "retry",
+            Self::LanesReset => "lanes_reset",
+        }
+    }
+}
+
+impl SessionMsg {
+    /// Answers a message that no session can take.
+    pub(crate) fn refuse(self, refusal: Refusal) {
+        match self {
+            Self::Prompt { reply, .. } => reply.send(Err(refusal)),
+            Self::Steer { reply, .. } => reply.send(Err(refusal)),
+            Self::Cancel { reply, .. } => reply.send(Err(refusal)),
+            Self::Stop { reply, .. } => reply.send(Vec::new()),
+            _ => {}
+        }
+    }
+}
+
+/// How far an open run has come.
+#[derive(Debug)]
+enum Stage {
+    /// Waits for its place in the lane, for its first step or after a wait.
+    Queued,
+    /// Has its place, waits for the transcript.
+    Loading(Permit),
+    /// Its start is being committed.
+    Starting,
+    /// The run actor works.
+    Running,
+    /// What was appended at a boundary is being committed; `None` if the run comes from a wait.
+    Boundary,
+    /// Waits for the children of the session.
+    Yielded,
+    /// Aborted; waits for the end of the children that it spawned.
+    Joining { reason: Ended },
+    /// Its end is being committed, or waits to be tried again.
+    Ending { retry: Option<Box<Ticket>> },
+}
+
+/// Why a run is ended from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Ended {
+    state: Terminal,
+    reason: String,
+    /// Who asked for it.
+    origin: Origin,
+    /// Its parent was stopped too and takes the result without a run.
+    quiet: bool,
+}
+
+/// An open run that has left the queue.
+#[derive(Debug)]
+struct Active {
+    row: RunRow,
+    stage: Stage,
+    cell: Arc<RunCell>,
+    deadline: Deadline,
+    timer: Option<Task>,
+    /// Who waits for its cancellation.
+    cancels: Vec<Reply<Result<Stopped, Refusal>>>,
+    /// Runs that ended because this one was cancelled.
+    stopped: Vec<RunId>,
+}
+
+impl Active {
+    /// A run that never had its turn and is to be ended.
+    fn untouched(row: RunRow, meta: &SessionMeta) -> Self {
+        let cell = Arc::new(RunCell::of(&row, &meta.scope));
+        let deadline = Deadline::new(row.timeout, Duration::ZERO);
+        Self {
+            row,
+            stage: Stage::Queued,
+            cell,
+            deadline,
+            timer: None,
+            cancels: Vec::new(),
+            stopped: Vec::new(),
+        }
+    }
+}
+
+/// Whether the session takes work.
+#[derive(Debug)]
+enum Standing {
+    Open,
+    /// Everything at and below it ends; then it sleeps.
+    Stopping {
+        replies: Vec<Reply<Vec<RunId>>>,
+        ended: Vec<RunId>,
+    },
+    /// It hands every message back and ends when its door is closed.
+    Asleep,
+}
+
+/// The session's state.
+#[derive(Debug)]
+pub(crate) struct Session {
+    shared: Arc<Shared>,
+    meta: Arc<SessionMeta>,
+    standing: Standing,
+    /// Absent while a run works on it, and after one was aborted.
+    transcript: Option<Transcript>,
+    loading: Option<Task>,
+    /// Accepted runs that wait for their turn in this session.
+    queue: VecDeque<RunRow>,
+    /// Open runs that had their turn: at most one that works, and at most one that has yielded.
+    runs: BTreeMap<RunId, Active>,
+    /// The run whose turn it is.
+    current: Option<RunId>,
+    /// The run that waits for the children.
+    yielded: Option<RunId>,
+    /// Results that wait to be appended, in order of arrival.
+    announces: Vec<Announce>,
+    /// How many of them were there when the inbox began to be read again because it did not fit the store.
+    suspect: Option<usize>,
+    steers: VecDeque<Steer>,
+    /// Open runs of children.
+    children: BTreeMap<RunId, OpenRun>,
+    /// Whether results or steering messages are being committed while no run has its turn.
+    delivering: bool,
+    /// Prompts and steering messages that are being committed.
+    accepting: u32,
+    /// Ends of runs that never had their turn, which the store could not take yet.
+    unsettled: Vec<Box<End>>,
+    /// Tokens of descendants and of own messages' runs that the parent has not been told of.
+    below: Usage,
+    retries: u32,
+    retry: Option<Task>,
+    sleep: Option<Task>,
+}
+
+impl Behaviour for Session {
+    const KIND: &'static str = "session";
+    const SURVIVES: Option<Intensity> = Some(Intensity { max: 5, within: Duration::from_secs(60) });
+
+    type Msg = SessionMsg;
+    type Args = SessionArgs;
+    type Child = SessionChild;
+
+    async fn start(args: &mut SessionArgs, ctx: &mut Ctx<Self>) -> Result<Self, StartError> {
+        start::start(args, ctx).await
+    }
+
+    fn handle(&mut self, message: SessionMsg, ctx: &mut Ctx<Self>) {
+        if matches!(self.standing, Standing::Asleep) {
+            return self.hand_back(message);
+        }
+        match message {
+            SessionMsg::Prompt { request, origin, reply } => self.on_prompt(*request, origin, reply, ctx),
+            SessionMsg::PromptSettled { row, named, reply, result } => {
+                self.on_prompt_settled(*row, named, reply, result, ctx);
+            }
+            SessionMsg::Steer { text, origin, reply } => self.on_steer(text, origin, reply, ctx),
+            SessionMsg::SteerSettled { steer, reply, result } => {
+                self.on_steer_settled(*steer, reply, result, ctx);
+            }
+            SessionMsg::StartChild { args, open } => self.on_start_child(*args, open, ctx),
+            SessionMsg::ChildEnded { run, usage, announce } => {
+                self.on_child_ended(run, usage, announce, ctx);
+            }
+            SessionMsg::Granted { run, permit } => self.on_granted(run, permit, ctx),
+            SessionMsg::Committed { ticket, result } => self.on_committed(ticket, result, ctx),
+            SessionMsg::Loaded { result } => self.on_loaded(*result, ctx),
+            SessionMsg::Report { run, report } => self.on_report(run, *report, ctx),
+            SessionMsg::HardDeadline { run } => self.on_hard_deadline(run, ctx),
+            SessionMsg::Cancel { run, origin, reply } => self.on_cancel(run, origin, reply, ctx),
+            SessionMsg::Stop { cascade, reply } => self.on_stop(cascade, reply, ctx),
+            SessionMsg::ChildStopped { ended } => self.on_child_stopped(ended, ctx),
+            SessionMsg::Hello => self.say_up(ctx),
+            SessionMsg::ChildOpened { open } => {
+                self.children.insert(open.run, *open);
+            }
+            SessionMsg::Sleep => self.on_sleep(ctx),
+            SessionMsg::Quiet => self.on_quiet(ctx),
+            SessionMsg::Retry => self.on_retry(ctx),
+            SessionMsg::LanesReset => self.on_lanes_reset(ctx),
+        }
+    }
+
+    fn child_exited(&mut self, child: SessionChild, exit: Exit, ctx: &mut Ctx<Self>) {
+        match child {
+            SessionChild::Run(run) => self.on_run_exited(run, exit, ctx),
+            SessionChild::Session(key) => {
+                let failure = match exit {
+                    Exit::Failed(reason) => Some(reason),
+                    Exit::Killed => Some("killed".to_owned()),
+                    Exit::Normal | Exit::Asked => None,
+                };
+                self.tell_manager(crate::sessions::SessionsMsg::Down { key, failure });
+                self.advance(ctx);
+            }
+        }
+    }
+}
+
+impl Session {
+    /// The handle of the run's actor, if it lives.
+    fn run_handle(ctx: &Ctx<Self>, run: RunId) -> Option<Handle<crate::run::RunMsg>> {
+        ctx.children().handle(&SessionChild::Run(run))
+    }
+
+    /// Tells the manager that this session takes messages.
+    fn say_up(&self, ctx: &Ctx<Self>) {
+        let (meta, handle) = (Arc::clone(&self.meta), ctx.myself().clone());
+        self.tell_manager(crate::sessions::SessionsMsg::Up { meta, handle });
+    }
+
+    fn tell_manager(&self, message: crate::sessions::SessionsMsg) {
+        // A manager that is being restarted learns the same from the store.
+        drop(self.shared.sessions.send(message));
+    }
+}

@@ -1,0 +1,314 @@
+//! Messages that start a run or steer one: checked, committed, then answered.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::{Session, SessionMsg, Stage, Standing};
+use crate::kit::{Ctx, Reply};
+use crate::ports::{
+    AuditRecord, Cause, Event, Op, OpenRun, Refused, RequestKey, RunRow, RunState, Steer, Transaction,
+};
+use crate::sessions::Named;
+use crate::tree::Steered;
+use crate::types::{Entry, ModelChoice, Origin, PromptRequest, Refusal, RunId, SessionKey, Submitted, Usage};
+
+/// Longest name that a client may give a run or a request, in bytes.
+const MAX_WIRE_ID: usize = 512;
+
+/// The answer to whoever comes while a session or the whole tree stops.
+pub(crate) fn stopping() -> Refusal {
+    Refusal::forbidden("stopping", "the session is stopping", "try again once it has stopped")
+}
+
+/// The answer where the store does not take a request.
+pub(crate) fn refused_by_store(refused: &Refused) -> Refusal {
+    Refusal::error("store", format!("nothing was started: {refused}"))
+        .with_hint("repeat the request with the same idempotency key")
+}
+
+fn submitted(row: &RunRow) -> Submitted {
+    Submitted { run: row.id, session: row.session.clone(), model: row.model.clone() }
+}
+
+fn too_long(what: &str, limit: usize, setting: &str) -> Refusal {
+    Refusal::error("too_long", format!("{what} is longer than {limit} bytes")).with_hint(setting.to_owned())
+}
+
+impl Session {
+    pub(super) fn on_prompt(
+        &mut self,
+        request: PromptRequest,
+        origin: Origin,
+        reply: Reply<Result<Submitted, Refusal>>,
+        ctx: &Ctx<Self>,
+    ) {
+        match self.check_prompt(&request) {
+            Ok(model) => self.accept_prompt(request, model, origin, reply, ctx),
+            Err(refusal) => reply.send(Err(refusal)),
+        }
+    }
+
+    fn check_prompt(&self, request: &PromptRequest) -> Result<ModelChoice, Refusal> {
+        if !matches!(self.standing, Standing::Open) {
+            return Err(stopping());
+        }
+        let settings = self.shared.settings();
+        if request.text.trim().is_empty() {
+            return Err(Refusal::error("empty", "the message is empty"));
+        }
+        if request.text.len() > settings.prompts.max_text {
+            return Err(too_long("the message", settings.prompts.max_text, "send it in parts"));
+        }
+        let too_long_id = |id: &Option<String>| id.as_ref().is_some_and(|id| id.len() > MAX_WIRE_ID);
+        if too_long_id(&request.wire_id)
+            || request.idempotency.as_ref().is_some_and(|key| key.key.len() > MAX_WIRE_ID)
+        {
+            return Err(too_long("the run's name", MAX_WIRE_ID, "use a shorter one"));
+        }
+        if self.queue.len() + self.accepting as usize >= settings.prompts.max_queued {
+            return Err(Refusal::forbidden(
+                "queue_full",
+                format!("{} messages wait in session {} already", self.queue.len(), self.meta.key),
+                "wait for some of them to be answered, or cancel them",
+            ));
+        }
+        match &request.model {
+            Some(name) => {
+                let primary = self
+                    .shared
+                    .models
+                    .resolve(name)
+                    .map_err(|error| Refusal::error("model", error.to_string()))?;
+                Ok(ModelChoice { primary, fallbacks: Vec::new() })
+            }
+            None => self.model(),
+        }
+    }
+
+    /// The model of this session's runs.
+    fn model(&self) -> Result<ModelChoice, Refusal> {
+        let settings = self.shared.settings();
+        self.meta
+            .model
+            .clone()
+            .or_else(|| settings.agent(&self.meta.agent).map(|agent| agent.model.clone()))
+            .ok_or_else(|| {
+                Refusal::error("agent", format!("agent {} is not configured", self.meta.agent))
+                    .with_hint("add it to agents.list")
+            })
+    }
+
+    fn accept_prompt(
+        &mut self,
+        request: PromptRequest,
+        model: ModelChoice,
+        origin: Origin,
+        reply: Reply<Result<Submitted, Refusal>>,
+        ctx: &Ctx<Self>,
+    ) {
+        let at = ctx.system().clock.now();
+        let mut transaction = Transaction::new();
+        let text = request.text;
+        let mut row = self.new_row(Cause::Message, model, ctx);
+        row.wire_id = request.wire_id;
+        row.timeout = match request.timeout {
+            Some(none) if none.is_zero() => None,
+            given => given.or(row.timeout),
+        };
+        let named = request.idempotency.map(|idempotency| {
+            let digest = Sha256::digest(format!("{}\n{text}", self.meta.key).as_bytes()).into();
+            let key = RequestKey { principal: origin.principal(), method: "prompt", key: idempotency.key };
+            Box::new(Named { key, digest })
+        });
+        if let Some(Named { key, digest }) = named.as_deref() {
+            transaction.push(Op::NameRequest { key: key.clone(), digest: *digest, run: row.id });
+        }
+        let audit = AuditRecord {
+            at,
+            event: "run.accepted",
+            origin: origin.clone(),
+            session: Some(self.meta.key.clone()),
+            run: Some(row.id),
+            facts: vec![("model", row.model.primary.to_string())],
+        };
+        row.input = Some(Entry::User { text, origin });
+        transaction.insert(0, Op::InsertRun(Box::new(row.clone())));
+        transaction.push(Op::Audit(Box::new(audit)));
+        self.accepting += 1;
+        let myself = ctx.myself().clone();
+        self.shared.commit(transaction, move |result| {
+            // Of a session that died the caller sees its reply dropped.
+            drop(myself.send(SessionMsg::PromptSettled { row: Box::new(row), named, reply, result }));
+        });
+    }
+
+    pub(super) fn on_prompt_settled(
+        &mut self,
+        row: RunRow,
+        named: Option<Box<Named>>,
+        reply: Reply<Result<Submitted, Refusal>>,
+        result: Result<(), Refused>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        self.accepting = self.accepting.saturating_sub(1);
+        match (result, named) {
+            (Ok(()), _) => {
+                reply.send(Ok(submitted(&row)));
+                self.accepted(row, false);
+            }
+            (Err(Refused::Repeated), Some(named)) => {
+                let shared = Arc::clone(&self.shared);
+                // Detached: the answer is the caller's, whatever becomes of this session.
+                tokio::spawn(async move {
+                    let earlier = named.earlier(&shared).await;
+                    reply.send(earlier.map(|earlier| submitted(&earlier.run)));
+                });
+            }
+            (Err(refused), _) => reply.send(Err(refused_by_store(&refused))),
+        }
+        self.advance(ctx);
+    }
+
+    /// Queues a committed run, `first` where it must not wait behind others.
+    pub(super) fn accepted(&mut self, row: RunRow, first: bool) {
+        self.shared.publish(Event::Submitted { session: self.meta.key.clone(), run: row.id });
+        if let Some(parent) = &row.announce_to {
+            let open = Box::new(OpenRun {
+                run: row.id,
+                session: self.meta.key.clone(),
+                announce_to: row.announce_to.clone(),
+                root: self.meta.root.clone(),
+                depth: self.meta.depth,
+                cause: row.cause,
+                spawner: row.spawner,
+                host: row.host,
+            });
+            self.shared.deliver(parent, SessionMsg::ChildOpened { open });
+        }
+        if first {
+            self.queue.push_front(row);
+        } else {
+            self.queue.push_back(row);
+        }
+    }
+
+    /// A run of this session that is about to be accepted.
+    pub(super) fn new_row(&self, cause: Cause, model: ModelChoice, ctx: &Ctx<Self>) -> RunRow {
+        let settings = self.shared.settings();
+        let spawned = self.meta.parent.is_some();
+        // What follows on the results of children belongs to what the parent waits for.
+        let announce_to = if cause == Cause::Announce { self.meta.parent.clone() } else { None };
+        RunRow {
+            id: RunId(ctx.system().ids.run()),
+            session: self.meta.key.clone(),
+            cause,
+            spawner: None,
+            expects_completion: announce_to.is_some(),
+            announce_to,
+            wire_id: None,
+            model,
+            model_used: None,
+            timeout: if spawned { settings.subagents.run_timeout } else { settings.runs.timeout },
+            input: None,
+            state: RunState::Accepted,
+            outcome: None,
+            usage: Usage::default(),
+            steps: 0,
+            accepted_at: ctx.system().clock.now(),
+            started_at: None,
+            ended_at: None,
+            host: self.shared.host,
+        }
+    }
+
+    /// The row of a run that nobody's request names.
+    pub(super) fn new_row_of(&self, cause: Cause, ctx: &Ctx<Self>) -> Option<RunRow> {
+        let model = match self.model() {
+            Ok(model) => model,
+            Err(refusal) => {
+                tracing::warn!(session = %self.meta.key, %refusal, "cannot run on what has arrived");
+                return None;
+            }
+        };
+        Some(self.new_row(cause, model, ctx))
+    }
+
+    pub(super) fn on_steer(
+        &mut self,
+        text: String,
+        origin: Origin,
+        reply: Reply<Result<Steered, Refusal>>,
+        ctx: &Ctx<Self>,
+    ) {
+        let settings = self.shared.settings();
+        let refusal = if !matches!(self.standing, Standing::Open) {
+            Some(stopping())
+        } else if text.trim().is_empty() {
+            Some(Refusal::error("empty", "the message is empty"))
+        } else if text.len() > settings.prompts.max_text {
+            Some(too_long("the message", settings.prompts.max_text, "send it in parts"))
+        } else if self.steers.len() + self.accepting as usize >= settings.prompts.max_queued {
+            Some(Refusal::forbidden(
+                "queue_full",
+                format!("{} steering messages wait already", self.steers.len()),
+                "wait until the run has taken some of them",
+            ))
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            return reply.send(Err(refusal));
+        }
+        let steer = Box::new(Steer {
+            id: ctx.system().ids.run(),
+            session: self.meta.key.clone(),
+            text,
+            origin,
+            at: ctx.system().clock.now(),
+        });
+        self.accepting += 1;
+        let myself = ctx.myself().clone();
+        self.shared.commit(vec![Op::QueueSteer(steer.clone())], move |result| {
+            // Of a session that died the caller sees its reply dropped; the message is in the store.
+            drop(myself.send(SessionMsg::SteerSettled { steer, reply, result }));
+        });
+    }
+
+    pub(super) fn on_steer_settled(
+        &mut self,
+        steer: Steer,
+        reply: Reply<Result<Steered, Refusal>>,
+        result: Result<(), Refused>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        self.accepting = self.accepting.saturating_sub(1);
+        if let Err(refused) = result {
+            reply.send(Err(refused_by_store(&refused)));
+            return self.advance(ctx);
+        }
+        self.steers.push_back(steer);
+        let taker = self.current.filter(|run| {
+            self.runs
+                .get(run)
+                .is_some_and(|active| !matches!(active.stage, Stage::Ending { .. } | Stage::Joining { .. }))
+        });
+        reply.send(Ok(taker.map_or(Steered::Started, Steered::Queued)));
+        self.advance(ctx);
+    }
+
+    /// Gives a message back that came after the session went to sleep.
+    pub(super) fn hand_back(&self, message: SessionMsg) {
+        let key: SessionKey = self.meta.key.clone();
+        let back = crate::sessions::SessionsMsg::Deliver { key, message: Box::new(message) };
+        if let Err(crate::sessions::SessionsMsg::Deliver { message, .. }) = self.shared.sessions.send(back) {
+            message.refuse(stopping());
+        }
+    }
+
+    /// The tools of this session's runs, as models are told of them.
+    pub(super) fn tool_specs(&self) -> Arc<[Arc<crate::ports::ToolSpec>]> {
+        let catalog = self.shared.tools.catalog();
+        catalog.iter().filter(|spec| self.meta.tools.contains(&spec.name)).cloned().collect()
+    }
+}

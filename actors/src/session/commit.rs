@@ -1,0 +1,408 @@
+//! What a session commits, and what follows once it is committed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{Session, SessionChild, SessionMeta, SessionMsg, Stage};
+use crate::kit::{Backoff, Ctx};
+use crate::ports::{Announce, AuditRecord, Event, Op, Refused, RunEnd, RunRow, Transaction};
+use crate::run::{Continue, RunMsg};
+use crate::sessions::{Permit, SessionsMsg};
+use crate::shared::Shared;
+use crate::types::{
+    AnnounceItem, Cleanup, Origin, Outcome, RunId, SessionKey, StoredEntry, Terminal, Timestamp, Transcript,
+    Usage,
+};
+
+/// How long to wait before the store is asked again.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(5) };
+
+/// What a transaction takes out of the inbox and appends to the transcript.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    pub(super) announces: Vec<RunId>,
+    pub(super) steers: Vec<Uuid>,
+    /// Child sessions that are deleted once their result is taken.
+    pub(super) delete: Vec<SessionKey>,
+    pub(super) entries: Vec<Arc<StoredEntry>>,
+    /// The transcript with the entries.
+    pub(super) transcript: Transcript,
+}
+
+impl Taken {
+    pub(super) fn ops(&self, session: &SessionKey, open_run: Option<RunId>, into: &mut Transaction) {
+        if !self.entries.is_empty() {
+            let entries = self.entries.clone();
+            into.push(Op::Append { session: session.clone(), open_run, entries });
+        }
+        if !self.announces.is_empty() {
+            into.push(Op::TakeAnnounces { session: session.clone(), runs: self.announces.clone() });
+        }
+        if !self.steers.is_empty() {
+            into.push(Op::TakeSteers { session: session.clone(), ids: self.steers.clone() });
+        }
+        into.extend(self.delete.iter().map(|session| Op::DeleteSession { session: session.clone() }));
+    }
+}
+
+/// Who closes a run.
+#[derive(Debug)]
+pub(super) struct Closing {
+    /// Whether its parent was stopped too and takes the result without a run.
+    pub(super) quiet: bool,
+    /// Who asked for it.
+    pub(super) origin: Origin,
+}
+
+impl Closing {
+    /// The run itself, or what became of it.
+    pub(super) const OWN: Self = Self { quiet: false, origin: Origin::Timer };
+}
+
+/// The end of a run with all that is committed with it.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(super) row: RunRow,
+    pub(super) end: RunEnd,
+    /// Tokens of the run and of what it has spawned.
+    pub(super) spent: Usage,
+    pub(super) announce: Option<Announce>,
+    pub(super) taken: Option<Taken>,
+    pub(super) audit: Option<AuditRecord>,
+}
+
+/// A transaction on its way, with all that is needed when it comes back.
+#[derive(Debug)]
+pub(crate) enum Ticket {
+    /// A run begins, with something appended before its first step.
+    Start { run: RunId, taken: Taken, permit: Permit },
+    /// Something is appended at a step boundary; without a permit the run has to get one first.
+    Boundary { run: RunId, taken: Taken, permit: Option<Permit> },
+    /// The run waits for the children of the session.
+    Yield { run: RunId },
+    /// Results or steering messages are appended while no run has its turn; `row` is the run that this starts.
+    Deliver { row: Option<Box<RunRow>>, taken: Taken },
+    /// A run ends.
+    End(Box<End>),
+}
+
+impl Session {
+    pub(super) fn commit(&self, transaction: Transaction, ticket: Ticket, ctx: &Ctx<Self>) {
+        let myself = ctx.myself().clone();
+        let ticket = Box::new(ticket);
+        self.shared.commit(transaction, move |result| {
+            // A session that died reads the outcome from the store when it wakes.
+            drop(myself.send(SessionMsg::Committed { ticket, result }));
+        });
+    }
+
+    pub(super) fn on_committed(
+        &mut self,
+        ticket: Box<Ticket>,
+        result: Result<(), Refused>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        match (*ticket, result) {
+            (Ticket::Start { run, taken, permit }, Ok(())) => {
+                self.took(&taken);
+                self.run_begins(run, taken.transcript, permit, ctx);
+            }
+            (Ticket::Boundary { run, taken, permit }, Ok(())) => {
+                self.took(&taken);
+                self.go_on(run, taken.transcript, permit, ctx);
+            }
+            (Ticket::Yield { run }, Ok(())) => self.yield_begins(run, ctx),
+            (Ticket::Deliver { row, taken }, Ok(())) => {
+                self.took(&taken);
+                self.delivering = false;
+                self.retries = 0;
+                self.transcript = Some(taken.transcript);
+                if let Some(row) = row {
+                    self.accepted(*row, true);
+                }
+                self.advance(ctx);
+            }
+            (Ticket::End(end), Ok(())) => {
+                self.retries = 0;
+                self.ended(*end, ctx);
+            }
+            (Ticket::End(mut end), Err(Refused::Ended { state, .. })) => {
+                // Somebody else was first, and told whoever had to know.
+                end.end.outcome.state = state;
+                end.announce = None;
+                self.ended(*end, ctx);
+            }
+            (Ticket::End(end), Err(refused)) => self.end_refused(end, &refused, ctx),
+            (Ticket::Deliver { .. }, Err(refused)) => {
+                self.delivering = false;
+                tracing::warn!(session = %self.meta.key, %refused, "results could not be appended, will try again");
+                self.transcript = None;
+                self.suspect = Some(self.announces.len());
+                self.try_again(ctx);
+            }
+            (
+                Ticket::Start { run, .. } | Ticket::Boundary { run, .. } | Ticket::Yield { run },
+                Err(refused),
+            ) => {
+                self.transcript = None;
+                self.fail_run(run, format!("the store refused to go on: {refused}"), ctx);
+            }
+        }
+    }
+
+    /// Forgets what a transaction took out of the inbox.
+    fn took(&mut self, taken: &Taken) {
+        if !taken.announces.is_empty() {
+            self.announces.retain(|announce| !taken.announces.contains(&announce.item.run));
+            let session = self.meta.key.clone();
+            self.shared.publish(Event::Announced { session, runs: taken.announces.clone() });
+        }
+        if !taken.steers.is_empty() {
+            self.steers.retain(|steer| !taken.steers.contains(&steer.id));
+        }
+    }
+
+    /// Commits the end of a run. `taken` is what is appended with it.
+    pub(super) fn end_run(
+        &mut self,
+        row: RunRow,
+        outcome: Outcome,
+        closing: Closing,
+        taken: Option<Taken>,
+        ctx: &Ctx<Self>,
+    ) {
+        let at = ctx.system().clock.now();
+        let (usage, steps, started) = self.shared.runs.get(&row.id).map_or_else(
+            || (row.usage, row.steps, row.started_at),
+            |cell| cell.update(|progress| (progress.usage, progress.steps, progress.started_at)),
+        );
+        let end = RunEnd { run: row.id, outcome, usage, steps, at };
+        let spent = usage + self.below;
+        if row.announce_to.is_some() {
+            self.below = Usage::default();
+        } else {
+            self.below = spent;
+        }
+        let (label, cleanup) = (self.meta.label.as_ref(), self.meta.cleanup);
+        let announce = announce_of(&row, &end, started, closing.quiet, spent, label, cleanup);
+        let audit = (end.outcome.state == Terminal::Cancelled).then(|| AuditRecord {
+            at,
+            event: "run.cancelled",
+            origin: closing.origin,
+            session: Some(row.session.clone()),
+            run: Some(row.id),
+            facts: end.outcome.reason.iter().map(|reason| ("reason", reason.clone())).collect(),
+        });
+        let end = Box::new(End { row, end, spent, announce, taken, audit });
+        self.commit_end(end, ctx);
+    }
+
+    pub(super) fn commit_end(&mut self, end: Box<End>, ctx: &Ctx<Self>) {
+        let mut transaction = Transaction::new();
+        if let Some(taken) = &end.taken {
+            taken.ops(&self.meta.key, Some(end.end.run), &mut transaction);
+        }
+        transaction.push(Op::EndRun(Box::new(end.end.clone())));
+        match &end.announce {
+            Some(announce) => transaction.push(Op::QueueAnnounce(Box::new(announce.clone()))),
+            // A child that announces nothing is deleted by itself.
+            None if end.row.announce_to.is_some() && self.meta.cleanup == Cleanup::Delete => {
+                transaction.push(Op::DeleteSession { session: self.meta.key.clone() });
+            }
+            None => {}
+        }
+        transaction.extend(end.audit.iter().map(|audit| Op::Audit(Box::new(audit.clone()))));
+        #[cfg(feature = "faults")]
+        if ctx.system().has_bug(crate::kit::Bug::AnnounceBeforeCommit)
+            && let (Some(announce), Some(parent)) = (&end.announce, &end.row.announce_to)
+        {
+            let announce = Some(Box::new(announce.clone()));
+            let message = SessionMsg::ChildEnded { run: end.end.run, usage: end.spent, announce };
+            self.shared.deliver(parent, message);
+        }
+        if let Some(active) = self.runs.get_mut(&end.end.run) {
+            active.stage = Stage::Ending { retry: None };
+            active.cell.update(|progress| progress.phase = crate::run::Phase::Ending);
+        }
+        self.commit(transaction, Ticket::End(end), ctx);
+    }
+
+    /// The store could not take a run's end: nothing may be lost, so it is asked again until it can.
+    fn end_refused(&mut self, end: Box<End>, refused: &Refused, ctx: &mut Ctx<Self>) {
+        tracing::warn!(run = %end.end.run, %refused, "the end of a run could not be committed, will try again");
+        let run = end.end.run;
+        if matches!(refused, Refused::Conflict(_)) && end.taken.is_some() {
+            // What it wanted to append does not fit; the end itself must not wait for that.
+            self.transcript = None;
+        }
+        match self.runs.get_mut(&run) {
+            Some(active) => active.stage = Stage::Ending { retry: Some(Box::new(Ticket::End(end))) },
+            None => self.unsettled.push(end),
+        }
+        self.try_again(ctx);
+    }
+
+    /// Asks the store again after a while.
+    pub(super) fn try_again(&mut self, ctx: &Ctx<Self>) {
+        if self.retry.is_none() {
+            self.retries = self.retries.saturating_add(1);
+            let pause = BACKOFF.delay(self.retries.min(16), ctx.system().ids.below(u64::MAX));
+            self.retry = Some(ctx.after(pause, SessionMsg::Retry));
+        }
+    }
+
+    pub(super) fn on_retry(&mut self, ctx: &mut Ctx<Self>) {
+        self.retry = None;
+        let mut ends = std::mem::take(&mut self.unsettled);
+        for active in self.runs.values_mut() {
+            if let Stage::Ending { retry } = &mut active.stage
+                && let Some(ticket) = retry.take()
+                && let Ticket::End(end) = *ticket
+            {
+                ends.push(end);
+            }
+        }
+        for mut end in ends {
+            if let Some(taken) = end.taken.take() {
+                if self.transcript.is_none() && !taken.announces.is_empty() {
+                    // The results stay in the inbox; the run's own entries are part of its outcome.
+                    tracing::debug!(run = %end.end.run, "ends without what it wanted to append");
+                } else {
+                    end.taken = Some(taken);
+                }
+            }
+            self.commit_end(end, ctx);
+        }
+        self.advance(ctx);
+    }
+
+    /// A run's end is committed: whoever has to know is told, and the next one has its turn.
+    fn ended(&mut self, end: End, ctx: &mut Ctx<Self>) {
+        let End { row, end, spent, announce, taken, .. } = end;
+        let run = end.run;
+        if let Some(taken) = taken {
+            self.took(&taken);
+            self.transcript = Some(taken.transcript);
+        }
+        ctx.children_mut().kill(&SessionChild::Run(run));
+        self.shared.runs.remove(&run);
+        let active = self.runs.remove(&run);
+        if self.current == Some(run) {
+            self.current = None;
+        }
+        if self.yielded == Some(run) {
+            self.yielded = None;
+        }
+        notify_end(&self.shared, &row, &end, spent, announce);
+        let mut stopped = vec![run];
+        if let Some(active) = active {
+            stopped.splice(0..0, active.stopped);
+            for reply in active.cancels {
+                let already = (end.outcome.state != Terminal::Cancelled).then(|| end.outcome.clone());
+                let ended = if already.is_some() { Vec::new() } else { stopped.clone() };
+                reply.send(Ok(crate::tree::Stopped { ended, already }));
+            }
+        }
+        if let super::Standing::Stopping { ended, .. } = &mut self.standing {
+            ended.append(&mut stopped);
+        }
+        self.advance(ctx);
+    }
+
+    /// The run goes on with the transcript; it gets its permit back first if it gave it away.
+    pub(super) fn go_on(
+        &mut self,
+        run: RunId,
+        transcript: Transcript,
+        permit: Option<Permit>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        let now = ctx.system().clock.monotonic();
+        let Some(active) = self.runs.get_mut(&run) else { return self.transcript = Some(transcript) };
+        if !matches!(active.stage, Stage::Boundary | Stage::Queued) {
+            self.transcript = Some(transcript);
+            return self.advance(ctx);
+        }
+        let Some(permit) = permit else {
+            self.transcript = Some(transcript);
+            return self.queue_again(run, ctx);
+        };
+        active.stage = Stage::Running;
+        active.cell.update(|progress| progress.phase = crate::run::Phase::Running);
+        active.deadline.run(now);
+        Self::arm(active, ctx);
+        let soft_at = active.deadline.soft_at(now);
+        if let Some(handle) = Self::run_handle(ctx, run) {
+            // A run that died meanwhile is noticed as a child that exited.
+            drop(handle.send(RunMsg::Continue(Box::new(Continue { transcript, permit, soft_at }))));
+        }
+    }
+}
+
+/// The announce of a run's end, if its parent is to have one.
+pub(crate) fn announce_of(
+    row: &RunRow,
+    end: &RunEnd,
+    started: Option<Timestamp>,
+    quiet: bool,
+    spent: Usage,
+    label: Option<&String>,
+    cleanup: Cleanup,
+) -> Option<Announce> {
+    let to = row.announce_to.clone()?;
+    let silent = end.outcome.state == Terminal::Ok
+        && end.outcome.text.as_deref().is_some_and(super::prompts::is_silent);
+    if !row.expects_completion || silent {
+        return None;
+    }
+    let item = AnnounceItem {
+        run: row.id,
+        session: row.session.clone(),
+        label: label.cloned(),
+        state: end.outcome.state,
+        reason: end.outcome.reason.clone(),
+        text: end.outcome.text.clone(),
+        usage: spent,
+        duration_ms: started
+            .map_or(0, |started| u64::try_from((end.at - started).as_millis()).unwrap_or(u64::MAX)),
+        steps: end.steps,
+    };
+    Some(Announce { to, spawner: row.spawner, cleanup, quiet, at: end.at, item })
+}
+
+/// Tells everybody of a run's end that is committed.
+pub(crate) fn notify_end(
+    shared: &Shared,
+    row: &RunRow,
+    end: &RunEnd,
+    spent: Usage,
+    announce: Option<Announce>,
+) {
+    shared.publish(Event::Ended {
+        session: row.session.clone(),
+        run: end.run,
+        outcome: end.outcome.clone(),
+        usage: end.usage,
+        steps: end.steps,
+    });
+    shared.ended(end.run, &end.outcome);
+    // A manager that is being restarted counts anew when it starts.
+    drop(shared.sessions.send(SessionsMsg::RunEnded { run: end.run }));
+    if let Some(parent) = &row.announce_to {
+        let announce = announce.map(Box::new);
+        shared.deliver(parent, SessionMsg::ChildEnded { run: end.run, usage: spent, announce });
+    }
+}
+
+/// Tells everybody again of a run's end, as the store has it. A parent that has taken the result already finds
+/// so when it commits.
+pub(super) fn tell_end(shared: &Shared, meta: &SessionMeta, row: &RunRow) {
+    let Some(outcome) = row.outcome.clone() else { return };
+    let at = row.ended_at.unwrap_or_default();
+    let end = RunEnd { run: row.id, outcome, usage: row.usage, steps: row.steps, at };
+    let announce =
+        announce_of(row, &end, row.started_at, false, row.usage, meta.label.as_ref(), meta.cleanup);
+    notify_end(shared, row, &end, Usage::default(), announce);
+}

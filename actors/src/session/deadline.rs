@@ -1,0 +1,85 @@
+//! A run's deadline: counts from its first step, and not while the run waits in a lane.
+
+use std::time::Duration;
+
+use crate::types::Monotonic;
+
+/// The part of the time after which the model is told to come to an end, in percent. A fifth is left for one
+/// more model call and its answer.
+const SOFT_PERCENT: u32 = 80;
+
+/// How much of its time a run has used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Deadline {
+    limit: Option<Duration>,
+    used: Duration,
+    since: Option<Monotonic>,
+}
+
+impl Deadline {
+    /// A clock that does not run yet.
+    pub(crate) const fn new(limit: Option<Duration>, used: Duration) -> Self {
+        Self { limit, used, since: None }
+    }
+
+    /// The clock runs from now.
+    pub(crate) fn run(&mut self, now: Monotonic) {
+        self.since.get_or_insert(now);
+    }
+
+    /// The clock stands.
+    pub(crate) fn pause(&mut self, now: Monotonic) {
+        if let Some(since) = self.since.take() {
+            self.used += now.since(since);
+        }
+    }
+
+    fn used(&self, now: Monotonic) -> Duration {
+        self.used + self.since.map_or(Duration::ZERO, |since| now.since(since))
+    }
+
+    /// Time until the hard deadline.
+    pub(crate) fn left(&self, now: Monotonic) -> Option<Duration> {
+        Some(self.limit?.saturating_sub(self.used(now)))
+    }
+
+    /// When the model is told, if the clock runs on without a pause.
+    pub(crate) fn soft_at(&self, now: Monotonic) -> Option<Monotonic> {
+        let soft = self.limit? * SOFT_PERCENT / 100;
+        Some(now + soft.saturating_sub(self.used(now)))
+    }
+
+    /// The hard deadline's length.
+    pub(crate) const fn limit(&self) -> Option<Duration> {
+        self.limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(seconds: u64) -> Monotonic {
+        Monotonic(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn a_pause_does_not_count() {
+        let mut deadline = Deadline::new(Some(Duration::from_secs(20)), Duration::ZERO);
+        deadline.run(at(100));
+        deadline.pause(at(105));
+        assert_eq!(deadline.left(at(500)), Some(Duration::from_secs(15)));
+        deadline.run(at(500));
+        assert_eq!(deadline.left(at(510)), Some(Duration::from_secs(5)));
+        assert_eq!(deadline.soft_at(at(510)), Some(at(511)));
+        assert_eq!(deadline.left(at(900)), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn without_a_limit_there_is_no_deadline() {
+        let mut deadline = Deadline::new(None, Duration::ZERO);
+        deadline.run(at(0));
+        assert_eq!(deadline.left(at(1_000_000)), None);
+        assert_eq!(deadline.soft_at(at(0)), None);
+    }
+}

@@ -1,0 +1,208 @@
+//! What arrives for a session from its children and its clients, and how it enters the transcript.
+
+use std::sync::Arc;
+
+use super::commit::{Taken, Ticket};
+use super::prompts::NOTHING_REPORTED;
+use super::{Session, SessionArgs, SessionChild, SessionMsg, Stage, Standing};
+use crate::kit::{ChildSpec, Ctx};
+use crate::ports::{Announce, Cause, Event, Op, OpenRun, StoreError, StoredSession, Transaction};
+use crate::sessions::SessionsMsg;
+use crate::types::{Cleanup, Entry, RunId, SessionKey, Transcript, Usage};
+
+/// A child session may have a stop of its own subtree to finish.
+const STOP_CHILD_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl Session {
+    pub(super) fn on_start_child(
+        &mut self,
+        args: SessionArgs,
+        open: Option<Box<OpenRun>>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        let key: SessionKey = args.meta.key.clone();
+        if let Some(open) = open {
+            self.children.insert(open.run, *open);
+        }
+        let child = SessionChild::Session(key.clone());
+        let name: Arc<str> = key.as_str().into();
+        if let Some(handle) = ctx.children().handle::<SessionMsg>(&child) {
+            // It lives, or is about to end; either way it says so.
+            drop(handle.send(SessionMsg::Hello));
+            return;
+        }
+        if let Err(error) = ctx.spawn::<Self>(child, name, ChildSpec::alike(STOP_CHILD_WITHIN), args) {
+            self.tell_manager(SessionsMsg::Down { key: key.clone(), failure: Some(error.to_string()) });
+        } else if matches!(self.standing, Standing::Stopping { .. }) {
+            self.stop_child(&key, ctx);
+        }
+    }
+
+    pub(super) fn on_child_ended(
+        &mut self,
+        run: RunId,
+        usage: Usage,
+        announce: Option<Box<Announce>>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        self.children.remove(&run);
+        self.below += usage;
+        if let Some(announce) = announce
+            && !self.announces.iter().any(|known| known.item.run == run)
+        {
+            self.announces.push(*announce);
+        }
+        self.check_joined(ctx);
+        self.advance(ctx);
+    }
+
+    /// Whether results wait that nobody is to be woken for.
+    pub(super) fn only_quiet(&self) -> bool {
+        self.steers.is_empty() && self.announces.iter().all(|announce| announce.quiet)
+    }
+
+    /// Takes what is in the inbox onto the end of `transcript`, as part of `run`.
+    pub(super) fn take_inbox(
+        &self,
+        mut transcript: Transcript,
+        run: Option<RunId>,
+        with_steers: bool,
+        ctx: &Ctx<Self>,
+    ) -> Taken {
+        let steers = self.steers.iter().filter(|_| with_steers);
+        let at = ctx.system().clock.now();
+        let mut entries = Vec::new();
+        if !self.announces.is_empty() {
+            let items = self.announces.iter().map(|announce| announce.item.clone()).collect();
+            entries.push(transcript.push(run, at, Entry::Announce { items }));
+        }
+        for steer in steers.clone() {
+            let entry = Entry::User { text: steer.text.clone(), origin: steer.origin.clone() };
+            entries.push(transcript.push(run, at, entry));
+        }
+        Taken {
+            announces: self.announces.iter().map(|announce| announce.item.run).collect(),
+            steers: steers.map(|steer| steer.id).collect(),
+            delete: self
+                .announces
+                .iter()
+                .filter(|announce| announce.cleanup == Cleanup::Delete)
+                .map(|announce| announce.item.session.clone())
+                .collect(),
+            entries,
+            transcript,
+        }
+    }
+
+    /// No run has its turn and something waits: appends it, and starts a run on it unless nobody is to be woken.
+    pub(super) fn deliver(&mut self, ctx: &mut Ctx<Self>) {
+        let quiet = self.only_quiet() || !matches!(self.standing, Standing::Open);
+        let cause = if self.announces.iter().all(|announce| announce.quiet) {
+            Cause::Message
+        } else {
+            Cause::Announce
+        };
+        let row = if quiet { None } else { self.new_row_of(cause, ctx) };
+        let Some(transcript) = self.transcript.take() else { return self.load(ctx) };
+        // A steering message is answered by a run or by none: without one it stays where it is.
+        let taken = self.take_inbox(transcript, row.as_ref().map(|row| row.id), !quiet, ctx);
+        let mut transaction = Transaction::new();
+        if let Some(row) = &row {
+            transaction.push(Op::InsertRun(Box::new(row.clone())));
+        }
+        taken.ops(&self.meta.key, None, &mut transaction);
+        self.delivering = true;
+        self.commit(transaction, Ticket::Deliver { row: row.map(Box::new), taken }, ctx);
+    }
+
+    /// All children of a yielded session have ended: its run goes on with their results.
+    pub(super) fn wake_yielded(&mut self, run: RunId, ctx: &mut Ctx<Self>) {
+        let Some(transcript) = self.transcript.take() else { return self.load(ctx) };
+        let Some(active) = self.runs.get_mut(&run) else { return };
+        active.stage = Stage::Boundary;
+        self.yielded = None;
+        self.current = Some(run);
+        let mut taken = self.take_inbox(transcript, Some(run), true, ctx);
+        if taken.announces.is_empty() {
+            let at = ctx.system().clock.now();
+            let notice = Entry::Notice { text: NOTHING_REPORTED.to_owned() };
+            taken.entries.push(taken.transcript.push(Some(run), at, notice));
+        }
+        let mut transaction = vec![Op::StartRun { run, at: ctx.system().clock.now() }];
+        taken.ops(&self.meta.key, Some(run), &mut transaction);
+        self.commit(transaction, Ticket::Boundary { run, taken, permit: None }, ctx);
+    }
+
+    pub(super) fn yield_begins(&mut self, run: RunId, ctx: &mut Ctx<Self>) {
+        let Some(active) = self.runs.get_mut(&run) else { return };
+        if matches!(active.stage, Stage::Boundary) {
+            active.stage = Stage::Yielded;
+            active.cell.update(|progress| progress.phase = crate::run::Phase::Yielded);
+            self.current = None;
+            self.yielded = Some(run);
+            self.shared.publish(Event::Yielded { session: self.meta.key.clone(), run });
+        }
+        self.advance(ctx);
+    }
+
+    /// Reads the session again: its transcript was with a run that is gone, or the inbox did not fit the store.
+    pub(super) fn load(&mut self, ctx: &Ctx<Self>) {
+        if self.loading.is_some() {
+            return;
+        }
+        let (shared, key) = (Arc::clone(&self.shared), self.meta.key.clone());
+        let work = async move {
+            shared.barrier().await?;
+            shared.storage.load_session(key).await
+        };
+        let loaded = |result| SessionMsg::Loaded { result: Box::new(result) };
+        self.loading = Some(ctx.task(work, loaded));
+        if self.suspect.is_some() {
+            self.suspect = Some(self.announces.len());
+        }
+    }
+
+    pub(super) fn on_loaded(
+        &mut self,
+        result: Result<Option<StoredSession>, StoreError>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        self.loading = None;
+        let stored = match result {
+            Ok(Some(stored)) => stored,
+            Ok(None) => {
+                tracing::error!(session = %self.meta.key, "is not stored any more, stopping");
+                return ctx.stop();
+            }
+            Err(error) => {
+                tracing::warn!(session = %self.meta.key, %error, "cannot be read, will try again");
+                return self.try_again(ctx);
+            }
+        };
+        if let Some(known) = self.suspect.take() {
+            self.announces.drain(..known.min(self.announces.len()));
+            self.steers.clear();
+        }
+        for announce in stored.announces {
+            if !self.announces.iter().any(|known| known.item.run == announce.item.run) {
+                self.announces.push(announce);
+            }
+        }
+        for steer in stored.steers {
+            if !self.steers.iter().any(|known| known.id == steer.id) {
+                self.steers.push_back(steer);
+            }
+        }
+        // A run that works has the transcript; what was read is older than that.
+        let works = self
+            .current
+            .and_then(|run| self.runs.get(&run))
+            .is_some_and(|active| matches!(active.stage, Stage::Running | Stage::Boundary | Stage::Starting));
+        if !works {
+            self.transcript = Some(Transcript::new(stored.transcript));
+        }
+        self.resume_loading(ctx);
+        self.check_joined(ctx);
+        self.advance(ctx);
+    }
+}

@@ -1,0 +1,140 @@
+//! The first start of a session, and the rebuild of its state after a panic.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::commit::Closing;
+use super::{Active, Deadline, Session, SessionArgs, SessionChild, Stage, Standing};
+use crate::kit::{Ctx, StartError};
+use crate::ports::{RunRow, RunState, StoredSession};
+use crate::run::RunMsg;
+use crate::types::{Outcome, RunId, Terminal, Transcript, Usage};
+
+pub(super) async fn start(args: &mut SessionArgs, ctx: &mut Ctx<Session>) -> Result<Session, StartError> {
+    let again = args.first.is_none();
+    let stored = match args.first.take() {
+        Some(stored) => *stored,
+        None => read(args).await?,
+    };
+    let mut session = build(args, stored, ctx);
+    if again {
+        session.settle_finished(ctx);
+    }
+    session.say_up(ctx);
+    session.advance(ctx);
+    Ok(session)
+}
+
+/// Reads the session after all that was handed to the store is decided.
+async fn read(args: &SessionArgs) -> Result<StoredSession, StartError> {
+    let failed = |error: &dyn std::fmt::Display| StartError(format!("session {}: {error}", args.meta.key));
+    args.shared.barrier().await.map_err(|error| failed(&error))?;
+    let stored = args.shared.storage.load_session(args.meta.key.clone()).await;
+    stored.map_err(|error| failed(&error))?.ok_or_else(|| failed(&"it is not stored any more"))
+}
+
+fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> Session {
+    let StoredSession { row, transcript, runs, announces, steers, children } = stored;
+    let mut session = Session {
+        shared: Arc::clone(&args.shared),
+        meta: Arc::clone(&args.meta),
+        standing: Standing::Open,
+        transcript: Some(Transcript::new(transcript)),
+        loading: None,
+        queue: VecDeque::new(),
+        runs: BTreeMap::new(),
+        current: None,
+        yielded: None,
+        announces,
+        suspect: None,
+        steers: steers.into(),
+        children: children.into_iter().map(|child| (child.run, child)).collect(),
+        delivering: false,
+        accepting: 0,
+        unsettled: Vec::new(),
+        below: Usage::default(),
+        retries: 0,
+        retry: None,
+        sleep: None,
+    };
+    let yielded = row.yielded;
+    for row in runs {
+        session.adopt(row, yielded, ctx);
+    }
+    if session.meta.scope.is_cancelled() {
+        session.standing = Standing::Stopping { replies: Vec::new(), ended: Vec::new() };
+    }
+    session
+}
+
+impl Session {
+    /// Takes an open run of the store: waiting, alive, or left behind by a process that is gone.
+    fn adopt(&mut self, row: RunRow, yielded: Option<RunId>, ctx: &mut Ctx<Self>) {
+        let run = row.id;
+        let child = SessionChild::Run(run);
+        let alive = Self::run_handle(ctx, run);
+        let cell = self.shared.runs.get(&run).map(|cell| Arc::clone(&cell));
+        match (row.state, alive, cell) {
+            (RunState::Accepted, None, _) => self.queue.push_back(row),
+            // It was about to make its first step when the state was lost.
+            (RunState::Running, None, Some(_)) if row.steps == 0 && !ctx.children().contains(&child) => {
+                self.queue.push_back(row);
+            }
+            (_, Some(handle), Some(cell)) => {
+                let now = ctx.system().clock.now();
+                let used = row.started_at.map_or(std::time::Duration::ZERO, |started| now - started);
+                let waits = yielded == Some(run);
+                let mut active = Active {
+                    deadline: Deadline::new(row.timeout, used),
+                    row,
+                    stage: if waits { Stage::Yielded } else { Stage::Running },
+                    cell,
+                    timer: None,
+                    cancels: Vec::new(),
+                    stopped: Vec::new(),
+                };
+                Self::arm(&mut active, ctx);
+                self.runs.insert(run, active);
+                if waits {
+                    self.yielded = Some(run);
+                } else {
+                    self.current = Some(run);
+                    self.transcript = None;
+                    // It repeats what it reported last, if it waits for an answer.
+                    drop(handle.send(RunMsg::Resync));
+                }
+            }
+            (_, alive, _) => {
+                if alive.is_some() {
+                    ctx.children_mut().kill(&SessionChild::Run(run));
+                }
+                let reason = "the process that ran it went away";
+                let outcome = Outcome::ended(Terminal::Interrupted, reason, None);
+                self.end_run(row, outcome, Closing::OWN, None, ctx);
+            }
+        }
+    }
+
+    /// After a rebuild: runs whose actors still live but whose end is committed are announced again, because
+    /// the message that said so may be the one that was lost.
+    fn settle_finished(&mut self, ctx: &mut Ctx<Self>) {
+        let stale: Vec<RunId> = ctx
+            .children()
+            .keys()
+            .filter_map(|child| match child {
+                SessionChild::Run(run) if !self.runs.contains_key(run) => Some(*run),
+                _ => None,
+            })
+            .collect();
+        for run in stale {
+            ctx.children_mut().kill(&SessionChild::Run(run));
+            let (shared, meta) = (Arc::clone(&self.shared), Arc::clone(&self.meta));
+            // Detached: the parent must hear of it whatever becomes of this session.
+            tokio::spawn(async move {
+                if let Ok(Some(row)) = shared.storage.run(run).await {
+                    super::commit::tell_end(&shared, &meta, &row);
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The end of runs from outside: cancel, stop, deadline, crash.
+//!
+//! All of them abort first and record after: the run's token stops model calls and tools, its actor is killed,
+//! the children that it spawned are stopped and waited for, and then its end is committed together with their
+//! results. So the leaves end first, and no result is lost.
+
+use super::commit::Closing;
+use super::{Active, Ended, Session, SessionChild, SessionMsg, Stage, Standing};
+use crate::kit::{Ctx, Reply};
+use crate::sessions::SessionsMsg;
+use crate::tree::Stopped;
+use crate::types::{Origin, Outcome, Refusal, RunId, SessionKey, Terminal};
+
+impl Session {
+    pub(super) fn on_cancel(
+        &mut self,
+        run: RunId,
+        origin: Origin,
+        reply: Reply<Result<Stopped, Refusal>>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        if let Some(index) = self.queue.iter().position(|row| row.id == run)
+            && let Some(row) = self.queue.remove(index)
+        {
+            // It takes its turn for as long as its end is committed, so that its end is one like the others.
+            self.runs.insert(run, Active::untouched(row, &self.meta));
+        }
+        let Some(active) = self.runs.get_mut(&run) else {
+            let shared = std::sync::Arc::clone(&self.shared);
+            // Detached: the answer is the caller's, whatever becomes of this session.
+            tokio::spawn(async move { reply.send(already_ended(&shared, run).await) });
+            return;
+        };
+        active.cancels.push(reply);
+        self.abort(
+            run,
+            Ended {
+                state: Terminal::Cancelled,
+                reason: format!("cancelled by {origin}"),
+                origin,
+                quiet: false,
+            },
+            ctx,
+        );
+    }
+
+    /// Ends a run that did not come to its own end.
+    pub(super) fn abort(&mut self, run: RunId, why: Ended, ctx: &mut Ctx<Self>) {
+        let Some(active) = self.runs.get_mut(&run) else { return };
+        if matches!(active.stage, Stage::Ending { .. } | Stage::Joining { .. }) {
+            return;
+        }
+        active.cell.cancelled.cancel();
+        active.timer = None;
+        let queued = matches!(active.stage, Stage::Queued);
+        let holds_transcript = matches!(active.stage, Stage::Running | Stage::Boundary | Stage::Starting)
+            && self.current == Some(run);
+        let stops_children = matches!(why.state, Terminal::Cancelled | Terminal::Timeout);
+        active.stage = Stage::Joining { reason: why };
+        if holds_transcript {
+            self.transcript = None;
+        }
+        if queued {
+            self.tell_manager(SessionsMsg::Forget { run });
+        }
+        ctx.children_mut().kill(&SessionChild::Run(run));
+        if stops_children {
+            let spawned: Vec<SessionKey> = self.spawned_by(run).map(|child| child.session.clone()).collect();
+            for key in spawned {
+                self.stop_child(&key, ctx);
+            }
+        }
+        self.check_joined(ctx);
+    }
+
+    fn spawned_by(&self, run: RunId) -> impl Iterator<Item = &crate::ports::OpenRun> {
+        self.children.values().filter(move |child| child.spawner == Some(run))
+    }
+
+    /// Commits the end of aborted runs whose children have ended.
+    pub(super) fn check_joined(&mut self, ctx: &mut Ctx<Self>) {
+        let stopping = matches!(self.standing, Standing::Stopping { .. });
+        let joined: Vec<RunId> = self
+            .runs
+            .iter()
+            .filter(|(run, active)| match &active.stage {
+                Stage::Joining { reason } => {
+                    let waits = matches!(reason.state, Terminal::Cancelled | Terminal::Timeout);
+                    let open = if stopping { self.children.len() } else { self.spawned_by(**run).count() };
+                    !waits || open == 0
+                }
+                _ => false,
+            })
+            .map(|(run, _)| *run)
+            .collect();
+        for run in joined {
+            self.record(run, ctx);
+        }
+    }
+
+    fn record(&mut self, run: RunId, ctx: &mut Ctx<Self>) {
+        // Another run that works has the transcript; then the results wait for its next step.
+        let others = self.current.is_some_and(|current| current != run && self.transcript.is_none());
+        let takes =
+            !others && self.announces.iter().any(|announce| announce.spawner == Some(run) && announce.quiet);
+        if takes && self.transcript.is_none() {
+            return self.load(ctx);
+        }
+        let Some(active) = self.runs.get_mut(&run) else { return };
+        let Stage::Joining { reason } = &active.stage else { return };
+        let (why, row, partial) = (reason.clone(), active.row.clone(), active.cell.partial());
+        let taken = match self.transcript.take() {
+            Some(transcript) if takes => Some(self.take_inbox(transcript, Some(run), false, ctx)),
+            transcript => {
+                self.transcript = transcript;
+                None
+            }
+        };
+        let closing = Closing { quiet: why.quiet, origin: why.origin };
+        self.end_run(row, Outcome::ended(why.state, why.reason, partial), closing, taken, ctx);
+    }
+
+    pub(super) fn stop_child(&self, key: &SessionKey, ctx: &Ctx<Self>) {
+        if let Some(entry) = self.shared.live.get(key) {
+            entry.meta.scope.cancel();
+        }
+        let myself = ctx.myself().clone();
+        let reply = Reply::to(move |ended| {
+            drop(myself.send(SessionMsg::ChildStopped { ended }));
+        });
+        let message = SessionMsg::Stop { cascade: true, reply };
+        match ctx.children().handle::<SessionMsg>(&SessionChild::Session(key.clone())) {
+            Some(handle) => drop(handle.send(message)),
+            None => self.shared.deliver(key, message),
+        }
+    }
+
+    pub(super) fn on_child_stopped(&mut self, mut ended: Vec<RunId>, ctx: &mut Ctx<Self>) {
+        if let Standing::Stopping { ended: all, .. } = &mut self.standing {
+            all.append(&mut ended);
+        } else if let Some(active) =
+            self.runs.values_mut().find(|active| matches!(active.stage, Stage::Joining { .. }))
+        {
+            active.stopped.append(&mut ended);
+        }
+        self.advance(ctx);
+    }
+
+    pub(super) fn on_stop(&mut self, cascade: bool, reply: Reply<Vec<RunId>>, ctx: &mut Ctx<Self>) {
+        self.meta.scope.cancel();
+        match &mut self.standing {
+            Standing::Stopping { replies, .. } => return replies.push(reply),
+            Standing::Asleep => return reply.send(Vec::new()),
+            Standing::Open => {
+                self.standing = Standing::Stopping { replies: vec![reply], ended: Vec::new() };
+            }
+        }
+        self.sleep = None;
+        for row in std::mem::take(&mut self.queue) {
+            self.runs.insert(row.id, Active::untouched(row, &self.meta));
+        }
+        let children: Vec<SessionKey> = ctx
+            .children()
+            .keys()
+            .filter_map(|child| match child {
+                SessionChild::Session(key) => Some(key.clone()),
+                SessionChild::Run(_) => None,
+            })
+            .collect();
+        for key in children {
+            self.stop_child(&key, ctx);
+        }
+        let reason = if cascade { "its parent was stopped" } else { "the session was stopped" };
+        let runs: Vec<RunId> = self.runs.keys().copied().collect();
+        for run in runs {
+            let why = Ended {
+                state: Terminal::Cancelled,
+                reason: reason.to_owned(),
+                origin: Origin::Timer,
+                quiet: cascade,
+            };
+            self.abort(run, why, ctx);
+        }
+        self.advance(ctx);
+    }
+
+    /// A stop is complete when every run and every child is gone and every result is appended.
+    pub(super) fn advance_stop(&mut self, ctx: &mut Ctx<Self>) {
+        self.check_joined(ctx);
+        for row in std::mem::take(&mut self.queue) {
+            let run = row.id;
+            self.runs.insert(run, Active::untouched(row, &self.meta));
+            let why = Ended {
+                state: Terminal::Cancelled,
+                reason: "the session was stopped".to_owned(),
+                origin: Origin::Timer,
+                quiet: true,
+            };
+            self.abort(run, why, ctx);
+        }
+        let busy = !self.runs.is_empty()
+            || !self.unsettled.is_empty()
+            || !ctx.children().is_empty()
+            || self.accepting > 0
+            || self.loading.is_some();
+        if busy {
+            return;
+        }
+        if !self.announces.is_empty() {
+            return self.deliver(ctx);
+        }
+        let Standing::Stopping { replies, ended, .. } =
+            std::mem::replace(&mut self.standing, Standing::Asleep)
+        else {
+            return;
+        };
+        for reply in replies {
+            reply.send(ended.clone());
+        }
+        let (meta, handle) = (std::sync::Arc::clone(&self.meta), ctx.myself().clone());
+        self.tell_manager(SessionsMsg::SleepAnswer { meta, handle, agreed: true });
+    }
+}
+
+/// The answer to a cancel that came too late.
+pub(crate) async fn already_ended(shared: &crate::shared::Shared, run: RunId) -> Result<Stopped, Refusal> {
+    match shared.storage.run(run).await {
+        Ok(Some(row)) => Ok(Stopped { ended: Vec::new(), already: row.outcome }),
+        Ok(None) => Err(Refusal::error("unknown_run", format!("there is no run {run}"))
+            .with_hint("list the runs with `offshoot runs list`")),
+        Err(error) => Err(Refusal::error("store", error.to_string())),
+    }
+}

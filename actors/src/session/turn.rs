@@ -1,0 +1,364 @@
+//! Whose turn it is in a session, and what a run reports while it has it.
+
+use std::sync::Arc;
+
+use super::commit::Ticket;
+use super::{Active, Ended, Session, SessionChild, SessionMsg, Stage, Standing};
+use crate::kit::{ChildSpec, Ctx, Exit, Reply};
+use crate::ports::{Event, Op, Transaction};
+use crate::run::{Phase, Report, ReportKind, Run, RunArgs};
+use crate::sessions::{LaneName, Permit, SessionsMsg};
+use crate::types::{Entry, Mode, Origin, Outcome, RunId, Terminal, Transcript};
+
+/// A run has nothing to finish: its tasks are aborted when it is dropped.
+const STOP_RUN_WITHIN: std::time::Duration = std::time::Duration::from_millis(100);
+
+impl Session {
+    /// Does the next thing that can be done. Called after every change.
+    pub(super) fn advance(&mut self, ctx: &mut Ctx<Self>) {
+        if matches!(self.standing, Standing::Asleep) || self.delivering || self.retry.is_some() {
+            return;
+        }
+        if matches!(self.standing, Standing::Stopping { .. }) {
+            return self.advance_stop(ctx);
+        }
+        if self.current.is_some() {
+            return;
+        }
+        let woken = self.yielded.filter(|run| {
+            self.children.is_empty()
+                && self.runs.get(run).is_some_and(|active| matches!(active.stage, Stage::Yielded))
+        });
+        if let Some(run) = woken {
+            self.wake_yielded(run, ctx);
+        } else if let Some(row) = self.queue.pop_front() {
+            self.take_turn(row, ctx);
+        } else if self.has_news() {
+            self.deliver(ctx);
+        } else {
+            self.rest(ctx);
+        }
+    }
+
+    /// Whether something waits that is not held back for a run that waits for all children.
+    fn has_news(&self) -> bool {
+        !self.steers.is_empty() || (!self.announces.is_empty() && self.yielded.is_none())
+    }
+
+    /// An accepted run leaves the queue and waits for its place in the lane.
+    fn take_turn(&mut self, row: crate::ports::RunRow, ctx: &Ctx<Self>) {
+        let run = row.id;
+        let active = Active::untouched(row, &self.meta);
+        self.shared.runs.insert(run, Arc::clone(&active.cell));
+        self.sleep = None;
+        self.runs.insert(run, active);
+        self.current = Some(run);
+        self.ask_permit(run, false, ctx);
+    }
+
+    fn ask_permit(&self, run: RunId, resume: bool, ctx: &Ctx<Self>) {
+        let myself = ctx.myself().clone();
+        let grant = Reply::to(move |permit| {
+            // A permit that finds nobody is dropped, and so goes back.
+            drop(myself.send(SessionMsg::Granted { run, permit }));
+        });
+        let lane = if self.meta.depth == 0 { LaneName::Main } else { LaneName::Subagent };
+        let fair = self.meta.parent.clone().unwrap_or_else(|| self.meta.key.clone());
+        self.tell_manager(SessionsMsg::Acquire { lane, fair, run, resume, grant });
+    }
+
+    /// A run that gave its permit away queues for it again, ahead of new ones; its clock stands meanwhile.
+    pub(super) fn queue_again(&mut self, run: RunId, ctx: &Ctx<Self>) {
+        let now = ctx.system().clock.monotonic();
+        if let Some(active) = self.runs.get_mut(&run) {
+            active.stage = Stage::Queued;
+            active.deadline.pause(now);
+            active.timer = None;
+            active.cell.update(|progress| progress.phase = Phase::Queued);
+            self.ask_permit(run, true, ctx);
+        }
+    }
+
+    pub(super) fn on_lanes_reset(&self, ctx: &Ctx<Self>) {
+        for (run, active) in &self.runs {
+            if matches!(active.stage, Stage::Queued) {
+                self.ask_permit(*run, Self::run_handle(ctx, *run).is_some(), ctx);
+            } else if let Some(handle) = Self::run_handle(ctx, *run) {
+                drop(handle.send(crate::run::RunMsg::LanesReset));
+            }
+        }
+    }
+
+    pub(super) fn on_granted(&mut self, run: RunId, permit: Permit, ctx: &mut Ctx<Self>) {
+        let Some(active) = self.runs.get_mut(&run) else { return };
+        if !matches!(active.stage, Stage::Queued) {
+            return;
+        }
+        if Self::run_handle(ctx, run).is_some() {
+            let Some(transcript) = self.transcript.take() else {
+                active.stage = Stage::Loading(permit);
+                return self.load(ctx);
+            };
+            return self.go_on(run, transcript, Some(permit), ctx);
+        }
+        active.stage = Stage::Loading(permit);
+        self.resume_loading(ctx);
+    }
+
+    /// Goes on with the run that has its place and needs the transcript.
+    pub(super) fn resume_loading(&mut self, ctx: &mut Ctx<Self>) {
+        let Some(run) = self.current else { return };
+        let Some(active) = self.runs.get_mut(&run) else { return };
+        if !matches!(active.stage, Stage::Loading(_)) {
+            return;
+        }
+        let Some(transcript) = self.transcript.take() else { return self.load(ctx) };
+        let Stage::Loading(permit) = std::mem::replace(&mut active.stage, Stage::Starting) else { return };
+        if Self::run_handle(ctx, run).is_some() {
+            active.stage = Stage::Boundary;
+            return self.go_on(run, transcript, Some(permit), ctx);
+        }
+        self.begin(run, transcript, permit, ctx);
+    }
+
+    /// Commits a run's start. What has arrived meanwhile and the run's own message are appended with it; where
+    /// there is nothing to append, the run does not wait for the commit.
+    fn begin(&mut self, run: RunId, transcript: Transcript, permit: Permit, ctx: &mut Ctx<Self>) {
+        let at = ctx.system().clock.now();
+        let held = self.yielded.is_some();
+        let mut taken = if held {
+            super::commit::Taken { transcript, ..Default::default() }
+        } else {
+            self.take_inbox(transcript, Some(run), true, ctx)
+        };
+        let Some(active) = self.runs.get_mut(&run) else { return self.transcript = Some(taken.transcript) };
+        if let Some(input) = active.row.input.take() {
+            taken.entries.push(taken.transcript.push(Some(run), at, input));
+        }
+        let mut transaction = vec![Op::StartRun { run, at }];
+        taken.ops(&self.meta.key, Some(run), &mut transaction);
+        if taken.entries.is_empty() {
+            self.shared.commit(transaction, move |result| {
+                if let Err(refused) = result {
+                    // What the run commits next meets the same refusal and acts on it.
+                    tracing::warn!(%run, %refused, "the start of a run could not be committed");
+                }
+            });
+            return self.run_begins(run, taken.transcript, permit, ctx);
+        }
+        self.commit(transaction, Ticket::Start { run, taken, permit }, ctx);
+    }
+
+    pub(super) fn run_begins(
+        &mut self,
+        run: RunId,
+        transcript: Transcript,
+        permit: Permit,
+        ctx: &mut Ctx<Self>,
+    ) {
+        let (now, at) = (ctx.system().clock.monotonic(), ctx.system().clock.now());
+        let Some(active) = self.runs.get_mut(&run) else { return self.transcript = Some(transcript) };
+        if !matches!(active.stage, Stage::Starting) {
+            self.transcript = Some(transcript);
+            return self.advance(ctx);
+        }
+        active.stage = Stage::Running;
+        active.row.started_at = Some(at);
+        active.deadline.run(now);
+        active.cell.update(|progress| {
+            progress.phase = Phase::Running;
+            progress.started_at = Some(at);
+        });
+        Self::arm(active, ctx);
+        self.shared.publish(Event::Started { session: self.meta.key.clone(), run });
+        let settings = self.shared.settings();
+        let prompt = settings.agent(&self.meta.agent).and_then(|agent| agent.system_prompt.clone());
+        let args = RunArgs {
+            shared: Arc::clone(&self.shared),
+            session: ctx.myself().clone(),
+            meta: Arc::clone(&self.meta),
+            model: active.row.model.clone(),
+            limits: settings.runs,
+            cell: Arc::clone(&active.cell),
+            soft_at: active.deadline.soft_at(now),
+            limit: active.deadline.limit(),
+            system: super::prompts::system(&self.meta, prompt.as_deref(), settings.subagents.max_depth),
+            tools: self.tool_specs(),
+            first: Some((transcript, permit)),
+        };
+        let name: Arc<str> = format!("run {run}").into();
+        let child = SessionChild::Run(run);
+        if let Err(error) = ctx.spawn::<Run>(child, name, ChildSpec::alike(STOP_RUN_WITHIN), args) {
+            self.fail_run(run, error.to_string(), ctx);
+        }
+    }
+
+    pub(super) fn on_report(&mut self, run: RunId, report: Report, ctx: &mut Ctx<Self>) {
+        let Report { transcript, permit, kind } = report;
+        let Some(active) = self.runs.get_mut(&run) else { return };
+        if !matches!(active.stage, Stage::Running) {
+            return;
+        }
+        // After a rebuild the store may hold what the run has not seen.
+        let newest = self.transcript.take().filter(|own| own.next_seq() > transcript.next_seq());
+        let transcript = newest.unwrap_or(transcript);
+        match kind {
+            ReportKind::Boundary { wants_to_wait } if wants_to_wait && !self.children.is_empty() => {
+                active.stage = Stage::Boundary;
+                self.transcript = Some(transcript);
+                drop(permit);
+                self.commit(vec![Op::YieldRun { run }], Ticket::Yield { run }, ctx);
+            }
+            ReportKind::Boundary { .. } => self.boundary(run, transcript, permit, None, ctx),
+            ReportKind::Answered { entry, .. } if !self.steers.is_empty() => {
+                self.boundary(run, transcript, permit, Some(entry), ctx);
+            }
+            ReportKind::Answered { entry, cut } => {
+                drop(permit);
+                let text = match &entry {
+                    Entry::Assistant { text, .. } => text.clone(),
+                    _ => String::new(),
+                };
+                let outcome = match cut {
+                    None => Outcome::ok(text),
+                    Some(reason) => Outcome::ended(Terminal::Partial, reason, Some(text)),
+                };
+                self.finish(run, outcome, transcript, Some(entry), ctx);
+            }
+            ReportKind::Failed { state, reason } => {
+                drop(permit);
+                let partial = active.cell.partial();
+                self.finish(run, Outcome::ended(state, reason, partial), transcript, None, ctx);
+            }
+        }
+    }
+
+    /// A step boundary: what has arrived is appended, then the run goes on.
+    fn boundary(
+        &mut self,
+        run: RunId,
+        transcript: Transcript,
+        permit: Option<Permit>,
+        answer: Option<Entry>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        let Some(active) = self.runs.get_mut(&run) else { return };
+        active.stage = Stage::Boundary;
+        let held = self.yielded.is_some();
+        if answer.is_none() && (held || (self.announces.is_empty() && self.steers.is_empty())) {
+            return self.go_on(run, transcript, permit, ctx);
+        }
+        let at = ctx.system().clock.now();
+        let mut transcript = transcript;
+        let answer = answer.map(|answer| transcript.push(Some(run), at, answer));
+        let mut taken = self.take_inbox(transcript, Some(run), true, ctx);
+        taken.entries.splice(0..0, answer);
+        let mut transaction = Transaction::new();
+        taken.ops(&self.meta.key, Some(run), &mut transaction);
+        self.commit(transaction, Ticket::Boundary { run, taken, permit }, ctx);
+    }
+
+    /// A run that came to its own end.
+    fn finish(
+        &mut self,
+        run: RunId,
+        outcome: Outcome,
+        mut transcript: Transcript,
+        answer: Option<Entry>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        let Some(active) = self.runs.get(&run) else { return };
+        let row = active.row.clone();
+        let at = ctx.system().clock.now();
+        let entries: Vec<_> = answer.map(|entry| transcript.push(Some(run), at, entry)).into_iter().collect();
+        let taken = super::commit::Taken { entries, transcript, ..Default::default() };
+        self.end_run(row, outcome, super::commit::Closing::OWN, Some(taken), ctx);
+    }
+
+    /// A run that cannot go on through no fault of its model.
+    pub(super) fn fail_run(&mut self, run: RunId, reason: String, ctx: &mut Ctx<Self>) {
+        self.abort(run, Ended { state: Terminal::Error, reason, quiet: false, origin: Origin::Timer }, ctx);
+    }
+
+    pub(super) fn on_run_exited(&mut self, run: RunId, exit: Exit, ctx: &mut Ctx<Self>) {
+        let Some(active) = self.runs.get(&run) else { return self.advance(ctx) };
+        if matches!(active.stage, Stage::Ending { .. } | Stage::Joining { .. }) {
+            return;
+        }
+        let reason = match exit {
+            Exit::Failed(reason) => reason,
+            other => other.to_string(),
+        };
+        self.abort(run, Ended { state: Terminal::Crashed, reason, quiet: false, origin: Origin::Timer }, ctx);
+    }
+
+    pub(super) fn on_hard_deadline(&mut self, run: RunId, ctx: &mut Ctx<Self>) {
+        let Some(active) = self.runs.get(&run) else { return };
+        let limit = active.deadline.limit().unwrap_or_default();
+        if active.deadline.left(ctx.system().clock.monotonic()).is_some_and(|left| left.is_zero()) {
+            let reason = format!("the run took longer than its {} seconds", limit.as_secs_f64());
+            self.abort(
+                run,
+                Ended { state: Terminal::Timeout, reason, quiet: false, origin: Origin::Timer },
+                ctx,
+            );
+        }
+    }
+
+    /// Sets the timer of the hard deadline.
+    pub(super) fn arm(active: &mut Active, ctx: &Ctx<Self>) {
+        let now = ctx.system().clock.monotonic();
+        let run = active.row.id;
+        active.deadline.run(now);
+        active.timer =
+            active.deadline.left(now).map(|left| ctx.after(left, SessionMsg::HardDeadline { run }));
+    }
+
+    /// Nothing is left to do: asks the manager for sleep after a while, at once where nobody will come back.
+    fn rest(&mut self, ctx: &mut Ctx<Self>) {
+        if !self.is_quiet(ctx) {
+            return;
+        }
+        if self.meta.depth > 0 && self.meta.mode == Mode::Run {
+            return self.on_quiet(ctx);
+        }
+        if self.sleep.is_none() {
+            self.sleep = Some(ctx.after(self.shared.settings().sleep_after, SessionMsg::Quiet));
+        }
+    }
+
+    pub(super) fn is_quiet(&self, ctx: &Ctx<Self>) -> bool {
+        self.runs.is_empty()
+            && self.queue.is_empty()
+            && self.unsettled.is_empty()
+            && self.children.is_empty()
+            && ctx.children().is_empty()
+            && self.accepting == 0
+            && !self.delivering
+            && !self.has_news()
+            && self.loading.is_none()
+    }
+
+    pub(super) fn on_quiet(&mut self, ctx: &Ctx<Self>) {
+        self.sleep = None;
+        if self.is_quiet(ctx) {
+            self.tell_manager(SessionsMsg::Quiet { key: self.meta.key.clone() });
+        }
+    }
+
+    /// The manager has closed the way in; what still came before it has been handled.
+    pub(super) fn on_sleep(&mut self, ctx: &mut Ctx<Self>) {
+        let agreed = self.is_quiet(ctx) && matches!(self.standing, Standing::Open);
+        if agreed {
+            self.standing = Standing::Asleep;
+        }
+        self.tell_manager(SessionsMsg::SleepAnswer {
+            meta: Arc::clone(&self.meta),
+            handle: ctx.myself().clone(),
+            agreed,
+        });
+        if !agreed {
+            self.advance(ctx);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The session manager: admits spawns, finds or wakes sessions, owns the lanes.
+//!
+//! Owns the counters behind the caps, the lanes, and which session is awake: it alone wakes sessions and puts
+//! them to sleep, and it alone writes the live index. Started by the root after the store; parent of the
+//! sessions that nobody spawned. A spawn comes in as [`SessionsMsg::Spawn`], is decided and reserved at once,
+//! committed, and answered when the commit is back; nothing here waits for a child.
+//!
+//! A panic is survived: counters are read from the store again, the live index tells who is awake, permits
+//! that are out count themselves, and every session that waits for one asks again. What waited for a session
+//! to wake is lost with its reply dropped; results that wait are found in the store.
+
+mod lanes;
+mod requests;
+mod residents;
+pub(crate) mod settle;
+mod spawn;
+mod tally;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use self::lanes::{Lane, Waiter};
+pub(crate) use self::lanes::{LaneName, Permit};
+pub(crate) use self::requests::Named;
+use self::residents::{Resident, Waiting};
+pub(crate) use self::spawn::{Reserved, SpawnCall};
+use self::tally::Tally;
+use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError};
+use crate::ports::{
+    Cause, Earlier, Host, OpenRun, Refused, RequestKey, RunRow, StoreError, StoredSession, SubtreeRun,
+};
+use crate::session::{SessionMeta, SessionMsg};
+use crate::shared::{LiveEntry, Shared};
+use crate::types::{Accepted, Refusal, RunId, SessionKey, Terminal};
+
+/// Everything that a start needs. The counts of permits live here, outside of the state.
+#[derive(Debug)]
+pub(crate) struct SessionsArgs {
+    shared: Arc<Shared>,
+    held: [Arc<AtomicU32>; 2],
+    /// Whether this process has settled what an earlier one left behind.
+    booted: bool,
+}
+
+impl From<Arc<Shared>> for SessionsArgs {
+    fn from(shared: Arc<Shared>) -> Self {
+        Self { shared, held: Default::default(), booted: false }
+    }
+}
+
+/// What the session manager is told.
+#[derive(Debug)]
+pub(crate) enum SessionsMsg {
+    /// Start a run in a new child session. From clients and tools.
+    Spawn(Box<SpawnCall>),
+    /// Whether the spawn was carried out before. From a reading task.
+    Looked { call: Box<SpawnCall>, found: Box<Result<Option<Earlier>, StoreError>> },
+    /// A spawn was committed, or not. From the store.
+    SpawnSettled { reserved: Box<Reserved>, result: Result<(), Refused> },
+    /// A message for a session that is not in the live index. From anyone; also handed back by one that
+    /// went to sleep.
+    Deliver { key: SessionKey, message: Box<SessionMsg> },
+    /// A session that is to be woken, as it is stored. From a reading task.
+    Loaded { key: SessionKey, result: Box<Result<Option<StoredSession>, StoreError>> },
+    /// A session that did not exist was committed, or not. From the store.
+    Created { stored: Box<StoredSession>, result: Result<(), Refused> },
+    /// A session takes messages. From itself.
+    Up { meta: Arc<SessionMeta>, handle: Handle<SessionMsg> },
+    /// A session is gone; with a failure if it was not asked to go. From its parent.
+    Down { key: SessionKey, failure: Option<String> },
+    /// A session has had nothing to do for a while. From itself.
+    Quiet { key: SessionKey },
+    /// Whether a session goes to sleep. From itself.
+    SleepAnswer { meta: Arc<SessionMeta>, handle: Handle<SessionMsg>, agreed: bool },
+    /// A run wants a place in its lane. From sessions and runs.
+    Acquire { lane: LaneName, fair: SessionKey, run: RunId, resume: bool, grant: Reply<Permit> },
+    /// A run wants none any more. From its session.
+    Forget { run: RunId },
+    /// A permit was dropped.
+    PermitBack { lane: LaneName },
+    /// A run's end is committed. From its session.
+    RunEnded { run: RunId },
+    /// New settings are in force. From the configuration.
+    SettingsChanged,
+}
+
+impl Msg for SessionsMsg {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Spawn(_) => "spawn",
+            Self::Looked { .. } => "looked",
+            Self::SpawnSettled { .. } => "spawn_settled",
+            Self::Deliver { .. } => "deliver",
+            Self::Loaded { .. } => "loaded",
+            Self::Created { .. } => "created",
+            Self::Up { .. } => "up",
+            Self::Down { .. } => "down",
+            Self::Quiet { .. } => "quiet",
+            Self::SleepAnswer { .. } => "sleep_answer",
+            Self::Acquire { .. } => "acquire",
+            Self::Forget { .. } => "forget",
+            Self::PermitBack { .. } => "permit_back",
+            Self::RunEnded { .. } => "run_ended",
+            Self::SettingsChanged => "settings_changed",
+        }
+    }
+}
+
+/// Who waits for a spawn that is being committed under the same name.
+type InFlight = BTreeMap<RequestKey, ([u8; 32], Vec<Reply<Result<Accepted, Refusal>>>)>;
+
+/// The session manager's state.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    shared: Arc<Shared>,
+    main: Lane,
+    subagent: Lane,
+    tally: Tally,
+    residents: BTreeMap<SessionKey, Resident>,
+    in_flight: InFlight,
+}
+
+impl Behaviour for Sessions {
+    const KIND: &'static str = "sessions";
+    const SURVIVES: Option<Intensity> = Some(Intensity { max: 10, within: Duration::from_secs(60) });
+
+    type Msg = SessionsMsg;
+    type Args = SessionsArgs;
+    type Child = SessionKey;
+
+    async fn start(args: &mut SessionsArgs, ctx: &mut Ctx<Self>) -> Result<Self, StartError> {
+        let shared = Arc::clone(&args.shared);
+        let read = |error: StoreError| StartError(error.to_string());
+        shared.barrier().await.map_err(read)?;
+        let mut open = shared.storage.open_runs().await.map_err(read)?;
+        let mut sessions = Self {
+            main: Lane::new(LaneName::Main, Arc::clone(&args.held[0])),
+            subagent: Lane::new(LaneName::Subagent, Arc::clone(&args.held[1])),
+            tally: Tally::default(),
+            residents: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            shared,
+        };
+        sessions.shared.sessions.set(ctx.myself().clone());
+        let mut wake = Vec::new();
+        if args.booted {
+            wake = sessions.take_over(&open);
+        } else {
+            open = settle_left_behind(&sessions.shared, open).await.map_err(read)?;
+            args.booted = true;
+        }
+        for run in open.iter().filter(|run| run.cause == Cause::Spawn) {
+            if let Some(parent) = &run.announce_to {
+                sessions.tally.add(run.run, parent, &run.root);
+            }
+        }
+        if sessions.shared.wakes_waiting {
+            wake.extend(sessions.shared.storage.waiting_sessions().await.map_err(read)?);
+        }
+        for key in wake {
+            if !sessions.residents.contains_key(&key) {
+                sessions.wait_for(&key, Waiting::Nothing, ctx);
+            }
+        }
+        Ok(sessions)
+    }
+
+    fn handle(&mut self, message: SessionsMsg, ctx: &mut Ctx<Self>) {
+        match message {
+            SessionsMsg::Spawn(call) => self.on_spawn(*call, ctx),
+            SessionsMsg::Looked { call, found } => self.on_looked(*call, *found, ctx),
+            SessionsMsg::SpawnSettled { reserved, result } => self.on_spawn_settled(*reserved, result, ctx),
+            SessionsMsg::Deliver { key, message } => self.on_deliver(&key, message, ctx),
+            SessionsMsg::Loaded { key, result } => self.on_loaded(key, *result, ctx),
+            SessionsMsg::Created { stored, result } => self.on_created(*stored, result, ctx),
+            SessionsMsg::Up { meta, handle } => self.on_up(LiveEntry { handle, meta }, ctx),
+            SessionsMsg::Down { key, failure } => self.on_down(&key, failure, ctx),
+            SessionsMsg::Quiet { key } => self.on_quiet(key),
+            SessionsMsg::SleepAnswer { meta, handle, agreed } => {
+                self.on_sleep_answer(LiveEntry { handle, meta }, agreed, ctx);
+            }
+            SessionsMsg::Acquire { lane, fair, run, resume, grant } => {
+                #[cfg(feature = "faults")]
+                let fair = if ctx.system().has_bug(crate::kit::Bug::LaneFairnessOff) {
+                    SessionKey::main(&self.shared.settings().default_agent)
+                } else {
+                    fair
+                };
+                self.lane(lane).wait(fair, resume, Waiter { run, grant });
+                self.serve(lane);
+            }
+            SessionsMsg::Forget { run } => {
+                self.main.forget(run);
+                self.subagent.forget(run);
+            }
+            SessionsMsg::PermitBack { lane } => self.serve(lane),
+            SessionsMsg::RunEnded { run } => self.tally.remove(run),
+            SessionsMsg::SettingsChanged => {
+                self.serve(LaneName::Main);
+                self.serve(LaneName::Subagent);
+            }
+        }
+    }
+
+    fn child_exited(&mut self, key: SessionKey, exit: Exit, ctx: &mut Ctx<Self>) {
+        let failure = match exit {
+            Exit::Failed(reason) => Some(reason),
+            Exit::Killed => Some("killed".to_owned()),
+            Exit::Normal | Exit::Asked => None,
+        };
+        self.on_down(&key, failure, ctx);
+    }
+}
+
+impl Sessions {
+    const fn lane(&mut self, name: LaneName) -> &mut Lane {
+        match name {
+            LaneName::Main => &mut self.main,
+            LaneName::Subagent => &mut self.subagent,
+        }
+    }
+
+    fn serve(&mut self, name: LaneName) {
+        let shared = Arc::clone(&self.shared);
+        let limits = shared.settings().lanes;
+        let limit = match name {
+            LaneName::Main => limits.main,
+            LaneName::Subagent => limits.subagent,
+        };
+        self.lane(name).serve(limit, &shared);
+    }
+
+    /// After a rebuild: who is awake stays awake and asks for its permit again. Returns sessions with open
+    /// runs of this process that nobody has.
+    fn take_over(&mut self, open: &[OpenRun]) -> Vec<SessionKey> {
+        let live: Vec<LiveEntry> = self.shared.live.iter().map(|entry| entry.value().clone()).collect();
+        for entry in live {
+            drop(entry.handle.send(SessionMsg::LanesReset));
+            self.residents.insert(entry.meta.key.clone(), Resident::Awake(entry));
+        }
+        open.iter()
+            .filter(|run| run.host == self.shared.host && !self.residents.contains_key(&run.session))
+            .map(|run| run.session.clone())
+            .collect()
+    }
+}
+
+/// On the first start: ends the runs that an earlier process left open and that no later one resumes.
+/// Returns the others.
+async fn settle_left_behind(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<Vec<OpenRun>, StoreError> {
+    let left = |run: &OpenRun| run.host == shared.host || run.host == Host::OneShot;
+    let (left, kept): (Vec<_>, Vec<_>) = open.into_iter().partition(left);
+    let storage = &shared.storage;
+    let mut runs: Vec<SubtreeRun> = Vec::with_capacity(left.len());
+    for run in left {
+        let row: Option<RunRow> = storage.run(run.run).await?;
+        let session = storage.session(run.session).await?;
+        runs.extend(row.zip(session).map(|(row, session)| SubtreeRun { row, session }));
+    }
+    // Leaves first, so that a parent is told of its children before it is settled itself.
+    runs.sort_by_key(|run| std::cmp::Reverse(run.session.depth));
+    let reason = "the process that ran it went away";
+    settle::settle(shared, runs, Terminal::Interrupted, reason, false).await;
+    Ok(kept)
+}

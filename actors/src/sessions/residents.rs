@@ -1,0 +1,382 @@
+//! Which sessions are awake, and how the others are woken and put to sleep.
+//!
+//! A message never waits in a session that cannot handle it. On the way to sleep a session first leaves the
+//! live index, then gets [`SessionMsg::Sleep`]: what was sent before stands ahead of that in its mailbox and keeps
+//! it awake; what comes after is handed back here, or finds the door closed and comes here by itself. Both
+//! wait here until the session has ended, and wake it again.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::settle::settle;
+use super::{Sessions, SessionsMsg, SpawnCall};
+use crate::kit::{ChildSpec, Ctx};
+use crate::policy::tools::{Role, effective};
+use crate::ports::{Op, Refused, SessionRow, StoreError, StoredSession};
+use crate::session::{Session, SessionArgs, SessionMeta, SessionMsg, refused_by_store};
+use crate::shared::LiveEntry;
+use crate::types::{Cleanup, Mode, Refusal, SessionKey, Terminal};
+
+/// A session may have the stop of its subtree to finish.
+const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// What waits for a session.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    Message(Box<SessionMsg>),
+    Spawn(Box<SpawnCall>),
+    /// A child session to be started under it.
+    Child(Box<StoredSession>),
+    /// Only that it is awake.
+    Nothing,
+}
+
+/// Where a session is between asleep and awake. One without an entry is asleep.
+#[derive(Debug)]
+pub(super) enum Resident {
+    /// It is being read.
+    Loading {
+        waiting: Vec<Waiting>,
+    },
+    /// Its actor is on its way.
+    Starting {
+        waiting: Vec<Waiting>,
+    },
+    Awake(LiveEntry),
+    /// It was told to sleep and has not ended yet.
+    Sleeping {
+        waiting: Vec<Waiting>,
+    },
+}
+
+impl Resident {
+    /// The list of those who wait, where there is one.
+    const fn waiting(&mut self) -> Option<&mut Vec<Waiting>> {
+        match self {
+            Self::Loading { waiting } | Self::Starting { waiting } | Self::Sleeping { waiting } => {
+                Some(waiting)
+            }
+            Self::Awake(_) => None,
+        }
+    }
+}
+
+fn unknown(key: &SessionKey) -> Refusal {
+    Refusal::error("unknown_session", format!("there is no session {key}"))
+        .with_hint("list the sessions with `offshoot sessions list`")
+}
+
+impl Sessions {
+    pub(super) fn on_deliver(&mut self, key: &SessionKey, message: Box<SessionMsg>, ctx: &mut Ctx<Self>) {
+        self.wait_for(key, Waiting::Message(message), ctx);
+    }
+
+    /// Gives `item` to a session, waking it if it sleeps.
+    pub(super) fn wait_for(&mut self, key: &SessionKey, item: Waiting, ctx: &mut Ctx<Self>) {
+        match self.residents.get_mut(key) {
+            Some(Resident::Awake(entry)) => {
+                let entry = entry.clone();
+                if let Some(item) = self.hand_over(&entry, item, ctx) {
+                    // It died a moment ago; its end is on its way here.
+                    self.shared.live.remove(key);
+                    self.residents.insert(key.clone(), Resident::Sleeping { waiting: vec![item] });
+                }
+            }
+            Some(other) => {
+                if let Some(waiting) = other.waiting() {
+                    waiting.push(item);
+                }
+            }
+            None => self.wake(key.clone(), vec![item], ctx),
+        }
+    }
+
+    fn wake(&mut self, key: SessionKey, waiting: Vec<Waiting>, ctx: &Ctx<Self>) {
+        let (shared, myself) = (Arc::clone(&self.shared), ctx.myself().clone());
+        self.residents.insert(key.clone(), Resident::Loading { waiting });
+        // Detached: its message holds all that is needed to go on.
+        tokio::spawn(async move {
+            let result = Box::new(shared.storage.load_session(key.clone()).await);
+            drop(myself.send(SessionsMsg::Loaded { key, result }));
+        });
+    }
+
+    pub(super) fn on_loaded(
+        &mut self,
+        key: SessionKey,
+        result: Result<Option<StoredSession>, StoreError>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        let Some(Resident::Loading { waiting }) = self.residents.get_mut(&key) else { return };
+        match result {
+            Ok(Some(stored)) => {
+                let waiting = std::mem::take(waiting);
+                self.residents.insert(key, Resident::Starting { waiting });
+                self.start_under_parent(stored, ctx);
+            }
+            Ok(None) => self.create(&key, ctx),
+            Err(error) => self.give_up(&key, &Refusal::error("store", error.to_string()), ctx),
+        }
+    }
+
+    /// Makes a session that somebody writes to for the first time, where its name allows that.
+    fn create(&mut self, key: &SessionKey, ctx: &mut Ctx<Self>) {
+        let known = self.shared.settings().agents.contains_key(&key.agent());
+        if key.is_subagent() || !known {
+            return self.give_up(key, &unknown(key), ctx);
+        }
+        let at = ctx.system().clock.now();
+        let row = SessionRow {
+            key: key.clone(),
+            agent: key.agent(),
+            parent: None,
+            root: key.clone(),
+            depth: 0,
+            label: None,
+            mode: Mode::Session,
+            cleanup: Cleanup::Keep,
+            model: None,
+            tools: None,
+            yielded: None,
+            created_at: at,
+            updated_at: at,
+        };
+        let stored = Box::new(StoredSession {
+            row: row.clone(),
+            transcript: Vec::new(),
+            runs: Vec::new(),
+            announces: Vec::new(),
+            steers: Vec::new(),
+            children: Vec::new(),
+        });
+        let myself = ctx.myself().clone();
+        self.shared.commit(vec![Op::CreateSession(Box::new(row))], move |result| {
+            // Whoever waits for a manager that died sees its reply dropped.
+            drop(myself.send(SessionsMsg::Created { stored, result }));
+        });
+    }
+
+    pub(super) fn on_created(
+        &mut self,
+        stored: StoredSession,
+        result: Result<(), Refused>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        let key = stored.row.key.clone();
+        let Some(Resident::Loading { waiting }) = self.residents.get_mut(&key) else { return };
+        match result {
+            Ok(()) => {
+                let waiting = std::mem::take(waiting);
+                self.residents.insert(key, Resident::Starting { waiting });
+                self.start_under_parent(stored, ctx);
+            }
+            Err(Refused::Conflict(_)) => {
+                let waiting = std::mem::take(waiting);
+                self.wake(key, waiting, ctx);
+            }
+            Err(refused) => self.give_up(&key, &refused_by_store(&refused), ctx),
+        }
+    }
+
+    /// Answers everybody who waits for a session that cannot be woken.
+    fn give_up(&mut self, key: &SessionKey, refusal: &Refusal, ctx: &mut Ctx<Self>) {
+        let Some(mut resident) = self.residents.remove(key) else { return };
+        for item in resident.waiting().map(std::mem::take).unwrap_or_default() {
+            match item {
+                Waiting::Message(message) => message.refuse(refusal.clone()),
+                Waiting::Spawn(call) => call.reply.send(Err(refusal.clone())),
+                // Its parent was deleted: it hangs under the manager from now on.
+                Waiting::Child(stored) => self.start(*stored, None, ctx),
+                Waiting::Nothing => {}
+            }
+        }
+    }
+
+    /// Starts a session under its parent, which is woken first.
+    fn start_under_parent(&mut self, stored: StoredSession, ctx: &mut Ctx<Self>) {
+        let Some(parent) = stored.row.parent.clone() else { return self.start(stored, None, ctx) };
+        match self.residents.get(&parent) {
+            Some(Resident::Awake(entry)) => {
+                let entry = entry.clone();
+                self.start(stored, Some(&entry), ctx);
+            }
+            _ => self.wait_for(&parent, Waiting::Child(Box::new(stored)), ctx),
+        }
+    }
+
+    fn start(&mut self, stored: StoredSession, parent: Option<&LiveEntry>, ctx: &mut Ctx<Self>) {
+        let meta = Arc::new(self.meta(&stored.row, parent));
+        let key = meta.key.clone();
+        let args = SessionArgs { shared: Arc::clone(&self.shared), meta, first: Some(Box::new(stored)) };
+        if let Some(parent) = parent {
+            let message = SessionMsg::StartChild { args: Box::new(args), open: None };
+            if let Err(SessionMsg::StartChild { args, .. }) = parent.handle.send(message)
+                && let Some(stored) = args.first
+            {
+                // The parent ended a moment ago: it is woken again first.
+                let item = Waiting::Child(stored);
+                self.shared.live.remove(&parent.meta.key);
+                self.residents.insert(parent.meta.key.clone(), Resident::Sleeping { waiting: vec![item] });
+            }
+            return;
+        }
+        if let Some(handle) = ctx.children().handle::<SessionMsg>(&key) {
+            // It lives, or is about to end; either way it says so.
+            drop(handle.send(SessionMsg::Hello));
+            return;
+        }
+        let name: Arc<str> = key.as_str().into();
+        if let Err(error) = ctx.spawn::<Session>(key.clone(), name, ChildSpec::alike(STOP_WITHIN), args) {
+            self.give_up(&key, &Refusal::error("start", error.to_string()), ctx);
+        }
+    }
+
+    /// What never changes about a session while it is awake.
+    pub(super) fn meta(&self, row: &SessionRow, parent: Option<&LiveEntry>) -> SessionMeta {
+        let settings = self.shared.settings();
+        let role = Role::at(row.depth, settings.subagents.max_depth);
+        let agent = settings.agent(&row.agent).map(AsRef::as_ref);
+        SessionMeta {
+            key: row.key.clone(),
+            agent: row.agent.clone(),
+            parent: row.parent.clone(),
+            root: row.root.clone(),
+            depth: row.depth,
+            mode: row.mode,
+            cleanup: row.cleanup,
+            label: row.label.clone(),
+            model: row.model.clone(),
+            tools: effective(self.shared.tools.catalog(), &settings, agent, role, row.tools.as_deref()),
+            scope: parent.map_or_else(CancellationToken::new, |parent| parent.meta.scope.child_token()),
+        }
+    }
+
+    pub(super) fn on_up(&mut self, entry: LiveEntry, ctx: &mut Ctx<Self>) {
+        let key = entry.meta.key.clone();
+        let before = self.residents.insert(key.clone(), Resident::Awake(entry.clone()));
+        let waiting = before.and_then(|mut before| before.waiting().map(std::mem::take)).unwrap_or_default();
+        // Those who wait come before those who find it in the index.
+        self.flush(&entry, waiting, ctx);
+        if matches!(self.residents.get(&key), Some(Resident::Awake(_))) {
+            self.shared.live.insert(key, entry);
+        }
+    }
+
+    fn flush(&mut self, entry: &LiveEntry, waiting: Vec<Waiting>, ctx: &mut Ctx<Self>) {
+        let mut unsent = Vec::new();
+        for item in waiting {
+            if unsent.is_empty() {
+                unsent.extend(self.hand_over(entry, item, ctx));
+            } else {
+                unsent.push(item);
+            }
+        }
+        if !unsent.is_empty() {
+            self.residents.insert(entry.meta.key.clone(), Resident::Sleeping { waiting: unsent });
+        }
+    }
+
+    /// Gives one thing to a session that is awake; returns it if the session ended a moment ago.
+    fn hand_over(&mut self, entry: &LiveEntry, item: Waiting, ctx: &mut Ctx<Self>) -> Option<Waiting> {
+        match item {
+            Waiting::Message(message) => {
+                entry.handle.send(*message).err().map(|message| Waiting::Message(Box::new(message)))
+            }
+            Waiting::Spawn(call) => {
+                self.decide(*call, ctx);
+                None
+            }
+            Waiting::Child(stored) => {
+                self.start(*stored, Some(entry), ctx);
+                None
+            }
+            Waiting::Nothing => None,
+        }
+    }
+
+    pub(super) fn on_quiet(&mut self, key: SessionKey) {
+        // A spawn that is being committed needs its parent.
+        if self.tally.has_children(&key) {
+            return;
+        }
+        if let Some(Resident::Awake(entry)) = self.residents.get(&key) {
+            let entry = entry.clone();
+            self.shared.live.remove(&key);
+            self.residents.insert(key, Resident::Sleeping { waiting: Vec::new() });
+            // One that has just died is told of as down.
+            drop(entry.handle.send(SessionMsg::Sleep));
+        }
+    }
+
+    pub(super) fn on_sleep_answer(&mut self, entry: LiveEntry, agreed: bool, ctx: &mut Ctx<Self>) {
+        let key = entry.meta.key.clone();
+        if !agreed {
+            return self.on_up(entry, ctx);
+        }
+        self.shared.live.remove(&key);
+        let waiting = self
+            .residents
+            .remove(&key)
+            .and_then(|mut resident| resident.waiting().map(std::mem::take))
+            .unwrap_or_default();
+        self.residents.insert(key, Resident::Sleeping { waiting });
+        entry.handle.drain();
+    }
+
+    pub(super) fn on_down(&mut self, key: &SessionKey, failure: Option<String>, ctx: &mut Ctx<Self>) {
+        self.shared.live.remove(key);
+        let waiting =
+            self.residents.remove(key).and_then(|mut resident| resident.waiting().map(std::mem::take));
+        if let Some(reason) = failure {
+            self.settle_subtree(key, &reason);
+        }
+        match waiting {
+            Some(waiting) if !waiting.is_empty() => self.wake(key.clone(), waiting, ctx),
+            _ => {}
+        }
+    }
+
+    /// A session failed for good, and with it everything below: what was open there is ended in the store.
+    fn settle_subtree(&mut self, key: &SessionKey, reason: &str) {
+        let below: Vec<SessionKey> = self
+            .shared
+            .live
+            .iter()
+            .filter(|entry| self.is_below(&entry.meta, key))
+            .map(|entry| entry.key().clone())
+            .collect();
+        for below in below {
+            if let Some((_, entry)) = self.shared.live.remove(&below) {
+                entry.meta.scope.cancel();
+            }
+            self.residents.remove(&below);
+        }
+        let (shared, key) = (Arc::clone(&self.shared), key.clone());
+        let reason = format!("its session failed: {reason}");
+        // Detached: it must be done whatever becomes of this actor.
+        tokio::spawn(async move {
+            let runs = match shared.barrier().await {
+                Ok(()) => shared.storage.open_in_subtree(key.clone()).await,
+                Err(error) => Err(error),
+            };
+            match runs {
+                Ok(runs) => drop(settle(&shared, runs, Terminal::Crashed, &reason, false).await),
+                Err(error) => {
+                    tracing::error!(session = %key, %error, "a failed session could not be settled")
+                }
+            }
+        });
+    }
+
+    fn is_below(&self, meta: &SessionMeta, key: &SessionKey) -> bool {
+        let mut parent = meta.parent.clone();
+        while let Some(up) = parent {
+            if up == *key {
+                return true;
+            }
+            parent = self.shared.live.get(&up).and_then(|entry| entry.meta.parent.clone());
+        }
+        false
+    }
+}

@@ -1,0 +1,326 @@
+//! Spawns: admitted and reserved at once, committed, then answered and started.
+
+use std::sync::Arc;
+
+use super::requests::{self, Named};
+use super::{Resident, Sessions, SessionsMsg, Waiting};
+use crate::kit::{Ctx, Reply};
+use crate::policy::admission::{Admitted, Parent, admit};
+use crate::ports::{
+    AuditRecord, Cause, Earlier, Event, Op, OpenRun, Refused, RunRow, RunState, SessionRow, StoreError,
+    StoredSession, SubtreeRun, Transaction,
+};
+use crate::session::{SessionArgs, SessionMeta, SessionMsg, refused_by_store};
+use crate::shared::LiveEntry;
+use crate::types::{
+    Accepted, Entry, Origin, Refusal, RunId, SessionKey, SpawnRequest, StoredEntry, Terminal, Usage,
+};
+
+/// A request to spawn that is not decided yet.
+#[derive(Debug)]
+pub(crate) struct SpawnCall {
+    pub(crate) request: SpawnRequest,
+    pub(crate) origin: Origin,
+    pub(crate) named: Option<Named>,
+    pub(crate) reply: Reply<Result<Accepted, Refusal>>,
+}
+
+/// An admitted spawn whose commit is in flight.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    session: SessionRow,
+    row: RunRow,
+    task: Arc<StoredEntry>,
+    accepted: Accepted,
+    origin: Origin,
+    named: Option<Named>,
+    reply: Reply<Result<Accepted, Refusal>>,
+}
+
+impl Sessions {
+    pub(super) fn on_spawn(&mut self, mut call: SpawnCall, ctx: &mut Ctx<Self>) {
+        call.named = Named::spawn(&call.request, &call.origin);
+        let repeats = call.request.idempotency.as_ref().is_some_and(|key| key.may_repeat);
+        let Some(named) = call.named.clone() else { return self.decide(call, ctx) };
+        if let Some((digest, waiting)) = self.in_flight.get_mut(&named.key) {
+            if *digest == named.digest {
+                waiting.push(call.reply);
+            } else {
+                call.reply.send(Err(named.differs()));
+            }
+            return;
+        }
+        if !repeats {
+            return self.decide(call, ctx);
+        }
+        let (shared, myself) = (Arc::clone(&self.shared), ctx.myself().clone());
+        // Detached: the message that it sends holds all that is needed to go on.
+        tokio::spawn(async move {
+            let found = shared.storage.earlier(named.key).await;
+            drop(myself.send(SessionsMsg::Looked { call: Box::new(call), found: Box::new(found) }));
+        });
+    }
+
+    pub(super) fn on_looked(
+        &mut self,
+        call: SpawnCall,
+        found: Result<Option<Earlier>, StoreError>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        match (found, &call.named) {
+            (Ok(Some(earlier)), Some(named)) => {
+                let answer = named.same(earlier).map(|earlier| requests::accepted(&earlier));
+                call.reply.send(answer);
+            }
+            (Ok(_), _) => self.decide(call, ctx),
+            (Err(error), _) => call.reply.send(Err(Refusal::error("store", error.to_string()))),
+        }
+    }
+
+    /// Decides as soon as the parent is awake.
+    pub(super) fn decide(&mut self, call: SpawnCall, ctx: &mut Ctx<Self>) {
+        let parent = call.request.parent.clone();
+        match self.residents.get(&parent) {
+            Some(Resident::Awake(entry)) => {
+                let entry = entry.clone();
+                self.admit(call, &entry, ctx);
+            }
+            _ => self.wait_for(&parent, Waiting::Spawn(Box::new(call)), ctx),
+        }
+    }
+
+    fn admit(&mut self, call: SpawnCall, parent: &LiveEntry, ctx: &Ctx<Self>) {
+        let settings = self.shared.settings();
+        let meta = &parent.meta;
+        let asker_aborted = match &call.origin {
+            Origin::Agent { run, .. } => {
+                self.shared.runs.get(run).is_none_or(|cell| cell.cancelled.is_cancelled())
+            }
+            _ => false,
+        };
+        let asks = Parent {
+            key: &meta.key,
+            agent: &meta.agent,
+            depth: meta.depth,
+            tools: &meta.tools,
+            active_model: meta.model.as_ref(),
+            stopping: asker_aborted || meta.scope.is_cancelled(),
+        };
+        let counters = self.tally.counters(&meta.key, &meta.root);
+        let resolve = |name: &str| self.shared.models.resolve(name);
+        match admit(&call.request, &asks, &settings, counters, &resolve, self.shared.tools.catalog()) {
+            Ok(admitted) => self.reserve(call, admitted, meta, ctx),
+            Err(refusal) => self.refuse(call, refusal, ctx),
+        }
+    }
+
+    fn refuse(&self, call: SpawnCall, refusal: Refusal, ctx: &Ctx<Self>) {
+        let parent = call.request.parent;
+        self.shared.publish(Event::Refused { parent: parent.clone(), code: refusal.code });
+        let audit = AuditRecord {
+            at: ctx.system().clock.now(),
+            event: "spawn.refused",
+            origin: call.origin,
+            session: Some(parent),
+            run: None,
+            facts: vec![("code", refusal.code.to_owned()), ("reason", refusal.message.clone())],
+        };
+        self.shared.commit(vec![Op::Audit(Box::new(audit))], |result| {
+            if let Err(refused) = result {
+                tracing::warn!(%refused, "a refusal could not be entered into the audit record");
+            }
+        });
+        call.reply.send(Err(refusal));
+    }
+
+    fn reserve(&mut self, call: SpawnCall, admitted: Admitted, parent: &Arc<SessionMeta>, ctx: &Ctx<Self>) {
+        let SpawnCall { request, origin, named, reply } = call;
+        let (ids, at) = (&ctx.system().ids, ctx.system().clock.now());
+        let key = SessionKey::subagent(&admitted.agent, ids.session());
+        let run = RunId(ids.run());
+        let spawner = match &origin {
+            Origin::Agent { run, .. } => Some(*run),
+            _ => None,
+        };
+        let session = SessionRow {
+            key: key.clone(),
+            agent: admitted.agent.clone(),
+            parent: Some(parent.key.clone()),
+            root: parent.root.clone(),
+            depth: admitted.depth,
+            label: admitted.label,
+            mode: admitted.mode,
+            cleanup: admitted.cleanup,
+            model: Some(admitted.model.clone()),
+            tools: Some(Arc::clone(&admitted.tools)),
+            yielded: None,
+            created_at: at,
+            updated_at: at,
+        };
+        let row = RunRow {
+            id: run,
+            session: key.clone(),
+            cause: Cause::Spawn,
+            spawner,
+            announce_to: Some(parent.key.clone()),
+            expects_completion: request.expects_completion,
+            wire_id: None,
+            model: admitted.model.clone(),
+            model_used: None,
+            timeout: admitted.timeout,
+            input: None,
+            state: RunState::Accepted,
+            outcome: None,
+            usage: Usage::default(),
+            steps: 0,
+            accepted_at: at,
+            started_at: None,
+            ended_at: None,
+            host: self.shared.host,
+        };
+        let entry = Entry::User { text: admitted.task, origin: origin.clone() };
+        let task = Arc::new(StoredEntry { seq: 0, run: Some(run), at, entry });
+        let audit = AuditRecord {
+            at,
+            event: "spawn.accepted",
+            origin: origin.clone(),
+            session: Some(key.clone()),
+            run: Some(run),
+            facts: vec![
+                ("parent", parent.key.to_string()),
+                ("model", admitted.model.primary.to_string()),
+                ("depth", admitted.depth.to_string()),
+            ],
+        };
+        let mut transaction: Transaction = vec![
+            Op::CreateSession(Box::new(session.clone())),
+            Op::InsertRun(Box::new(row.clone())),
+            Op::Append { session: key.clone(), open_run: None, entries: vec![Arc::clone(&task)] },
+            Op::Audit(Box::new(audit)),
+        ];
+        if let Some(Named { key, digest }) = &named {
+            transaction.push(Op::NameRequest { key: key.clone(), digest: *digest, run });
+            self.in_flight.insert(key.clone(), (*digest, Vec::new()));
+        }
+        let accepted = Accepted {
+            run,
+            session: key,
+            agent: admitted.agent,
+            model: admitted.model,
+            timeout: admitted.timeout,
+            depth: admitted.depth,
+            mode: admitted.mode,
+            expects_completion: request.expects_completion,
+            tools: admitted.tools,
+        };
+        self.tally.add(run, &parent.key, &parent.root);
+        let reserved = Box::new(Reserved { session, row, task, accepted, origin, named, reply });
+        let myself = ctx.myself().clone();
+        self.shared.commit(transaction, move |result| {
+            // A manager that died finds the run in the store when it starts again.
+            drop(myself.send(SessionsMsg::SpawnSettled { reserved, result }));
+        });
+    }
+
+    pub(super) fn on_spawn_settled(
+        &mut self,
+        reserved: Reserved,
+        result: Result<(), Refused>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        let run = reserved.row.id;
+        let others = reserved.named.as_ref().and_then(|named| self.in_flight.remove(&named.key));
+        let others = others.map(|(_, replies)| replies).unwrap_or_default();
+        match result {
+            Ok(()) => {
+                for reply in others {
+                    reply.send(Ok(reserved.accepted.clone()));
+                }
+                self.start_spawned(reserved, ctx);
+            }
+            Err(Refused::Repeated) => {
+                self.tally.remove(run);
+                let Some(named) = reserved.named else { return };
+                let (shared, reply) = (Arc::clone(&self.shared), reserved.reply);
+                // Detached: the answer is the caller's, whatever becomes of this actor.
+                tokio::spawn(async move {
+                    let answer = named.earlier(&shared).await.map(|earlier| requests::accepted(&earlier));
+                    for reply in others {
+                        reply.send(answer.clone());
+                    }
+                    reply.send(answer);
+                });
+            }
+            Err(refused) => {
+                self.tally.remove(run);
+                for reply in others {
+                    reply.send(Err(refused_by_store(&refused)));
+                }
+                reserved.reply.send(Err(refused_by_store(&refused)));
+            }
+        }
+    }
+
+    fn start_spawned(&mut self, reserved: Reserved, ctx: &mut Ctx<Self>) {
+        let Reserved { session, row, task, accepted, origin, reply, .. } = reserved;
+        let parent = session.parent.clone();
+        // A rebuilt manager may have read the store before this was committed.
+        if let Some(parent) = &parent {
+            self.tally.add(row.id, parent, &session.root);
+        }
+        self.shared.publish(Event::Spawned {
+            parent: parent.clone().unwrap_or_else(|| session.root.clone()),
+            child: Arc::new(accepted.clone()),
+            label: session.label.clone(),
+            origin,
+        });
+        let entry = parent.as_ref().and_then(|key| self.shared.live.get(key).map(|entry| entry.clone()));
+        let Some(entry) = entry else {
+            // The parent went away meanwhile: the child is started like any session with an open run.
+            let key = session.key;
+            reply.send(Ok(accepted));
+            return self.wait_for(&key, Waiting::Nothing, ctx);
+        };
+        if entry.meta.scope.is_cancelled() {
+            reply.send(Ok(accepted));
+            let stopped = vec![SubtreeRun { row, session }];
+            let shared = Arc::clone(&self.shared);
+            let reason = "its parent was stopped";
+            // Detached: it must be ended whatever becomes of this actor.
+            tokio::spawn(async move {
+                super::settle::settle(&shared, stopped, Terminal::Cancelled, reason, true).await;
+            });
+            return;
+        }
+        let open = OpenRun {
+            run: row.id,
+            session: session.key.clone(),
+            announce_to: row.announce_to.clone(),
+            root: session.root.clone(),
+            depth: session.depth,
+            cause: row.cause,
+            spawner: row.spawner,
+            host: row.host,
+        };
+        let meta = Arc::new(self.meta(&session, Some(&entry)));
+        let stored = StoredSession {
+            row: session,
+            transcript: vec![task],
+            runs: vec![row],
+            announces: Vec::new(),
+            steers: Vec::new(),
+            children: Vec::new(),
+        };
+        let key = meta.key.clone();
+        let args = SessionArgs { shared: Arc::clone(&self.shared), meta, first: Some(Box::new(stored)) };
+        self.residents.insert(key.clone(), Resident::Starting { waiting: Vec::new() });
+        let message = SessionMsg::StartChild { args: Box::new(args), open: Some(Box::new(open)) };
+        // Before the reply: the parent counts the child before its run can ask to wait for it.
+        let sent = entry.handle.send(message);
+        reply.send(Ok(accepted));
+        if sent.is_err() {
+            self.residents.remove(&key);
+            self.wait_for(&key, Waiting::Nothing, ctx);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What the actors of one tree share: the ports, and the addresses under which actors find each other.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use dashmap::DashMap;
+use tokio::sync::{oneshot, watch};
+
+use crate::config::ConfigMsg;
+use crate::kit::{Handle, Msg, System};
+use crate::ports::{Done, Event, EventSink, Host, Models, Refused, Storage, StoreError, Tools, Transaction};
+use crate::run::RunCell;
+use crate::session::{SessionMeta, SessionMsg};
+use crate::sessions::SessionsMsg;
+use crate::store::StoreMsg;
+use crate::types::{Outcome, RunId, SessionKey, Settings};
+
+/// The address of an actor of which there is one: a restarted one takes the place of its predecessor.
+pub(crate) struct Slot<M: Msg>(RwLock<Option<Handle<M>>>);
+
+impl<M: Msg> Default for Slot<M> {
+    fn default() -> Self {
+        Self(RwLock::new(None))
+    }
+}
+
+impl<M: Msg> Slot<M> {
+    pub(crate) fn set(&self, handle: Handle<M>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(handle);
+    }
+
+    /// Sends a message; gives it back if nobody is there.
+    pub(crate) fn send(&self, message: M) -> Result<(), M> {
+        match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(handle) => handle.send(message),
+            None => Err(message),
+        }
+    }
+}
+
+/// A session that is awake: its door and what never changes about it.
+#[derive(Debug, Clone)]
+pub(crate) struct LiveEntry {
+    pub(crate) handle: Handle<SessionMsg>,
+    pub(crate) meta: Arc<SessionMeta>,
+}
+
+/// Ports and addresses of one tree.
+pub(crate) struct Shared {
+    pub(crate) system: Arc<System>,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) models: Arc<dyn Models>,
+    pub(crate) tools: Arc<dyn Tools>,
+    pub(crate) events: Arc<dyn EventSink>,
+    pub(crate) host: Host,
+    /// Whether sessions for which results wait are woken when the tree starts.
+    pub(crate) wakes_waiting: bool,
+    settings: RwLock<Arc<Settings>>,
+    pub(crate) store: Slot<StoreMsg>,
+    pub(crate) config: Slot<ConfigMsg>,
+    pub(crate) sessions: Slot<SessionsMsg>,
+    /// The sessions that are awake. Written by the session manager alone.
+    pub(crate) live: DashMap<SessionKey, LiveEntry>,
+    /// The runs that have an actor. Written by their sessions.
+    pub(crate) runs: DashMap<RunId, Arc<RunCell>>,
+    waiters: Mutex<std::collections::BTreeMap<RunId, Vec<oneshot::Sender<Outcome>>>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        system: Arc<System>,
+        storage: Arc<dyn Storage>,
+        models: Arc<dyn Models>,
+        tools: Arc<dyn Tools>,
+        events: Arc<dyn EventSink>,
+        host: Host,
+        wakes_waiting: bool,
+        settings: Arc<Settings>,
+    ) -> Self {
+        Self {
+            system,
+            storage,
+            models,
+            tools,
+            events,
+            host,
+            wakes_waiting,
+            settings: RwLock::new(settings),
+            store: Slot::default(),
+            config: Slot::default(),
+            sessions: Slot::default(),
+            live: DashMap::new(),
+            runs: DashMap::new(),
+            waiters: Mutex::default(),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// The settings in force.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts settings in force. The configuration actor alone does this.
+    pub(crate) fn set_settings(&self, settings: Arc<Settings>) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    /// Hands a transaction to the store actor. `done` is called in any case, once.
+    pub(crate) fn commit(
+        &self,
+        transaction: Transaction,
+        done: impl FnOnce(Result<(), Refused>) + Send + 'static,
+    ) {
+        let message = StoreMsg::commit(transaction, Box::new(done) as Done);
+        // A message that comes back unsent refuses its transaction when it is dropped.
+        drop(self.store.send(message));
+    }
+
+    /// Waits until everything that was handed to the store before is decided.
+    ///
+    /// # Errors
+    /// The store is not available.
+    pub(crate) async fn barrier(&self) -> Result<(), StoreError> {
+        let (sender, receiver) = oneshot::channel();
+        self.commit(Transaction::new(), move |result| {
+            // Who no longer waits needs no barrier.
+            let _ = sender.send(result);
+        });
+        match receiver.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Refused::Storage(error))) => Err(error),
+            Ok(Err(refused)) => Err(StoreError::Other(refused.to_string())),
+            Err(_) => Err(StoreError::Unavailable("the store went away".to_owned())),
+        }
+    }
+
+    /// Sends a message to a session by its name, waking it if it sleeps.
+    pub(crate) fn deliver(&self, key: &SessionKey, message: SessionMsg) {
+        let unsent = match self.live.get(key) {
+            Some(entry) => entry.handle.send(message).err(),
+            None => Some(message),
+        };
+        if let Some(message) = unsent
+            && let Err(SessionsMsg::Deliver { message, .. }) =
+                self.sessions.send(SessionsMsg::Deliver { key: key.clone(), message: Box::new(message) })
+        {
+            message.refuse(crate::session::stopping());
+        }
+    }
+
+    pub(crate) fn publish(&self, event: Event) {
+        if matches!(event, Event::Ended { .. } | Event::Announced { .. } | Event::Submitted { .. }) {
+            self.changes.send_modify(|version| *version = version.wrapping_add(1));
+        }
+        self.events.publish(event);
+    }
+
+    /// Tells whoever waits for a run that its end is committed.
+    pub(crate) fn ended(&self, run: RunId, outcome: &Outcome) {
+        let waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
+        for waiter in waiters.into_iter().flatten() {
+            // Who no longer waits misses nothing.
+            let _ = waiter.send(outcome.clone());
+        }
+    }
+
+    /// A channel that gets the run's outcome when its end is committed from now on.
+    pub(crate) fn watch_run(&self, run: RunId) -> oneshot::Receiver<Outcome> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        let list = waiters.entry(run).or_default();
+        list.retain(|waiter| !waiter.is_closed());
+        list.push(sender);
+        receiver
+    }
+
+    /// Changes whenever a run began or ended or results were taken.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("live", &self.live.len()).finish_non_exhaustive()
+    }
+}
