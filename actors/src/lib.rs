@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod kit;
+pub mod policy;
 pub mod ports;
 mod tree;
 pub mod types;
