@@ -1,0 +1,365 @@
+//! Whether a spawn is admitted, and what the child gets.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::tools::{Role, effective};
+use crate::ports::{ModelError, ToolSpec};
+use crate::types::{
+    AgentId, AgentSettings, AllowAgents, Cleanup, Mode, ModelChoice, ModelRef, Refusal, SessionKey, Settings,
+    SpawnRequest,
+};
+
+/// The longest deadline that a spawn may ask for: a year. Past it a number is a mistake, and zero is the way
+/// to ask for none.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Names that a refusal spells out.
+const MAX_LISTED: usize = 32;
+/// Characters of a client's text that a refusal repeats.
+const MAX_QUOTED: usize = 80;
+
+/// The session that asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Parent<'a> {
+    /// Its name.
+    pub key: &'a SessionKey,
+    /// Its agent.
+    pub agent: &'a AgentId,
+    /// Its depth; a main session has 0.
+    pub depth: u32,
+    /// The tools that it has itself.
+    pub tools: &'a Arc<[Arc<str>]>,
+    /// The model that its run uses; none while no run is open.
+    pub active_model: Option<&'a ModelChoice>,
+    /// Whether it, or a session above it, is being stopped.
+    pub stopping: bool,
+}
+
+/// What is open and reserved at the moment of the decision.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Children of the parent.
+    pub children: u32,
+    /// Descendants of the root of the parent's tree.
+    pub descendants: u32,
+}
+
+/// An admitted spawn with everything resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// The target agent.
+    pub agent: AgentId,
+    /// The model and its fallbacks.
+    pub model: ModelChoice,
+    /// The hard deadline, in whole milliseconds; none means none.
+    pub timeout: Option<Duration>,
+    /// The child's depth.
+    pub depth: u32,
+    /// The tools that the child has.
+    pub tools: Arc<[Arc<str>]>,
+    /// Whether the child session stays.
+    pub mode: Mode,
+    /// What happens to it afterwards; a session that stays is kept.
+    pub cleanup: Cleanup,
+    /// A name for people, on one line.
+    pub label: Option<String>,
+    /// The task, without white space around it.
+    pub task: String,
+}
+
+/// Decides on a spawn. The caller reserves what it admits before it decides on the next.
+///
+/// # Errors
+/// The first rule that says no, in the order in which clients of the protocol know them, with the setting that
+/// changes it.
+pub fn admit(
+    request: &SpawnRequest,
+    parent: &Parent<'_>,
+    settings: &Settings,
+    counters: Counters,
+    resolve: &dyn Fn(&str) -> Result<ModelRef, ModelError>,
+    catalog: &[Arc<ToolSpec>],
+) -> Result<Admitted, Refusal> {
+    let named = request.agent.as_deref().map(str::trim).filter(|id| !id.is_empty());
+    let target = match named {
+        Some(id) => id.parse().map_err(|_| invalid_agent(id))?,
+        None => parent.agent.clone(),
+    };
+    check_depth(parent, settings)?;
+    check_children(settings, counters)?;
+    check_named(named.is_some(), parent, settings)?;
+    let agent = check_target(&target, named.is_some(), parent, settings)?;
+    check_descendants(settings, counters)?;
+    if parent.stopping {
+        return Err(Refusal::forbidden(
+            "stopping",
+            format!("session {} is being stopped", parent.key),
+            "spawn from another session, or again once the stop is done",
+        ));
+    }
+    let model = model(request, agent, parent, settings, resolve)?;
+    let task = task(&request.task, settings)?;
+    let label = request.label.as_deref().map_or(Ok(None), |label| checked_label(label, settings))?;
+    let timeout = timeout(request, settings)?;
+    let depth = parent.depth + 1;
+    let role = Role::at(depth, settings.subagents.max_depth);
+    Ok(Admitted {
+        tools: effective(catalog, settings, Some(agent), role, Some(parent.tools)),
+        agent: target,
+        model,
+        timeout,
+        depth,
+        mode: request.mode,
+        cleanup: match request.mode {
+            Mode::Run => request.cleanup,
+            Mode::Session => Cleanup::Keep,
+        },
+        label,
+        task,
+    })
+}
+
+/// The agents that a session of `requester` may name in a spawn, in the order of the configuration, and whether
+/// its list allows every configured agent.
+#[must_use]
+pub fn targets(settings: &Settings, requester: &AgentId) -> (Vec<AgentId>, bool) {
+    match allow_list(settings, requester) {
+        None => (settings.agent(requester).map(|agent| agent.id.clone()).into_iter().collect(), false),
+        Some(AllowAgents::Any) => (settings.agents.keys().cloned().collect(), true),
+        Some(AllowAgents::Only(ids)) => {
+            (ids.iter().filter(|id| settings.agents.contains_key(id)).cloned().collect(), false)
+        }
+    }
+}
+
+/// Whether a spawn by `requester` must name its agent.
+#[must_use]
+pub fn requires_agent_id(settings: &Settings, requester: &AgentId) -> bool {
+    settings
+        .agent(requester)
+        .and_then(|agent| agent.subagents.require_agent_id)
+        .unwrap_or(settings.subagents.require_agent_id)
+}
+
+fn allow_list<'a>(settings: &'a Settings, requester: &AgentId) -> Option<&'a AllowAgents> {
+    own_list(settings, requester).or(settings.subagents.allow_agents.as_ref())
+}
+
+fn own_list<'a>(settings: &'a Settings, requester: &AgentId) -> Option<&'a AllowAgents> {
+    settings.agent(requester).and_then(|agent| agent.subagents.allow_agents.as_ref())
+}
+
+fn check_depth(parent: &Parent<'_>, settings: &Settings) -> Result<(), Refusal> {
+    let max = settings.subagents.max_depth;
+    if parent.depth < max {
+        return Ok(());
+    }
+    Err(Refusal::forbidden(
+        "depth",
+        format!("sessions_spawn is not allowed at this depth (current depth: {}, max: {max})", parent.depth),
+        "raise agents.defaults.subagents.maxSpawnDepth (1 to 64)",
+    ))
+}
+
+fn check_children(settings: &Settings, counters: Counters) -> Result<(), Refusal> {
+    let (open, max) = (counters.children, settings.subagents.max_children);
+    if open < max {
+        return Ok(());
+    }
+    Err(Refusal::forbidden(
+        "children",
+        format!("sessions_spawn has reached max active children for this session ({open}/{max})"),
+        "wait until a child ends, or raise agents.defaults.subagents.maxChildrenPerAgent (1 to 1,000,000)",
+    ))
+}
+
+fn check_descendants(settings: &Settings, counters: Counters) -> Result<(), Refusal> {
+    let (open, max) = (counters.descendants, settings.subagents.max_descendants);
+    if open < max {
+        return Ok(());
+    }
+    Err(Refusal::forbidden(
+        "descendants",
+        format!("sessions_spawn has reached max active descendants for this tree ({open}/{max})"),
+        "wait until a descendant ends, or raise agents.defaults.subagents.maxDescendants",
+    ))
+}
+
+fn check_named(named: bool, parent: &Parent<'_>, settings: &Settings) -> Result<(), Refusal> {
+    if named || !requires_agent_id(settings, parent.agent) {
+        return Ok(());
+    }
+    Err(Refusal::forbidden(
+        "agent_required",
+        "sessions_spawn requires explicit agentId when requireAgentId is configured. \
+         Use agents_list to see allowed agent ids.",
+        format!(
+            "give an agentId, or set agents.defaults.subagents.requireAgentId (or subagents.requireAgentId of \
+             agent {}) to false",
+            parent.agent
+        ),
+    ))
+}
+
+fn check_target<'a>(
+    target: &AgentId,
+    named: bool,
+    parent: &Parent<'_>,
+    settings: &'a Settings,
+) -> Result<&'a AgentSettings, Refusal> {
+    let permitted = match allow_list(settings, parent.agent) {
+        _ if !named => true,
+        None => target == parent.agent,
+        Some(AllowAgents::Any) => true,
+        Some(AllowAgents::Only(ids)) => ids.contains(target),
+    };
+    let agent = settings.agent(target);
+    match agent {
+        Some(agent) if permitted => return Ok(agent),
+        _ => {}
+    }
+    let mut hint = String::new();
+    if !permitted {
+        let _ = match own_list(settings, parent.agent) {
+            Some(_) => write!(
+                hint,
+                "add {target} to subagents.allowAgents of agent {}, which replaces \
+                 agents.defaults.subagents.allowAgents",
+                parent.agent
+            ),
+            None => write!(
+                hint,
+                "add {target} to agents.defaults.subagents.allowAgents, or to subagents.allowAgents of agent {}",
+                parent.agent
+            ),
+        };
+    }
+    if agent.is_none() {
+        let joint = if permitted { "" } else { ", and " };
+        let _ = write!(
+            hint,
+            "{joint}add an agent with the id {target} to agents.list (configured: {})",
+            listed(settings.agents.keys())
+        );
+    }
+    let allowed = match allow_list(settings, parent.agent) {
+        None => Vec::new(),
+        Some(_) => targets(settings, parent.agent).0,
+    };
+    Err(Refusal::forbidden(
+        if permitted { "agent_unknown" } else { "agent_not_allowed" },
+        format!("agentId is not allowed for sessions_spawn (allowed: {})", listed(allowed.iter())),
+        hint,
+    ))
+}
+
+fn model(
+    request: &SpawnRequest,
+    agent: &AgentSettings,
+    parent: &Parent<'_>,
+    settings: &Settings,
+    resolve: &dyn Fn(&str) -> Result<ModelRef, ModelError>,
+) -> Result<ModelChoice, Refusal> {
+    let refusal = |name: &str, error: &ModelError, hint: String| {
+        Refusal::error("model", format!("model {:?} cannot be used: {error}", quoted(name))).with_hint(hint)
+    };
+    if let Some(name) = request.model.as_deref().map(str::trim).filter(|name| !name.is_empty()) {
+        let primary = resolve(name).map_err(|error| {
+            let hint = "name a model as provider/model with a provider of models.providers, or leave it out";
+            refusal(name, &error, hint.to_owned())
+        })?;
+        return Ok(ModelChoice { primary, fallbacks: Vec::new() });
+    }
+    let same_agent = agent.id == *parent.agent;
+    let (choice, setting) = if let Some(own) = &agent.subagents.model {
+        (own, format!("subagents.model of agent {}", agent.id))
+    } else if let Some(shared) = &settings.subagents.model {
+        (shared, "agents.defaults.subagents.model".to_owned())
+    } else if let Some(active) = parent.active_model.filter(|_| same_agent) {
+        (active, format!("the model of session {}", parent.key))
+    } else {
+        (&agent.model, format!("the model of agent {}", agent.id))
+    };
+    let name = choice.primary.as_str();
+    let primary = resolve(name)
+        .map_err(|error| refusal(name, &error, format!("it comes from {setting}: change it there")))?;
+    Ok(ModelChoice { primary, fallbacks: choice.fallbacks.clone() })
+}
+
+fn task(text: &str, settings: &Settings) -> Result<String, Refusal> {
+    let (text, max) = (text.trim(), settings.prompts.max_text);
+    if text.is_empty() {
+        return Err(
+            Refusal::error("task_empty", "task is empty").with_hint("say what the sub-agent shall do")
+        );
+    }
+    if text.len() > max {
+        let message = format!("task has {} bytes, {max} are allowed", text.len());
+        return Err(Refusal::error("task_too_long", message)
+            .with_hint("shorten it, or leave the material where the sub-agent can read it"));
+    }
+    Ok(text.to_owned())
+}
+
+/// One line: a label stands in lists and on terminals.
+fn checked_label(label: &str, settings: &Settings) -> Result<Option<String>, Refusal> {
+    let max = settings.prompts.max_label;
+    if label.trim().len() > max {
+        let message = format!("label has {} bytes, {max} are allowed", label.trim().len());
+        return Err(Refusal::error("label_too_long", message).with_hint("shorten it"));
+    }
+    let line = label.replace(char::is_control, " ");
+    Ok(Some(line.trim().to_owned()).filter(|line| !line.is_empty()))
+}
+
+fn timeout(request: &SpawnRequest, settings: &Settings) -> Result<Option<Duration>, Refusal> {
+    match request.timeout.or(settings.subagents.run_timeout) {
+        None | Some(Duration::ZERO) => Ok(None),
+        Some(timeout) if timeout > MAX_TIMEOUT => {
+            Err(Refusal::error("timeout", format!("a timeout of {} seconds is too long", timeout.as_secs()))
+                .with_hint(format!(
+                    "use at most {} seconds, or 0 for none, in the request or in \
+             agents.defaults.subagents.runTimeoutSeconds",
+                    MAX_TIMEOUT.as_secs()
+                )))
+        }
+        // Rows hold milliseconds; rounded up, so that a short deadline does not become none.
+        Some(timeout) => Ok(Some(Duration::from_millis(
+            u64::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX),
+        ))),
+    }
+}
+
+fn invalid_agent(id: &str) -> Refusal {
+    Refusal::error(
+        "agent_id",
+        format!(
+            "Invalid agentId \"{}\". Agent IDs must match [a-z0-9][a-z0-9_-]{{0,63}}. \
+             Use agents_list to discover valid targets.",
+            quoted(id)
+        ),
+    )
+    .with_hint("use the id of an agent of agents.list")
+}
+
+fn quoted(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTED) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+fn listed<'a>(ids: impl ExactSizeIterator<Item = &'a AgentId>) -> String {
+    let more = ids.len().saturating_sub(MAX_LISTED);
+    let names: Vec<&str> = ids.take(MAX_LISTED).map(AgentId::as_str).collect();
+    match (names.is_empty(), more) {
+        (true, _) => "none".to_owned(),
+        (false, 0) => names.join(", "),
+        (false, more) => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,6 @@
+//! Decisions as pure functions: no actor, no waiting, no clock. The actors ask, these answer.
+
+pub mod admission;
+pub mod lanes;
+pub mod retry;
+pub mod tools;
