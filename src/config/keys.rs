@@ -67,19 +67,17 @@ pub(super) const NOT_ACTED_ON: &[(&str, &str)] = &[
     ),
     ("agents.defaults.models.*", "params streaming agentRuntime"),
     ("agents.defaults.subagents", "archiveAfterMinutes announceTimeoutMs thinking delegationMode"),
-    ("models", "mode bedrockDiscovery pricing"),
+    ("models", "mode bedrockDiscovery"),
     (
         "models.providers.*",
         "auth authHeader request injectNumCtxForOpenAICompat agentRuntime localService maxTokens params region",
     ),
-    ("models.providers.*.models.[]", "reasoning input contextTokens headers compat params"),
+    ("models.providers.*.models.[]", "reasoning input contextTokens headers compat"),
     (
         "tools",
         "byProvider toolsBySender exec fs web media links message agentToAgent elevated loopDetection sandbox \
-         experimental toolSearch codeMode",
+         experimental toolSearch",
     ),
-    ("tools.subagents", "model"),
-    ("tools.sessions", "maxHistoryChars"),
     (
         "gateway",
         "port mode bind customBindHost trustedProxies allowRealIpFallback channelHealthCheckMinutes \
@@ -117,11 +115,9 @@ pub(super) const NOT_ACTED_ON: &[(&str, &str)] = &[
 
 const AGENT: &str = "default name model systemPromptOverride tools subagents";
 const AGENT_REST: &str = "workspace agentDir thinkingDefault reasoningDefault fastModeDefault verboseDefault \
-    skills identity groupChat heartbeat memorySearch sandbox params runtime agentRuntime modelPolicy models \
-    contextPruning compaction";
+    skills identity groupChat heartbeat memorySearch sandbox params runtime modelPolicy";
 const AGENT_SUBAGENTS: &str = "allowAgents model requireAgentId";
-const AGENT_TOOLS_REST: &str =
-    "byProvider elevated exec fs sandbox loopDetection toolsBySender message codeMode";
+const AGENT_TOOLS_REST: &str = "byProvider elevated exec fs sandbox loopDetection toolsBySender message";
 const MODEL: &str = "primary fallbacks";
 const SECRET_REF: &str = "source provider id";
 const TOOLS: &str = "profile allow alsoAllow deny";

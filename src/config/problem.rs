@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::tree::{Files, Place};
 
 /// Most errors that are kept of one configuration.
@@ -12,7 +14,8 @@ const MAX_ERRORS: usize = 200;
 const MAX_WARNINGS: usize = 500;
 
 /// Whether a problem stops the daemon from starting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The configuration cannot be used.
     Error,
@@ -30,7 +33,8 @@ impl fmt::Display for Severity {
 }
 
 /// What sort of problem it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Kind {
     /// The text is not JSON5, or an `$include` cannot be followed.
     Syntax,
@@ -48,7 +52,7 @@ pub enum Kind {
 
 /// One problem of a configuration. Its `Display` is one line:
 /// `offshoot.json:12:9: error: agents.defaults.maxConcurrent: "many" is not a whole number from 1 to 1000000`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The file, as it was named.
     pub file: Arc<str>,

@@ -49,7 +49,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The value as a problem shows it: as it is written, before any variable is replaced. A secret is not shown.
-    fn quote(&self) -> String {
+    pub(super) fn quote(&self) -> String {
         let secret = self.trail.any_key(is_secret_name);
         match &self.node.value {
             Value::Text(text) if !secret => format!("{:?}", shorten(text)),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::problem::ConfigError;
@@ -76,10 +77,10 @@ impl Source {
     /// else none.
     ///
     /// # Errors
-    /// [`ConfigError::Missing`] if a file that was named does not exist.
+    /// A file that was named does not exist, or a directory on the way to it may not be looked into.
     pub fn locate(environment: &Environment, explicit: Option<&Path>) -> Result<Self, ConfigError> {
         let named = |path: PathBuf, named_by| {
-            if path.exists() { Ok(path) } else { Err(ConfigError::Missing { path, named_by }) }
+            if present(&path)? { Ok(path) } else { Err(ConfigError::Missing { path, named_by }) }
         };
         if let Some(path) = explicit {
             return named(path.to_owned(), "--config").map(Self::Option);
@@ -88,13 +89,13 @@ impl Source {
             return named(PathBuf::from(path), "OFFSHOOT_CONFIG").map(Self::Variable);
         }
         let expected = environment.state_dir().ok().map(|state| state.join("offshoot.json"));
-        match expected {
-            Some(path) if path.exists() => Ok(Self::State(path)),
-            expected => {
-                let openclaw = environment.home.as_ref().map(|home| home.join(".openclaw/openclaw.json"));
-                Ok(Self::Defaults { expected, openclaw: openclaw.filter(|path| path.is_file()) })
-            }
+        if let Some(path) = &expected
+            && present(path)?
+        {
+            return Ok(Self::State(path.clone()));
         }
+        let openclaw = environment.home.as_ref().map(|home| home.join(".openclaw/openclaw.json"));
+        Ok(Self::Defaults { expected, openclaw: openclaw.filter(|path| path.is_file()) })
     }
 
     /// The file, if there is one.
@@ -117,5 +118,14 @@ impl Source {
             )),
             _ => None,
         }
+    }
+}
+
+/// Whether something is there, be it a link that leads nowhere: reading it says so, instead of taking the defaults.
+fn present(path: &Path) -> Result<bool, ConfigError> {
+    match path.symlink_metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        Err(source) => Err(ConfigError::Unreadable { path: path.to_owned(), source }),
     }
 }

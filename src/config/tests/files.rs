@@ -190,6 +190,15 @@ fn an_include_that_cannot_be_followed_says_why() {
 
 #[cfg(unix)]
 #[test]
+fn a_link_that_leads_nowhere_is_an_error_and_not_the_defaults() {
+    let home = Home::new();
+    fs::create_dir(home.dir.path().join(".offshoot")).unwrap();
+    std::os::unix::fs::symlink("gone.json", home.dir.path().join(".offshoot/offshoot.json")).unwrap();
+    assert!(matches!(home.load(None).unwrap_err(), ConfigError::Unreadable { .. }));
+}
+
+#[cfg(unix)]
+#[test]
 fn a_link_does_not_lead_out_of_the_directory() {
     let home = Home::new();
     let secret = home.write("secret.json", "{}");

@@ -1,4 +1,4 @@
-//! Where models are served: `models.providers.*`, and the providers that an API key in the environment is enough for.
+//! Reads `models.providers`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,15 +9,12 @@ use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 
-use super::problem::{Kind, Problems, Severity};
-use super::read::{Cursor, Reader, not_set};
-use super::tree::{Place, Value};
-use super::variables::is_name;
+use super::super::problem::{Kind, Problems, Severity};
+use super::super::read::{Cursor, Reader, not_set};
+use super::super::tree::{Place, Value};
+use super::super::variables::is_name;
+use super::{API, BUILTIN, Cost, Provider, ProviderModel, Providers, Unavailable};
 
-/// The provider of the models that are part of Offshoot.
-pub const BUILTIN: &str = "builtin";
-/// The one API that models are spoken to with.
-const API: &str = "openai-completions";
 /// Largest value of a setting in seconds.
 const MAX_SECONDS: u32 = 1_000_000_000;
 
@@ -33,134 +30,8 @@ const WELL_KNOWN: &[(&str, &str, &str)] = &[
     ("xai", "https://api.x.ai/v1", "XAI_API_KEY"),
 ];
 
-/// An endpoint that speaks OpenAI's chat completions.
-#[derive(Debug, Clone)]
-pub struct Provider {
-    /// Its id, lower case: the first part of its models' names.
-    pub id: String,
-    /// The URL that `/chat/completions` is added to. No slash at its end, no user name, no query.
-    pub base_url: String,
-    /// Sent as a bearer token. A server that asks for none has none.
-    pub api_key: Option<SecretString>,
-    /// Added to each request; the names and values are valid in HTTP.
-    pub headers: Vec<(String, SecretString)>,
-    /// The longest time of one model call, if the configuration sets one.
-    pub timeout: Option<Duration>,
-    /// What is known of its models. Models that are not listed may be called all the same.
-    pub models: Vec<ProviderModel>,
-    api: Option<String>,
-}
-
-/// What the configuration says about one model.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ProviderModel {
-    /// The name that the provider knows it by.
-    pub id: String,
-    /// Its name for people.
-    pub name: String,
-    /// Tokens of a prompt and its answer together.
-    pub context_window: Option<u32>,
-    /// Tokens of one answer.
-    pub max_tokens: Option<u32>,
-    /// What it costs.
-    pub cost: Option<Cost>,
-    api: Option<String>,
-}
-
-/// Prices in dollars for a million tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Cost {
-    /// Of the prompt.
-    pub input: f64,
-    /// Of the answer.
-    pub output: f64,
-    /// Of the prompt, taken from the provider's cache.
-    pub cache_read: f64,
-    /// Of the prompt, put into the provider's cache.
-    pub cache_write: f64,
-}
-
-/// Why a model cannot be called, and what would change that.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unavailable {
-    /// Nothing is known of the provider.
-    #[error("the provider {0:?} is not configured: set models.providers.{0}.baseUrl")]
-    NotConfigured(String),
-    /// The provider is known, its key is not.
-    #[error(
-        "the provider {provider:?} has no key: set models.providers.{provider}.apiKey \
-         or the environment variable {variable}"
-    )]
-    NoKey {
-        /// The provider.
-        provider: String,
-        /// The variable that may hold its key.
-        variable: &'static str,
-    },
-    /// The provider's settings do not allow it.
-    #[error("the provider {provider:?} cannot be used: {reason}")]
-    Unusable {
-        /// The provider.
-        provider: String,
-        /// The setting and what is wrong with it.
-        reason: String,
-    },
-    /// Offshoot itself has no such model.
-    #[error("{0} does not exist: builtin/rehearsal is the only model that is part of Offshoot")]
-    NotBuiltIn(ModelRef),
-    /// The model, or its provider as a whole, speaks another API.
-    #[error("{model} speaks {api}, which is not supported: only {API} is")]
-    Api {
-        /// The model.
-        model: ModelRef,
-        /// What it speaks.
-        api: String,
-    },
-}
-
-/// The providers that models are called at.
-#[derive(Debug, Clone, Default)]
-pub struct Providers {
-    entries: BTreeMap<String, Result<Arc<Provider>, Unavailable>>,
-}
-
-impl Providers {
-    /// The provider that serves a model.
-    ///
-    /// # Errors
-    /// [`Unavailable`] tells what to set. Models of [`BUILTIN`] are not served by a provider.
-    pub fn serving(&self, model: &ModelRef) -> Result<&Arc<Provider>, Unavailable> {
-        let id = model.provider();
-        let entry = self.entries.get(id).ok_or_else(|| Unavailable::NotConfigured(id.to_owned()))?;
-        let provider = entry.as_ref().map_err(Clone::clone)?;
-        match provider.api_of(model.model()) {
-            None => Ok(provider),
-            Some(api) => Err(Unavailable::Api { model: model.clone(), api: api.to_owned() }),
-        }
-    }
-
-    /// The providers that can be used.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Provider>> {
-        self.entries.values().filter_map(|entry| entry.as_ref().ok())
-    }
-}
-
-impl Provider {
-    /// What the configuration says about a model, if it lists it.
-    #[must_use]
-    pub fn model(&self, id: &str) -> Option<&ProviderModel> {
-        self.models.iter().find(|model| model.id == id)
-    }
-
-    /// The API of a model where it is not the supported one.
-    fn api_of(&self, id: &str) -> Option<&str> {
-        let own = self.model(id).and_then(|model| model.api.as_deref());
-        own.or(self.api.as_deref()).filter(|api| *api != API)
-    }
-}
-
 /// Something that keeps a provider, or one of its models, from being used. It stops the daemon only if an agent needs it.
-pub(super) struct Fault {
+pub(in crate::config) struct Fault {
     provider: String,
     reach: Reach,
     place: Place,
@@ -192,8 +63,8 @@ impl Fault {
 
 /// The providers and what is wrong with them.
 #[derive(Default)]
-pub(super) struct Found {
-    pub(super) providers: Providers,
+pub(in crate::config) struct Found {
+    pub(in crate::config) providers: Providers,
     faults: Vec<Fault>,
     /// For each listed model, whether it names its own API.
     listed: BTreeMap<(String, String), bool>,
@@ -202,7 +73,7 @@ pub(super) struct Found {
 impl Found {
     /// Says what is wrong: an error where a model in `used` needs it, else a warning. Each of `used` stands beside the
     /// setting that names it.
-    pub(super) fn report(&self, used: &[(ModelRef, String)], problems: &mut Problems) {
+    pub(in crate::config) fn report(&self, used: &[(ModelRef, String)], problems: &mut Problems) {
         for fault in &self.faults {
             let user = used.iter().find(|(model, _)| fault.affects(model, &self.listed));
             let (severity, text) = match user {
@@ -215,7 +86,7 @@ impl Found {
 }
 
 /// Reads `models.providers` and adds the well-known ones.
-pub(super) fn read(root: &Cursor<'_>, reader: &mut Reader<'_>) -> Found {
+pub(in crate::config) fn read(root: &Cursor<'_>, reader: &mut Reader<'_>) -> Found {
     let mut found = Found::default();
     if let Some(models) = reader.section(root, "models")
         && let Some(providers) = reader.section(&models, "providers")
@@ -238,15 +109,9 @@ pub(super) fn read(root: &Cursor<'_>, reader: &mut Reader<'_>) -> Found {
         found.providers.entries.entry(id.to_owned()).or_insert_with(|| {
             match reader.variables.get(variable) {
                 None => Err(Unavailable::NoKey { provider: id.to_owned(), variable }),
-                Some(key) => Ok(Arc::new(Provider {
-                    id: id.to_owned(),
-                    base_url: base_url.to_owned(),
-                    api_key: Some(key.trim().into()),
-                    headers: Vec::new(),
-                    timeout: None,
-                    models: Vec::new(),
-                    api: None,
-                })),
+                Some(key) => {
+                    Ok(Arc::new(Provider { api_key: Some(key.trim().into()), ..Provider::new(id, base_url) }))
+                }
             }
         });
     }
@@ -317,7 +182,8 @@ impl ProviderReader<'_, '_> {
         let cursor = parent.get("api")?;
         let api = self.reader.text(&cursor)?;
         if api != API {
-            self.fault(&cursor, reach, Kind::Value, format!("{api:?} is not supported: only {API} is"));
+            let text = format!("{} is not supported: only {API} is", cursor.quote());
+            self.fault(&cursor, reach, Kind::Value, text);
         }
         Some(api)
     }
