@@ -108,6 +108,14 @@ impl FromStr for AgentId {
     }
 }
 
+impl AgentId {
+    /// The agent of a configuration that names none.
+    #[must_use]
+    pub fn main() -> Self {
+        Self("main".into())
+    }
+}
+
 impl FromStr for SessionKey {
     type Err = NameError;
 
@@ -171,6 +179,12 @@ impl FromStr for ModelRef {
 }
 
 impl ModelRef {
+    /// The model that is part of Offshoot and needs no provider: `builtin/rehearsal`.
+    #[must_use]
+    pub fn rehearsal() -> Self {
+        Self("builtin/rehearsal".into())
+    }
+
     /// The part before the first slash.
     #[must_use]
     pub fn provider(&self) -> &str {

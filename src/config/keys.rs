@@ -1,0 +1,123 @@
+//! Every key that is known, and whether something acts on it.
+//!
+//! A row is a place and the names there. In a place, `*` stands for any name and `[]` for any element of a list.
+
+/// Keys that Offshoot acts on.
+pub(super) const ACTED_ON: &[(&str, &str)] = &[
+    ("", "$schema"),
+    ("env", "*"),
+    ("env.vars", "*"),
+    ("agents.list.[]", "id"),
+    ("agents.list.[]", AGENT),
+    ("agents.list.[].model", MODEL),
+    ("agents.list.[].tools", TOOLS),
+    ("agents.list.[].subagents", AGENT_SUBAGENTS),
+    ("agents.list.[].subagents.model", MODEL),
+    ("agents.entries.*", AGENT),
+    ("agents.entries.*.model", MODEL),
+    ("agents.entries.*.tools", TOOLS),
+    ("agents.entries.*.subagents", AGENT_SUBAGENTS),
+    ("agents.entries.*.subagents.model", MODEL),
+    ("agents.defaults", "model models maxConcurrent timeoutSeconds systemPromptOverride subagents"),
+    ("agents.defaults.model", MODEL),
+    ("agents.defaults.models.*", "alias"),
+    (
+        "agents.defaults.subagents",
+        "maxConcurrent maxSpawnDepth maxChildrenPerAgent maxDescendants runTimeoutSeconds \
+         allowAgents requireAgentId model",
+    ),
+    ("agents.defaults.subagents.model", MODEL),
+    ("models.providers.*", "baseUrl api apiKey headers timeoutSeconds models"),
+    ("models.providers.*.apiKey", SECRET_REF),
+    ("models.providers.*.headers", "*"),
+    ("models.providers.*.headers.*", SECRET_REF),
+    ("models.providers.*.models.[]", "id name api contextWindow maxTokens cost"),
+    ("models.providers.*.models.[].cost", "input output cacheRead cacheWrite"),
+    ("tools", TOOLS),
+    ("tools.subagents.tools", "allow alsoAllow deny"),
+    ("tools.sessions", "visibility"),
+    ("store", "durability"),
+];
+
+/// Keys of OpenClaw, of either generation, that nothing here acts on.
+pub(super) const NOT_ACTED_ON: &[(&str, &str)] = &[
+    (
+        "",
+        "meta wizard diagnostics logging cli update browser ui secrets auth acp nodeHost bindings broadcast audio \
+         media messages commands approvals session cron hooks web channels discovery canvasHost talk memory mcp \
+         skills plugins telemetry accessGroups worktreeRoot worktreeAcceleration security attachments tts \
+         transcripts cloudWorkers desktop surfaces proxy",
+    ),
+    ("env", "shellEnv"),
+    ("agents", "ownership"),
+    ("agents.list.[]", AGENT_REST),
+    ("agents.list.[].tools", AGENT_TOOLS_REST),
+    ("agents.list.[].subagents", "thinking"),
+    ("agents.entries.*", AGENT_REST),
+    ("agents.entries.*.tools", AGENT_TOOLS_REST),
+    ("agents.entries.*.subagents", "thinking"),
+    (
+        "agents.defaults",
+        "workspace thinkingDefault reasoningDefault fastModeDefault verboseDefault elevatedDefault contextTokens \
+         bootstrapMaxChars bootstrapTotalMaxChars skipBootstrap heartbeat compaction contextPruning \
+         blockStreamingDefault blockStreamingBreak blockStreamingChunk blockStreamingCoalesce humanDelay typingMode \
+         typingIntervalSeconds sandbox imageModel pdfModel imageGenerationModel videoGenerationModel \
+         musicGenerationModel mediaMaxMb imageMaxDimensionPx llm params skills userTimezone timeFormat \
+         envelopeTimezone envelopeTimestamp envelopeElapsed memorySearch systemAgent modelPolicy repoRoot cliBackends",
+    ),
+    ("agents.defaults.models.*", "params streaming agentRuntime"),
+    ("agents.defaults.subagents", "archiveAfterMinutes announceTimeoutMs thinking delegationMode"),
+    ("models", "mode bedrockDiscovery"),
+    (
+        "models.providers.*",
+        "auth authHeader request injectNumCtxForOpenAICompat agentRuntime localService maxTokens params region",
+    ),
+    ("models.providers.*.models.[]", "reasoning input contextTokens headers compat"),
+    (
+        "tools",
+        "byProvider toolsBySender exec fs web media links message agentToAgent elevated loopDetection sandbox \
+         experimental toolSearch",
+    ),
+    (
+        "gateway",
+        "port mode bind customBindHost trustedProxies allowRealIpFallback channelHealthCheckMinutes \
+         channelStaleEventThresholdMinutes channelMaxRestartsPerHour",
+    ),
+    ("gateway.auth", "mode token password allowTailscale identityScopes"),
+    ("gateway.auth.rateLimit", "maxAttempts windowMs lockoutMs exemptLoopback"),
+    (
+        "gateway.auth.trustedProxy",
+        "userHeader requiredHeaders allowUsers allowLoopback deviceAutoApprove cloudflareAccessOidc",
+    ),
+    (
+        "gateway.controlUi",
+        "enabled basePath root allowedOrigins embedSandbox allowExternalEmbedUrls \
+         dangerouslyAllowHostHeaderOriginFallback allowInsecureAuth dangerouslyDisableDeviceAuth",
+    ),
+    ("gateway.tools", "allow deny"),
+    ("gateway.webchat", "chatHistoryMaxChars"),
+    ("gateway.remote", "url transport token password tlsFingerprint sshTarget sshIdentity"),
+    ("gateway.reload", "mode debounceMs deferralTimeoutMs"),
+    ("gateway.tls", "enabled autoGenerate certPath keyPath caPath"),
+    (
+        "gateway.http.endpoints.chatCompletions",
+        "enabled maxBodyBytes maxImageParts maxTotalImageBytes images",
+    ),
+    ("gateway.http.endpoints.responses", "enabled maxBodyBytes maxUrlParts files images"),
+    ("gateway.http.securityHeaders", "strictTransportSecurity"),
+    ("gateway.tailscale", "mode resetOnExit"),
+    ("gateway.nodes", "allowCommands denyCommands"),
+    ("gateway.nodes.browser", "mode node"),
+    ("gateway.nodes.commands", "allow deny"),
+    ("gateway.nodes.pairing", "autoApproveCidrs autoApproveLocal sshVerify"),
+    ("gateway.push.apns.relay", "baseUrl timeoutMs"),
+];
+
+const AGENT: &str = "default name model systemPromptOverride tools subagents";
+const AGENT_REST: &str = "workspace agentDir thinkingDefault reasoningDefault fastModeDefault verboseDefault \
+    skills identity groupChat heartbeat memorySearch sandbox params runtime modelPolicy";
+const AGENT_SUBAGENTS: &str = "allowAgents model requireAgentId";
+const AGENT_TOOLS_REST: &str = "byProvider elevated exec fs sandbox loopDetection toolsBySender message";
+const MODEL: &str = "primary fallbacks";
+const SECRET_REF: &str = "source provider id";
+const TOOLS: &str = "profile allow alsoAllow deny";

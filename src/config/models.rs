@@ -1,0 +1,189 @@
+//! Which model an agent uses: references, aliases and fallbacks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use offshoot_actors::types::{ModelChoice, ModelRef, NameError};
+
+use super::problem::Kind;
+use super::providers::{BUILTIN, Providers, Unavailable};
+use super::read::{Cursor, Reader};
+use super::tree::{Value, shorten};
+
+/// The provider of a name without one.
+const DEFAULT_PROVIDER: &str = "openai";
+
+/// Short names of models (`agents.defaults.models.<provider/model>.alias`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Aliases {
+    by_name: BTreeMap<String, ModelRef>,
+}
+
+impl Aliases {
+    /// The model that a name means: `provider/model`, or an alias in any case.
+    ///
+    /// # Errors
+    /// [`NameError::Model`] if it is neither.
+    pub fn resolve(&self, name: &str) -> Result<ModelRef, NameError> {
+        if name.contains('/') {
+            return name.parse();
+        }
+        let model = self.by_name.get(&name.trim().to_lowercase());
+        model.cloned().ok_or_else(|| NameError::Model(shorten(name)))
+    }
+
+    /// Each alias, lower case, with its model.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &ModelRef)> {
+        self.by_name.iter().map(|(name, model)| (name.as_str(), model))
+    }
+
+    /// Reads `agents.defaults.models`.
+    pub(super) fn read(defaults: &Cursor<'_>, reader: &mut Reader<'_>) -> Self {
+        let mut aliases = Self::default();
+        let Some(models) = reader.section(defaults, "models") else { return aliases };
+        for (member, cursor) in models.members() {
+            if !reader.is_object(&cursor) {
+                continue;
+            }
+            let Some(alias_at) = cursor.get("alias") else { continue };
+            let Some(alias) = reader.filled_text(&alias_at) else { continue };
+            match member.name.parse::<ModelRef>() {
+                Ok(model) if !member.name.contains('*') => {
+                    let alias = alias.trim().to_lowercase();
+                    if alias.contains('/') {
+                        let text = "without effect: a name with a slash is read as provider/model";
+                        reader.warning(&alias_at, Kind::Value, text);
+                    } else if let Some(other) = aliases.by_name.get(&alias) {
+                        let text = format!("without effect: the alias already stands for {other}");
+                        reader.warning(&alias_at, Kind::Value, text);
+                    } else {
+                        aliases.by_name.insert(alias, model);
+                    }
+                }
+                _ => {
+                    let text = "without effect: an alias stands for one model, written provider/model";
+                    reader.warning(&alias_at, Kind::Reference, text);
+                }
+            }
+        }
+        aliases
+    }
+}
+
+/// Turns model settings into choices that can be called.
+pub(super) struct Models<'a> {
+    pub(super) aliases: &'a Aliases,
+    pub(super) providers: &'a Providers,
+    /// Each model that the configuration relies on, with the setting that names it.
+    pub(super) used: Vec<(ModelRef, String)>,
+}
+
+impl Models<'_> {
+    /// A model setting: a name, or `{primary, fallbacks}`. What it leaves open comes from `inherited`.
+    pub(super) fn choice(
+        &mut self,
+        parent: &Cursor<'_>,
+        name: &str,
+        inherited: &ModelChoice,
+        reader: &mut Reader<'_>,
+    ) -> Option<ModelChoice> {
+        let cursor = parent.get(name)?;
+        let mut choice = inherited.clone();
+        match &cursor.node.value {
+            Value::Text(_) => {
+                if let Some(primary) = self.primary(&cursor, reader) {
+                    choice.primary = primary;
+                }
+            }
+            Value::Object(_) => {
+                if let Some(at) = cursor.get("primary")
+                    && let Some(primary) = self.primary(&at, reader)
+                {
+                    choice.primary = primary;
+                }
+                if let Some(list) = reader.list(&cursor, "fallbacks") {
+                    choice.fallbacks = list.items().filter_map(|at| self.fallback(&at, reader)).collect();
+                }
+            }
+            _ => {
+                reader.wrong(&cursor, "a model's name or {primary, fallbacks}");
+                return None;
+            }
+        }
+        let mut seen = BTreeSet::from([choice.primary.clone()]);
+        choice.fallbacks.retain(|model| seen.insert(model.clone()));
+        Some(choice)
+    }
+
+    fn primary(&mut self, cursor: &Cursor<'_>, reader: &mut Reader<'_>) -> Option<ModelRef> {
+        let model = self.reference(cursor, reader)?;
+        match self.available(&model) {
+            Ok(()) => {
+                self.warn_unlisted(&model, cursor, reader);
+                self.used.push((model.clone(), cursor.trail.to_string()));
+            }
+            // The provider's own settings say what is wrong, at their place.
+            Err(Unavailable::Unusable { .. } | Unavailable::Api { .. }) => {
+                self.used.push((model.clone(), cursor.trail.to_string()));
+            }
+            Err(unavailable) => reader.error(cursor, Kind::Reference, unavailable.to_string()),
+        }
+        Some(model)
+    }
+
+    fn fallback(&mut self, cursor: &Cursor<'_>, reader: &mut Reader<'_>) -> Option<ModelRef> {
+        let model = self.reference(cursor, reader)?;
+        match self.available(&model) {
+            Ok(()) => {
+                self.warn_unlisted(&model, cursor, reader);
+                Some(model)
+            }
+            Err(unavailable) => {
+                reader.warning(cursor, Kind::Reference, format!("left out of the fallbacks: {unavailable}"));
+                None
+            }
+        }
+    }
+
+    fn reference(&self, cursor: &Cursor<'_>, reader: &mut Reader<'_>) -> Option<ModelRef> {
+        let name = reader.filled_text(cursor)?;
+        if let Ok(model) = self.aliases.resolve(&name) {
+            return Some(model);
+        }
+        let assumed: Option<ModelRef> = match name.contains('/') {
+            true => None,
+            false => format!("{DEFAULT_PROVIDER}/{}", name.trim()).parse().ok(),
+        };
+        if let Some(model) = assumed
+            && self.providers.serving(&model).is_ok()
+        {
+            let text = format!("taken as {model}: write the provider too");
+            reader.warning(cursor, Kind::Reference, text);
+            return Some(model);
+        }
+        let known: Vec<&str> = self.aliases.iter().map(|(name, _)| name).take(8).collect();
+        let aliases = if known.is_empty() { String::new() } else { format!(" ({})", known.join(", ")) };
+        reader.wrong(cursor, &format!("provider/model or an alias of agents.defaults.models{aliases}"));
+        None
+    }
+
+    fn available(&self, model: &ModelRef) -> Result<(), Unavailable> {
+        if model.provider() != BUILTIN {
+            self.providers.serving(model).map(|_| ())
+        } else if *model == ModelRef::rehearsal() {
+            Ok(())
+        } else {
+            Err(Unavailable::NotBuiltIn(model.clone()))
+        }
+    }
+
+    fn warn_unlisted(&self, model: &ModelRef, cursor: &Cursor<'_>, reader: &mut Reader<'_>) {
+        if let Ok(provider) = self.providers.serving(model)
+            && !provider.models.is_empty()
+            && provider.model(model.model()).is_none()
+        {
+            let text =
+                format!("{model} is not in models.providers.{}.models; it is used as written", provider.id);
+            reader.warning(cursor, Kind::Reference, text);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Where models are served: `models.providers.*`, and the providers that an API key in the environment is enough for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use offshoot_actors::types::ModelRef;
+use secrecy::SecretString;
+
+mod read;
+
+pub(super) use read::read;
+
+/// The provider of the models that are part of Offshoot.
+pub const BUILTIN: &str = "builtin";
+/// The one API that models are spoken to with.
+const API: &str = "openai-completions";
+
+/// An endpoint that speaks OpenAI's chat completions.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// Its id, lower case: the first part of its models' names.
+    pub id: String,
+    /// The URL that `/chat/completions` is added to. No slash at its end, no user name, no query.
+    pub base_url: String,
+    /// Sent as a bearer token. A server that asks for none has none.
+    pub api_key: Option<SecretString>,
+    /// Added to each request; the names and values are valid in HTTP.
+    pub headers: Vec<(String, SecretString)>,
+    /// The longest time of one model call, if the configuration sets one.
+    pub timeout: Option<Duration>,
+    /// What is known of its models. Models that are not listed may be called all the same.
+    pub models: Vec<ProviderModel>,
+    api: Option<String>,
+}
+
+/// What the configuration says about one model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProviderModel {
+    /// The name that the provider knows it by.
+    pub id: String,
+    /// Its name for people.
+    pub name: String,
+    /// Tokens of a prompt and its answer together.
+    pub context_window: Option<u32>,
+    /// Tokens of one answer.
+    pub max_tokens: Option<u32>,
+    /// What it costs.
+    pub cost: Option<Cost>,
+    api: Option<String>,
+}
+
+/// Prices in dollars for a million tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Cost {
+    /// Of the prompt.
+    pub input: f64,
+    /// Of the answer.
+    pub output: f64,
+    /// Of the prompt, taken from the provider's cache.
+    pub cache_read: f64,
+    /// Of the prompt, put into the provider's cache.
+    pub cache_write: f64,
+}
+
+/// Why a model cannot be called, and what would change that.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// Nothing is known of the provider.
+    #[error("the provider {0:?} is not configured: set models.providers.{0}.baseUrl")]
+    NotConfigured(String),
+    /// The provider is known, its key is not.
+    #[error(
+        "the provider {provider:?} has no key: set models.providers.{provider}.apiKey \
+         or the environment variable {variable}"
+    )]
+    NoKey {
+        /// The provider.
+        provider: String,
+        /// The variable that may hold its key.
+        variable: &'static str,
+    },
+    /// The provider's settings do not allow it.
+    #[error("the provider {provider:?} cannot be used: {reason}")]
+    Unusable {
+        /// The provider.
+        provider: String,
+        /// The setting and what is wrong with it.
+        reason: String,
+    },
+    /// Offshoot itself has no such model.
+    #[error("{0} does not exist: builtin/rehearsal is the only model that is part of Offshoot")]
+    NotBuiltIn(ModelRef),
+    /// The model, or its provider as a whole, speaks another API.
+    #[error("{model} speaks {api}, which is not supported: only {API} is")]
+    Api {
+        /// The model.
+        model: ModelRef,
+        /// What it speaks.
+        api: String,
+    },
+}
+
+/// The providers that models are called at.
+#[derive(Debug, Clone, Default)]
+pub struct Providers {
+    entries: BTreeMap<String, Result<Arc<Provider>, Unavailable>>,
+}
+
+impl Providers {
+    /// The provider that serves a model.
+    ///
+    /// # Errors
+    /// [`Unavailable`] tells what to set. Models of [`BUILTIN`] are not served by a provider.
+    pub fn serving(&self, model: &ModelRef) -> Result<&Arc<Provider>, Unavailable> {
+        let id = model.provider();
+        let entry = self.entries.get(id).ok_or_else(|| Unavailable::NotConfigured(id.to_owned()))?;
+        let provider = entry.as_ref().map_err(Clone::clone)?;
+        match provider.api_of(model.model()) {
+            None => Ok(provider),
+            Some(api) => Err(Unavailable::Api { model: model.clone(), api: api.to_owned() }),
+        }
+    }
+
+    /// The providers that can be used.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Provider>> {
+        self.entries.values().filter_map(|entry| entry.as_ref().ok())
+    }
+}
+
+impl FromIterator<Provider> for Providers {
+    fn from_iter<I: IntoIterator<Item = Provider>>(providers: I) -> Self {
+        let entries = providers.into_iter().map(|provider| (provider.id.clone(), Ok(Arc::new(provider))));
+        Self { entries: entries.collect() }
+    }
+}
+
+impl Provider {
+    /// An endpoint without a key, where nothing is known of the models. `id` is lower case.
+    #[must_use]
+    pub fn new(id: impl Into<String>, base_url: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            base_url: base_url.into(),
+            api_key: None,
+            headers: Vec::new(),
+            timeout: None,
+            models: Vec::new(),
+            api: None,
+        }
+    }
+
+    /// What the configuration says about a model, if it lists it.
+    #[must_use]
+    pub fn model(&self, id: &str) -> Option<&ProviderModel> {
+        self.models.iter().find(|model| model.id == id)
+    }
+
+    /// The API of a model where it is not the supported one.
+    fn api_of(&self, id: &str) -> Option<&str> {
+        let own = self.model(id).and_then(|model| model.api.as_deref());
+        own.or(self.api.as_deref()).filter(|api| *api != API)
+    }
+}
