@@ -1,4 +1,5 @@
 //! Every example of `docs/rehearsal.md` ends as the page says.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use offshoot::models::rehearsal::{Action, plan};
 use offshoot_actors::ports::ModelErrorKind;

@@ -32,6 +32,10 @@ mod sse;
 
 /// An error's body; people read only its first line.
 const MAX_ERROR_BODY: usize = 16 << 10;
+/// For the whole of an error's body.
+const MAX_ERROR_WAIT: Duration = Duration::from_secs(5);
+/// How long to wait for usage and the end after the provider said why it stopped.
+const MAX_EPILOGUE: Duration = Duration::from_secs(10);
 /// Connections kept open for the next call.
 const MAX_IDLE_CONNECTIONS: usize = 32;
 
@@ -160,7 +164,9 @@ impl Inner {
     ) -> Result<Answer, ModelError> {
         let mut reader = Reader::new();
         loop {
-            match self.next(&mut response).await {
+            let limit =
+                if reader.is_finished() { self.stall_timeout.min(MAX_EPILOGUE) } else { self.stall_timeout };
+            match self.next(&mut response, limit).await {
                 Ok(Some(bytes)) => reader.take(bytes.as_ref(), &self.report, sink)?,
                 Ok(None) => break,
                 // The provider has said everything; how it hangs up does not matter.
@@ -176,33 +182,34 @@ impl Inner {
         reader.finish(step, &self.report, sink)
     }
 
-    /// The next bytes of an answer, none at its end.
-    async fn next(&self, response: &mut Response) -> Result<Option<impl AsRef<[u8]> + use<>>, ModelError> {
-        match tokio::time::timeout(self.stall_timeout, response.chunk()).await {
+    /// The next bytes of an answer within `limit`, none at its end.
+    async fn next(
+        &self,
+        response: &mut Response,
+        limit: Duration,
+    ) -> Result<Option<impl AsRef<[u8]> + use<>>, ModelError> {
+        match tokio::time::timeout(limit, response.chunk()).await {
             Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(_)) => Err(self.report.cut()),
-            Err(_) => Err(self.report.stalled(self.stall_timeout)),
+            Err(_) => Err(self.report.stalled(limit)),
         }
     }
 
     async fn refused(&self, mut response: Response) -> ModelError {
         let mut body = Vec::new();
-        let mut complete = false;
-        while body.len() < MAX_ERROR_BODY {
-            match self.next(&mut response).await {
-                Ok(Some(bytes)) => body.extend_from_slice(bytes.as_ref()),
-                Ok(None) => {
-                    complete = true;
-                    break;
+        // The status says enough if the rest does not come.
+        let all = tokio::time::timeout(MAX_ERROR_WAIT, async {
+            while body.len() <= MAX_ERROR_BODY {
+                match response.chunk().await {
+                    Ok(Some(bytes)) => body.extend_from_slice(&bytes),
+                    Ok(None) => return true,
+                    Err(_) => return false,
                 }
-                // The status says enough without the rest.
-                Err(_) => break,
             }
-        }
-        if body.len() > MAX_ERROR_BODY {
-            complete = false;
-            body.truncate(MAX_ERROR_BODY);
-        }
+            false
+        });
+        let complete = all.await.unwrap_or(false);
+        body.truncate(MAX_ERROR_BODY);
         self.report.status(response.status(), response.headers(), &body, complete, self.clock.now())
     }
 }

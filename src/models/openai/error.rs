@@ -44,12 +44,12 @@ impl Reporter {
     ) -> ModelError {
         let said = Said::parse(body);
         let kind = refine(kind_of_status(status.as_u16()), &said);
-        let mut quote = self.quote(&said.message, complete);
-        if status.is_redirection() {
-            let to = headers.get(LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()));
-            quote = self.quote(&format!("a redirect to {}", to.as_deref().unwrap_or("nowhere")), true);
-        }
-        let mut error = self.error(kind, &format!("status {}", status.as_u16()), &quote);
+        let mut error = if status.is_redirection() {
+            self.redirected(headers)
+        } else {
+            let what = format!("status {}", status.as_u16());
+            self.error(kind, &what, &self.quote(&said.message, complete))
+        };
         error.retry_after = retry_after(headers, now);
         error
     }
@@ -109,6 +109,17 @@ impl Reporter {
         self.error(ModelErrorKind::Protocol, &self.quote(problem, true), &quote)
     }
 
+    fn redirected(&self, headers: &HeaderMap) -> ModelError {
+        let to = headers.get(LOCATION).map(|to| self.quote(&String::from_utf8_lossy(to.as_bytes()), true));
+        let Self { id, host, .. } = self;
+        let to = to.as_deref().unwrap_or("an address that it does not name");
+        let message = format!(
+            "provider {id} at {host} redirects to {to}, which is not followed because the key would go there; \
+             if it is right, put it into models.providers.{id}.baseUrl"
+        );
+        ModelError::new(ModelErrorKind::BadRequest, message)
+    }
+
     fn error(&self, kind: ModelErrorKind, what: &str, quote: &str) -> ModelError {
         let Self { id, host, .. } = self;
         let colon = if quote.is_empty() { "" } else { ": " };
@@ -118,9 +129,6 @@ impl Reporter {
             ModelErrorKind::NotFound => format!("; check the model's name and models.providers.{id}.baseUrl"),
             ModelErrorKind::Network | ModelErrorKind::Protocol => {
                 format!("; check models.providers.{id}.baseUrl")
-            }
-            ModelErrorKind::BadRequest if what.starts_with("status 3") => {
-                format!("; put the final address into models.providers.{id}.baseUrl")
             }
             _ => String::new(),
         };

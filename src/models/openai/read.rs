@@ -67,7 +67,7 @@ impl Reader {
         const SHOWN: usize = 512;
         self.seen += bytes.len() as u64;
         if self.seen > MAX_STREAM {
-            return Err(report.protocol("an answer of more than 512 MiB", b""));
+            return Err(report.protocol(&format!("an answer of more than {} MiB", MAX_STREAM >> 20), b""));
         }
         if self.start.len() < SHOWN {
             self.start.extend(bytes.iter().take(SHOWN));
@@ -81,7 +81,8 @@ impl Reader {
         }
         match &mut self.mode {
             Mode::Object(body) if body.len() + bytes.len() > MAX_BODY => {
-                Err(report.protocol("an answer of more than 32 MiB that is not streamed", b""))
+                Err(report
+                    .protocol(&format!("an answer of more than {} MiB in one piece", MAX_BODY >> 20), b""))
             }
             Mode::Object(body) => {
                 body.extend_from_slice(bytes);
@@ -94,7 +95,9 @@ impl Reader {
                     self.event(&event, report, sink)?;
                 }
                 self.events = events;
-                fed.map_err(|sse::TooLong| report.protocol("an event of more than 8 MiB", b""))
+                fed.map_err(|sse::TooLong| {
+                    report.protocol(&format!("an event of more than {} MiB", MAX_EVENT >> 20), b"")
+                })
             }
             Mode::Unknown => Ok(()),
         }

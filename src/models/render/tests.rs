@@ -178,8 +178,8 @@ proptest! {
         };
         let (text, label) = (write(pieces), write(other));
         let mut items = [item(1, Some(&text)), item(2, Some(&label))];
-        items[1].label = Some(text.clone());
-        items[0].reason = Some(label.clone());
+        items[1].label = Some(text);
+        items[0].reason = Some(label);
         let rendered = announce(&items);
         for item in &items {
             let mark = mark(item, &items);

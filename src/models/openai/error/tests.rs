@@ -74,7 +74,7 @@ fn advice_names_the_setting() {
     let mut headers = HeaderMap::new();
     headers.insert(LOCATION, HeaderValue::from_static("https://new.example.com/"));
     let error = reporter().status(StatusCode::FOUND, &headers, b"", true, Timestamp(0));
-    assert!(error.message.contains("a redirect to https://new.example.com/"), "{error}");
+    assert!(error.message.contains("redirects to https://new.example.com/"), "{error}");
     assert!(error.message.contains("models.providers.p.baseUrl"), "{error}");
 }
 
