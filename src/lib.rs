@@ -1,4 +1,5 @@
-//! The daemon's parts: what stands between the actor tree of `offshoot-actors` and the world.
+//! The daemon's parts that know files, HTTP and JSON, around the actor tree of `offshoot-actors`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod config;
+pub mod models;
