@@ -4,6 +4,7 @@ mod clock;
 mod events;
 mod ids;
 mod model;
+mod refusals;
 mod storage;
 mod tools;
 
