@@ -17,7 +17,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod config;
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
 pub mod kit;
+mod memory;
 pub mod policy;
 pub mod ports;
 mod root;
@@ -29,4 +32,5 @@ mod store;
 mod tree;
 pub mod types;
 
+pub use memory::{Delivery, MemoryStorage, OutboxRow, ToolRow};
 pub use tree::{LiveRun, LiveSession, Steered, Stopped, Tree, TreeHandle, TreeOptions};

@@ -190,3 +190,51 @@ impl From<NameError> for ModelError {
         Self::new(ModelErrorKind::NotFound, error.to_string())
     }
 }
+
+/// A closure as the only model, for programs that embed the tree and for tests.
+pub struct FnModels<F>(F);
+
+impl<F> fmt::Debug for FnModels<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FnModels")
+    }
+}
+
+impl<F, R> FnModels<F>
+where
+    F: Fn(ModelRequest, Arc<dyn ModelSink>) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Answer, ModelError>> + Send + 'static,
+{
+    /// Answers every call, whatever the model's name, with what `call` returns.
+    pub const fn new(call: F) -> Self {
+        Self(call)
+    }
+}
+
+impl<F, R> Models for FnModels<F>
+where
+    F: Fn(ModelRequest, Arc<dyn ModelSink>) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Answer, ModelError>> + Send + 'static,
+{
+    fn resolve(&self, name: &str) -> Result<ModelRef, ModelError> {
+        Ok(name.parse()?)
+    }
+
+    fn call(&self, request: ModelRequest, sink: Arc<dyn ModelSink>) -> BoxFuture<Result<Answer, ModelError>> {
+        Box::pin((self.0)(request, sink))
+    }
+}
+
+impl Answer {
+    /// A final answer.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { text: text.into(), tool_calls: Vec::new(), stop: StopReason::End, usage: Usage::default() }
+    }
+
+    /// An answer that asks for tools.
+    #[must_use]
+    pub fn tools(tool_calls: Vec<ToolCall>) -> Self {
+        Self { text: String::new(), tool_calls, stop: StopReason::Tools, usage: Usage::default() }
+    }
+}

@@ -124,7 +124,7 @@ pub struct SessionRow {
     pub yielded: Option<RunId>,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When something was last written to it.
+    /// When a run was last added to it or ended, or an entry was appended.
     pub updated_at: Timestamp,
 }
 
@@ -236,7 +236,7 @@ pub struct Earlier {
     pub digest: [u8; 32],
     /// The run that it started.
     pub run: RunRow,
-    /// That run's session.
+    /// That run's session, as it was last if it is deleted.
     pub session: SessionRow,
 }
 
@@ -269,11 +269,13 @@ pub struct ToolMark {
 /// One change. Each is refused, and with it its transaction, where its condition does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// Adds a session. Refused if it exists.
+    /// Adds a session. Refused if it exists, or its parent does not.
     CreateSession(Box<SessionRow>),
-    /// Adds a run in state `Accepted`, `Running` never. Refused if it exists or its session does not.
+    /// Adds a run in state `Accepted`, `Running` never, without outcome and end. Refused if it exists or its
+    /// session does not.
     InsertRun(Box<RunRow>),
-    /// Names the request that the run of this transaction answers. Refused if the name is taken.
+    /// Names the request that the run of this transaction answers. Refused with [`Refused::Repeated`] if the
+    /// name is taken, and if there is no such run.
     NameRequest {
         /// The name.
         key: RequestKey,
@@ -282,7 +284,7 @@ pub enum Op {
         /// The run.
         run: RunId,
     },
-    /// Appends entries. Refused if the first is not the session's next, or `open_run` has ended.
+    /// Appends entries. Refused if they are not the session's next without gaps, or `open_run` has ended.
     Append {
         /// The session.
         session: SessionKey,
@@ -321,7 +323,7 @@ pub enum Op {
         /// When.
         at: Timestamp,
     },
-    /// A tool call is over. Refused if the run has ended or the call was not started.
+    /// A tool call is over. Refused if the run has ended, or the call was not started or is over already.
     FinishTool {
         /// The run.
         run: RunId,
@@ -339,10 +341,12 @@ pub enum Op {
         /// The run.
         run: RunId,
     },
-    /// The run ends. Refused with [`Refused::Ended`] if it has ended before.
+    /// The run ends. Clears the session's `yielded` if that is this run. Refused with [`Refused::Ended`] if it
+    /// has ended before.
     EndRun(Box<RunEnd>),
     /// Puts a result on its way. Refused if that run's result was ever put on its way before, also if it was
-    /// taken since: the store remembers per run whether its result is open or delivered.
+    /// taken since: the store remembers per run whether its result is open or delivered. Refused if there is
+    /// no such run.
     QueueAnnounce(Box<Announce>),
     /// Takes results off their way. Refused if one of them is not there.
     TakeAnnounces {
@@ -351,7 +355,7 @@ pub enum Op {
         /// The children's runs.
         runs: Vec<RunId>,
     },
-    /// Keeps a steering message for its run.
+    /// Keeps a steering message for its run. Refused if its id is taken or its session does not exist.
     QueueSteer(Box<Steer>),
     /// Takes steering messages. Refused if one of them is not there.
     TakeSteers {
@@ -360,8 +364,9 @@ pub enum Op {
         /// Their ids.
         ids: Vec<Uuid>,
     },
-    /// Deletes a session with its transcript, unless it has open runs, child sessions or undelivered
-    /// results: then this does nothing. Its runs stay.
+    /// Deletes a session with its transcript and its steering messages, unless it has open runs, child
+    /// sessions or undelivered results, its own or ones that wait for it: then this does nothing, as for a
+    /// session that does not exist. Its runs stay, and count in the trees that it belonged to.
     DeleteSession {
         /// The session.
         session: SessionKey,
@@ -474,13 +479,14 @@ pub struct ListFilter {
     pub session: Option<SessionKey>,
     /// Only in the tree of this root session.
     pub root: Option<SessionKey>,
-    /// Only open runs.
+    /// Only open runs (runs), or sessions that have one (sessions).
     pub open: bool,
-    /// Only rows written at or after this time.
+    /// Only rows written at or after this time: a run's end, else start, else acceptance; a session's
+    /// `updated_at`.
     pub since: Option<Timestamp>,
 }
 
-/// At most `limit` rows, newest first, after skipping `offset`.
+/// At most `limit` rows, the last one added first, after skipping `offset`.
 #[derive(Debug, Clone, Copy)]
 pub struct Page {
     /// Rows to skip.
@@ -514,7 +520,7 @@ pub trait Storage: Send + Sync + 'static {
     /// The request of that name, if it was carried out.
     fn earlier(&self, key: RequestKey) -> BoxFuture<Result<Option<Earlier>, StoreError>>;
 
-    /// Every open run.
+    /// Every open run, oldest first.
     fn open_runs(&self) -> BoxFuture<Result<Vec<OpenRun>, StoreError>>;
 
     /// The open runs of a session and of all its descendants, deepest first.
@@ -523,7 +529,7 @@ pub trait Storage: Send + Sync + 'static {
     /// Sessions that have results or steering messages waiting for them.
     fn waiting_sessions(&self) -> BoxFuture<Result<Vec<SessionKey>, StoreError>>;
 
-    /// Tokens of all runs of a session and of all its descendants.
+    /// Tokens of all runs of a session and of all its descendants, the deleted ones included.
     fn subtree_usage(&self, key: SessionKey) -> BoxFuture<Result<Usage, StoreError>>;
 
     /// Sessions, newest first.

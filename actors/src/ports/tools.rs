@@ -71,3 +71,17 @@ pub trait Tools: Send + Sync + 'static {
     /// Calls a tool of the catalog. A panic inside ends the run as `crashed`.
     fn call(&self, context: ToolContext, call: ToolCall) -> BoxFuture<ToolOutput>;
 }
+
+/// No tools at all.
+#[derive(Debug, Clone, Copy)]
+pub struct NoTools;
+
+impl Tools for NoTools {
+    fn catalog(&self) -> &[Arc<ToolSpec>] {
+        &[]
+    }
+
+    fn call(&self, _: ToolContext, call: ToolCall) -> BoxFuture<ToolOutput> {
+        Box::pin(async move { ToolOutput::error(format!("there is no tool {}", call.name)) })
+    }
+}

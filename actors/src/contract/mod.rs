@@ -1,0 +1,86 @@
+//! The contract of [`Storage`](crate::ports::Storage) as a suite that every implementation runs.
+//!
+//! [`storage_contract!`](crate::storage_contract) makes one test of each case; [`random`] makes transactions
+//! for comparing two implementations change by change.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "all of this is test code")]
+
+mod delivery;
+mod fixtures;
+mod queries;
+pub mod random;
+mod runs;
+mod sessions;
+mod transactions;
+mod view;
+
+pub use delivery::*;
+pub use fixtures::*;
+pub use queries::*;
+pub use runs::*;
+pub use sessions::*;
+pub use transactions::*;
+pub use view::View;
+
+/// Makes one `#[test]` per case. The expression makes an empty store: anything that derefs to a `Storage`.
+#[macro_export]
+macro_rules! storage_contract {
+    ($open:expr) => {
+        $crate::storage_contract! { @cases $open;
+            transactions_apply_in_the_order_of_submission,
+            a_transaction_is_whole_or_not_at_all,
+            a_refused_transaction_does_not_disturb_its_neighbours,
+            done_is_called_once_per_transaction,
+            an_empty_transaction_is_a_barrier,
+            a_read_after_done_sees_the_write,
+            changes_of_one_transaction_see_each_other,
+            submissions_from_many_threads_all_arrive,
+            a_session_is_created_once,
+            a_child_needs_its_parent,
+            a_loaded_session_is_complete,
+            updated_at_never_goes_back,
+            a_session_in_use_is_not_deleted,
+            a_deleted_session_leaves_its_runs,
+            a_deleted_key_can_be_used_again,
+            entries_append_without_gaps,
+            entries_need_an_open_run,
+            entries_of_every_kind_come_back,
+            a_run_is_inserted_once_and_new,
+            a_run_starts_goes_on_and_yields,
+            a_step_is_recorded,
+            the_first_end_of_a_run_wins,
+            an_ended_run_takes_no_change,
+            an_unknown_run_takes_no_change,
+            a_tool_call_starts_and_finishes_once,
+            a_result_is_put_on_its_way_once_ever,
+            results_are_taken_exactly_once,
+            steering_messages_are_taken_exactly_once,
+            a_request_is_named_once,
+            an_earlier_request_survives_its_session,
+            open_runs_are_listed_oldest_first,
+            a_subtree_is_listed_deepest_first,
+            usage_of_a_tree_is_the_sum_over_its_runs,
+            waiting_sessions_have_something_to_take,
+            sessions_are_filtered_and_paged,
+            runs_are_filtered_and_paged,
+            transcripts_are_paged,
+        }
+    };
+    (@cases $open:expr; $($case:ident,)+) => {
+        $(
+            #[test]
+            fn $case() {
+                let store = $open;
+                $crate::contract::block_on($crate::contract::$case(&*store));
+            }
+        )+
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::MemoryStorage;
+
+    storage_contract!(Arc::new(MemoryStorage::new()));
+}

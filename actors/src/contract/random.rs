@@ -1,0 +1,264 @@
+//! Random transactions, of which most are applied and some are refused.
+//!
+//! A draft says what kind of change comes next; it is made concrete against a store that has applied what
+//! came before, so that it mostly names what is there and sometimes what is not.
+
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use super::fixtures::*;
+use crate::MemoryStorage;
+use crate::ports::{
+    Cause, ListFilter, Op, Page, RequestKey, RunEnd, RunRow, SessionRow, Storage, ToolMark, Transaction,
+};
+use crate::types::{Outcome, RunId, SessionKey, Terminal, Timestamp, ToolStatus, Usage};
+
+const NAMES: [&str; 6] = ["main", "a", "b", "c", "d", "e"];
+const REQUESTS: [&str; 4] = ["w", "x", "y", "z"];
+const CALLS: [&str; 3] = ["p", "q", "r"];
+
+/// Many transactions in a row.
+pub fn transactions() -> impl Strategy<Value = Vec<Transaction>> {
+    let length = prop_oneof![6 => 1usize..2, 3 => 2usize..4, 1 => Just(0usize)];
+    let drafts = length.prop_flat_map(|length| vec(draft(), length));
+    vec(drafts, 1..80).prop_map(|drafts| {
+        let store = MemoryStorage::new();
+        let mut transactions = beginning();
+        transactions.iter().for_each(|transaction| store.submit(transaction.clone(), Box::new(|_| ())));
+        let concrete = drafts.into_iter().map(|drafts| {
+            let transaction: Transaction = drafts.into_iter().map(|draft| draft.against(&store)).collect();
+            store.submit(transaction.clone(), Box::new(|_| ()));
+            transaction
+        });
+        transactions.extend(concrete);
+        transactions
+    })
+}
+
+/// A root with a child and a grandchild, each with an open run.
+fn beginning() -> Vec<Transaction> {
+    let main = session("main");
+    let first = child("a", &main);
+    let second = child("b", &first);
+    vec![vec![create(&main), insert(&run(0, &main.key))], spawn(1, &first), spawn(2, &second)]
+}
+
+/// A filter and a page over the names that [`transactions`] uses.
+pub fn lists() -> impl Strategy<Value = (ListFilter, Page)> {
+    let key = || prop::option::weighted(0.3, select(NAMES.as_slice()).prop_map(key));
+    let since = prop::option::weighted(0.3, (0i64..5_000).prop_map(Timestamp));
+    let filter = (key(), key(), key(), any::<bool>(), since);
+    (filter, 0u32..4, 0u32..8).prop_map(|((agent, session, root, open, since), offset, limit)| {
+        let agent = agent.map(|key| key.agent());
+        (ListFilter { agent, session, root, open, since }, Page { offset, limit })
+    })
+}
+
+/// The names of requests that [`transactions`] uses.
+pub fn requests() -> impl Iterator<Item = RequestKey> {
+    REQUESTS.into_iter().map(request)
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Create,
+    Insert,
+    Name,
+    Append,
+    Start,
+    Record,
+    StartTools,
+    FinishTool,
+    Yield,
+    End,
+    Queue,
+    Take,
+    QueueSteer,
+    TakeSteers,
+    Delete,
+    Audit,
+}
+
+/// What kind of change, and where its details come from.
+#[derive(Debug, Clone)]
+struct Draft {
+    kind: Kind,
+    name: SessionKey,
+    other: SessionKey,
+    pick: Index,
+    number: u64,
+    at: Timestamp,
+    /// Names something at random instead of something that is there.
+    blind: bool,
+    flag: bool,
+}
+
+fn draft() -> impl Strategy<Value = Draft> {
+    let kind = prop_oneof![
+        4 => Just(Kind::Create),
+        5 => Just(Kind::Insert),
+        1 => Just(Kind::Name),
+        4 => Just(Kind::Append),
+        3 => Just(Kind::Start),
+        1 => Just(Kind::Record),
+        1 => Just(Kind::StartTools),
+        1 => Just(Kind::FinishTool),
+        1 => Just(Kind::Yield),
+        4 => Just(Kind::End),
+        3 => Just(Kind::Queue),
+        2 => Just(Kind::Take),
+        1 => Just(Kind::QueueSteer),
+        1 => Just(Kind::TakeSteers),
+        3 => Just(Kind::Delete),
+        1 => Just(Kind::Audit),
+    ];
+    let name = || select(NAMES.as_slice()).prop_map(key);
+    let rest = (any::<Index>(), 0u64..1_000, 0i64..5_000, prop::bool::weighted(0.15), any::<bool>());
+    (kind, name(), name(), rest).prop_map(|(kind, name, other, (pick, number, at, blind, flag))| Draft {
+        kind,
+        name,
+        other,
+        pick,
+        number,
+        at: Timestamp(at),
+        blind,
+        flag,
+    })
+}
+
+impl Draft {
+    fn against(self, store: &MemoryStorage) -> Op {
+        let at = self.at;
+        match self.kind {
+            Kind::Create => self.create(store),
+            Kind::Insert => self.insert(store),
+            Kind::Name => {
+                let key = request(REQUESTS[self.pick.index(REQUESTS.len())]);
+                Op::NameRequest { key, digest: [at.0.to_le_bytes()[0]; 32], run: self.run(store, false) }
+            }
+            Kind::Append => self.append(store),
+            Kind::Start => Op::StartRun { run: self.run(store, true), at },
+            Kind::Record => Op::RecordStep {
+                run: self.run(store, true),
+                steps: 1,
+                usage: self.usage(),
+                model: model(if self.flag { "m" } else { "n" }),
+            },
+            Kind::StartTools => {
+                let calls = CALLS.iter().skip(self.pick.index(CALLS.len() + 1)).take(2);
+                let calls = calls.map(|call| ToolMark { call: (*call).into(), name: Arc::from("tool") });
+                Op::StartTools { run: self.run(store, true), step: self.step(), calls: calls.collect(), at }
+            }
+            Kind::FinishTool => self.finish_tool(store),
+            Kind::Yield => Op::YieldRun { run: self.run(store, true) },
+            Kind::End => Op::EndRun(Box::new(RunEnd {
+                run: self.run(store, true),
+                outcome: Outcome {
+                    state: *self.pick.get(&Terminal::ALL),
+                    reason: self.flag.then(|| "reason".to_owned()),
+                    text: (!self.flag).then(|| "text".to_owned()),
+                },
+                usage: self.usage(),
+                steps: 2,
+                at,
+            })),
+            Kind::Queue => {
+                let run = self.run(store, false);
+                let mut result = announce(0, &self.other, &self.name);
+                result.item.run = run;
+                queue(&result)
+            }
+            Kind::Take => self.take(store),
+            Kind::QueueSteer => {
+                Op::QueueSteer(Box::new(steer(u128::from(self.number % 4), &self.session(store))))
+            }
+            Kind::TakeSteers => {
+                let steers = store.steers();
+                let found = self.some(&steers).cloned();
+                let steer = found.unwrap_or_else(|| steer(u128::from(self.number % 4), &self.name));
+                Op::TakeSteers { session: steer.session, ids: vec![steer.id] }
+            }
+            Kind::Delete => Op::DeleteSession { session: self.name },
+            Kind::Audit => audit(&self.name, self.number),
+        }
+    }
+
+    /// One of those that are there, or none.
+    fn some<'a, T>(&self, rows: &'a [T]) -> Option<&'a T> {
+        (!rows.is_empty() && !self.blind).then(|| self.pick.get(rows))
+    }
+
+    fn session(&self, store: &MemoryStorage) -> SessionKey {
+        let rows = store.all_sessions();
+        self.some(&rows).map_or_else(|| self.name.clone(), |row| row.key.clone())
+    }
+
+    fn run(&self, store: &MemoryStorage, open: bool) -> RunId {
+        let mut rows = store.all_runs();
+        rows.retain(|row| !open || row.state.is_open());
+        self.some(&rows).map_or_else(|| run_id(self.number % 10), |row| row.id)
+    }
+
+    fn usage(&self) -> Usage {
+        Usage { input: self.number, output: self.number / 2, cached: self.number / 3 }
+    }
+
+    fn step(&self) -> u32 {
+        u32::from(self.flag)
+    }
+
+    fn create(self, store: &MemoryStorage) -> Op {
+        let full = child("main", &session("main"));
+        let there: Vec<_> = store.all_sessions().into_iter().map(|row| row.key).collect();
+        let free: Vec<_> = NAMES.into_iter().map(key).filter(|key| !there.contains(key)).collect();
+        let name = self.some(&free).unwrap_or(&self.name).clone();
+        let parent = self.flag.then(|| self.session(store));
+        let tools = if self.blind { None } else { full.tools.clone() };
+        let (agent, depth) = (name.agent(), u32::try_from(self.number % 3).unwrap());
+        let (created_at, updated_at) = (self.at, self.at);
+        let row = SessionRow { key: name, root: self.other, agent, parent, depth, tools, ..full };
+        create(&SessionRow { created_at, updated_at, ..row })
+    }
+
+    fn insert(self, store: &MemoryStorage) -> Op {
+        let number = if self.blind { self.number % 10 } else { store.all_runs().len() as u64 };
+        let session = self.session(store);
+        let plain = child_run(number, &session, &self.other, self.flag.then(|| run_id(0)));
+        let announce_to = if self.flag { plain.announce_to.clone() } else { None };
+        let cause = if self.flag { Cause::Spawn } else { Cause::Announce };
+        insert(&RunRow { announce_to, cause, accepted_at: self.at, usage: self.usage(), ..plain })
+    }
+
+    fn append(self, store: &MemoryStorage) -> Op {
+        let session = self.session(store);
+        let next = store.transcripts().get(&session).map_or(0, Vec::len) as u64;
+        let first = if self.blind { self.number % 3 } else { next };
+        let open_run = self.flag.then(|| self.run(store, true));
+        let entries =
+            (first..first + self.number % 3).map(|seq| stored(seq, open_run, self.at.0, user("text")));
+        Op::Append { session, open_run, entries: entries.collect() }
+    }
+
+    fn finish_tool(self, store: &MemoryStorage) -> Op {
+        let mut rows = store.tool_rows();
+        rows.retain(|row| row.finished.is_none());
+        let found = self.some(&rows).map(|row| (row.run, row.step, Arc::clone(&row.call)));
+        let (run, step, call) =
+            found.unwrap_or_else(|| (self.run(store, false), self.step(), Arc::from(CALLS[0])));
+        Op::FinishTool { run, step, call, status: ToolStatus::Error, at: self.at }
+    }
+
+    fn take(self, store: &MemoryStorage) -> Op {
+        let mut rows = store.outbox();
+        rows.retain(|row| row.announce.is_some());
+        match self.some(&rows).and_then(|row| row.announce.as_ref()) {
+            Some(announce) => {
+                Op::TakeAnnounces { session: announce.to.clone(), runs: vec![announce.item.run] }
+            }
+            None => take(&self.name, &[self.number % 10]),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! All that the port shows, as a value to compare.
+
+use std::collections::BTreeMap;
+
+use crate::ports::{ListFilter, OpenRun, Page, RunRow, SessionRow, Storage};
+use crate::types::{RunId, SessionKey, Usage};
+
+/// Everything that can be read through the port.
+#[derive(Debug, PartialEq)]
+pub struct View {
+    sessions: Vec<SessionRow>,
+    runs: Vec<RunRow>,
+    open: Vec<OpenRun>,
+    waiting: Vec<SessionKey>,
+    loaded: BTreeMap<SessionKey, String>,
+    subtrees: BTreeMap<SessionKey, (Vec<RunId>, Usage)>,
+}
+
+impl View {
+    /// Reads it all.
+    pub async fn of(store: &dyn Storage) -> Self {
+        let all = Page { offset: 0, limit: u32::MAX };
+        let sessions = store.list_sessions(ListFilter::default(), all).await.unwrap();
+        let runs = store.list_runs(ListFilter::default(), all).await.unwrap();
+        let mut keys: Vec<_> = sessions.iter().map(|row| &row.key).collect();
+        keys.extend(runs.iter().map(|row| &row.session));
+        let (mut loaded, mut subtrees) = (BTreeMap::new(), BTreeMap::new());
+        for key in keys {
+            let session = store.load_session(key.clone()).await.unwrap();
+            loaded.insert(key.clone(), format!("{session:?}"));
+            let open = store.open_in_subtree(key.clone()).await.unwrap();
+            let open = open.iter().map(|open| open.row.id).collect();
+            subtrees.insert(key.clone(), (open, store.subtree_usage(key.clone()).await.unwrap()));
+        }
+        let open = store.open_runs().await.unwrap();
+        let waiting = store.waiting_sessions().await.unwrap();
+        Self { sessions, runs, open, waiting, loaded, subtrees }
+    }
+
+    /// The sum over all runs.
+    #[must_use]
+    pub fn usage_of_all_runs(&self) -> Usage {
+        self.runs.iter().map(|run| run.usage).sum()
+    }
+}

@@ -1,0 +1,310 @@
+//! The store in memory: for tests, for the simulator, and for programs that embed the tree.
+//!
+//! `submit` applies its transaction before it returns, and calls `done` without any lock held. A `done` that
+//! submits again is answered after it has returned, so that answers come in the order of submission and the
+//! stack does not grow.
+
+mod apply;
+mod state;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use self::state::State;
+use crate::ports::{
+    Announce, AuditRecord, BoxFuture, Done, Earlier, ListFilter, OpenRun, Page, Refused, RequestKey, RunRow,
+    SessionRow, Steer, Storage, StoreError, StoredSession, SubtreeRun, Transaction,
+};
+use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
+
+/// Whether a result that was put on its way has been taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// It waits.
+    Open,
+    /// It was taken.
+    Delivered,
+}
+
+/// A result that was put on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// The child's run.
+    pub run: RunId,
+    /// Whether it was taken.
+    pub delivery: Delivery,
+    /// The result while it waits.
+    pub announce: Option<Announce>,
+}
+
+/// A tool call that was started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolRow {
+    /// The run.
+    pub run: RunId,
+    /// The step that asked for it.
+    pub step: u32,
+    /// The call's id.
+    pub call: Arc<str>,
+    /// The tool's name.
+    pub name: Arc<str>,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// How and when it ended, once it has.
+    pub finished: Option<(ToolStatus, Timestamp)>,
+}
+
+/// A store that forgets everything when it is dropped.
+#[derive(Default)]
+pub struct MemoryStorage {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    state: State,
+    commits: u64,
+    log: Option<Vec<Transaction>>,
+    answers: VecDeque<(Done, Result<(), Refused>)>,
+    answering: bool,
+}
+
+impl MemoryStorage {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty store that keeps every transaction it applies, for [`MemoryStorage::at_commit`].
+    #[must_use]
+    pub fn recording() -> Self {
+        Self::from_inner(Inner { log: Some(Vec::new()), ..Inner::default() })
+    }
+
+    /// A recording store to which these transactions were applied. One that is refused leaves no trace.
+    #[must_use]
+    pub fn replay(log: &[Transaction]) -> Self {
+        let mut inner = Inner { log: Some(Vec::with_capacity(log.len())), ..Inner::default() };
+        for transaction in log {
+            // Whoever recorded the log was told of its refusals.
+            _ = inner.transact(transaction.clone());
+        }
+        Self::from_inner(inner)
+    }
+
+    /// The store as it was after `commit` transactions; none if it was not recording or has made fewer.
+    #[must_use]
+    pub fn at_commit(&self, commit: u64) -> Option<Self> {
+        let log = self.log().get(..usize::try_from(commit).ok()?)?.to_vec();
+        self.lock().log.is_some().then(|| Self::replay(&log))
+    }
+
+    /// The transactions that a recording store has applied, in order; the empty ones left out.
+    #[must_use]
+    pub fn log(&self) -> Vec<Transaction> {
+        self.lock().log.clone().unwrap_or_default()
+    }
+
+    /// Transactions that were applied, the empty ones not counted.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.lock().commits
+    }
+
+    /// A copy that shares nothing with this store.
+    #[must_use]
+    pub fn snapshot(&self) -> Self {
+        let inner = self.lock();
+        Self::from_inner(Inner {
+            state: inner.state.clone(),
+            commits: inner.commits,
+            log: inner.log.clone(),
+            ..Inner::default()
+        })
+    }
+
+    /// Every session, by name.
+    #[must_use]
+    pub fn all_sessions(&self) -> Vec<SessionRow> {
+        self.lock().state.sessions.iter().map(|(_, session)| session.row.clone()).collect()
+    }
+
+    /// The sessions that were deleted, as they were last, by name.
+    #[must_use]
+    pub fn deleted_sessions(&self) -> Vec<SessionRow> {
+        self.lock().state.deleted.iter().map(|(_, session)| session.row.clone()).collect()
+    }
+
+    /// Every run, oldest first.
+    #[must_use]
+    pub fn all_runs(&self) -> Vec<RunRow> {
+        let inner = self.lock();
+        inner.state.run_order.iter().filter_map(|(_, run)| inner.state.run(*run)).collect()
+    }
+
+    /// Every transcript, by session.
+    #[must_use]
+    pub fn transcripts(&self) -> BTreeMap<SessionKey, Vec<Arc<StoredEntry>>> {
+        self.lock().state.transcripts().collect()
+    }
+
+    /// Every result that was ever put on its way, in the order in which their runs were accepted.
+    #[must_use]
+    pub fn outbox(&self) -> Vec<OutboxRow> {
+        self.lock().state.outbox_rows()
+    }
+
+    /// Every tool call that was ever started, by run, step and call.
+    #[must_use]
+    pub fn tool_rows(&self) -> Vec<ToolRow> {
+        self.lock().state.tool_rows()
+    }
+
+    /// Steering messages that wait, by session, oldest first.
+    #[must_use]
+    pub fn steers(&self) -> Vec<Steer> {
+        self.lock().state.steers.iter().map(|(_, steer)| steer.clone()).collect()
+    }
+
+    /// The names of requests that were carried out, with the digest of their parameters and their run.
+    #[must_use]
+    pub fn requests(&self) -> Vec<(RequestKey, [u8; 32], RunId)> {
+        let inner = self.lock();
+        inner.state.requests.iter().map(|(key, (digest, run))| (key.clone(), *digest, *run)).collect()
+    }
+
+    /// The audit record, oldest line first.
+    #[must_use]
+    pub fn audit(&self) -> Vec<AuditRecord> {
+        self.lock().state.audit.clone()
+    }
+
+    fn from_inner(inner: Inner) -> Self {
+        Self { inner: Mutex::new(inner) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers in the order of submission. A `done` that panics does so in its caller, after the others.
+    fn answer(&self) {
+        let mut panicked = None;
+        loop {
+            let next = {
+                let mut inner = self.lock();
+                let next = inner.answers.pop_front();
+                inner.answering = next.is_some();
+                next
+            };
+            let Some((done, result)) = next else { break };
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| done(result))) {
+                panicked.get_or_insert(panic);
+            }
+        }
+        if let Some(panic) = panicked {
+            resume_unwind(panic);
+        }
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&State) -> T,
+    ) -> BoxFuture<Result<T, StoreError>> {
+        let answer = question(&self.lock().state);
+        Box::pin(std::future::ready(Ok(answer)))
+    }
+}
+
+impl Inner {
+    fn transact(&mut self, transaction: Transaction) -> Result<(), Refused> {
+        if transaction.is_empty() {
+            return Ok(());
+        }
+        let recorded = self.log.is_some().then(|| transaction.clone());
+        self.state.transact(transaction)?;
+        self.commits += 1;
+        if let (Some(log), Some(transaction)) = (&mut self.log, recorded) {
+            log.push(transaction);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for MemoryStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStorage").field("commits", &self.commits()).finish_non_exhaustive()
+    }
+}
+
+impl Storage for MemoryStorage {
+    fn submit(&self, transaction: Transaction, done: Done) {
+        let mut inner = self.lock();
+        let result = inner.transact(transaction);
+        inner.answers.push_back((done, result));
+        let answering = std::mem::replace(&mut inner.answering, true);
+        drop(inner);
+        if !answering {
+            self.answer();
+        }
+    }
+
+    fn load_session(&self, key: SessionKey) -> BoxFuture<Result<Option<StoredSession>, StoreError>> {
+        self.read(|state| state.load_session(&key))
+    }
+
+    fn session(&self, key: SessionKey) -> BoxFuture<Result<Option<SessionRow>, StoreError>> {
+        self.read(|state| state.session(&key))
+    }
+
+    fn run(&self, run: RunId) -> BoxFuture<Result<Option<RunRow>, StoreError>> {
+        self.read(|state| state.run(run))
+    }
+
+    fn entries(
+        &self,
+        key: SessionKey,
+        from: u64,
+        limit: u32,
+    ) -> BoxFuture<Result<Vec<Arc<StoredEntry>>, StoreError>> {
+        self.read(|state| state.entries(&key, from, limit))
+    }
+
+    fn earlier(&self, key: RequestKey) -> BoxFuture<Result<Option<Earlier>, StoreError>> {
+        self.read(|state| state.earlier(&key))
+    }
+
+    fn open_runs(&self) -> BoxFuture<Result<Vec<OpenRun>, StoreError>> {
+        self.read(State::open_runs)
+    }
+
+    fn open_in_subtree(&self, key: SessionKey) -> BoxFuture<Result<Vec<SubtreeRun>, StoreError>> {
+        self.read(|state| state.open_in_subtree(&key))
+    }
+
+    fn waiting_sessions(&self) -> BoxFuture<Result<Vec<SessionKey>, StoreError>> {
+        self.read(State::waiting_sessions)
+    }
+
+    fn subtree_usage(&self, key: SessionKey) -> BoxFuture<Result<Usage, StoreError>> {
+        self.read(|state| state.subtree_usage(&key))
+    }
+
+    fn list_sessions(
+        &self,
+        filter: ListFilter,
+        page: Page,
+    ) -> BoxFuture<Result<Vec<SessionRow>, StoreError>> {
+        self.read(|state| state.list_sessions(&filter, page))
+    }
+
+    fn list_runs(&self, filter: ListFilter, page: Page) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
+        self.read(|state| state.list_runs(&filter, page))
+    }
+}

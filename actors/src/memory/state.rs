@@ -1,0 +1,287 @@
+//! The tables, and the questions that are asked of them.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::table::Table;
+use super::{Delivery, OutboxRow, ToolRow};
+use crate::ports::{
+    Announce, AuditRecord, Earlier, ListFilter, OpenRun, Page, RequestKey, RunRow, SessionRow, Steer,
+    StoredSession, SubtreeRun,
+};
+use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
+
+/// A stored session with its place in the order of creation.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    pub(super) number: u64,
+    pub(super) next_seq: u64,
+    pub(super) row: SessionRow,
+}
+
+/// A stored run with its place in the order of acceptance.
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    pub(super) number: u64,
+    pub(super) row: RunRow,
+    pub(super) announced: Option<Announced>,
+}
+
+/// Where a run's result is.
+#[derive(Debug, Clone)]
+pub(super) enum Announced {
+    /// In the outbox, here.
+    Open(Place),
+    /// Taken.
+    Delivered,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Tool {
+    pub(super) name: Arc<str>,
+    pub(super) started_at: Timestamp,
+    pub(super) finished: Option<(ToolStatus, Timestamp)>,
+}
+
+/// A key within a session or a parent, in order of insertion.
+pub(super) type Place = (SessionKey, u64);
+
+/// Everything that is stored. Numbers grow with every insertion and stand for the order of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct State {
+    pub(super) last_number: u64,
+    pub(super) sessions: Table<SessionKey, Session>,
+    pub(super) session_order: Table<u64, SessionKey>,
+    pub(super) children: Table<Place, SessionKey>,
+    /// Rows of deleted sessions: their runs stay, and so must the tree that these belong to.
+    pub(super) deleted: Table<SessionKey, Session>,
+    pub(super) deleted_children: Table<Place, SessionKey>,
+    pub(super) entries: Table<(u64, u64), Arc<StoredEntry>>,
+    pub(super) runs: Table<RunId, Run>,
+    pub(super) run_order: Table<u64, RunId>,
+    pub(super) runs_of: Table<Place, RunId>,
+    pub(super) open: Table<u64, RunId>,
+    pub(super) open_of: Table<Place, RunId>,
+    pub(super) open_to: Table<Place, RunId>,
+    pub(super) tools: Table<(RunId, u32, Arc<str>), Tool>,
+    pub(super) outbox: Table<Place, Announce>,
+    pub(super) steers: Table<Place, Steer>,
+    pub(super) steer_places: Table<Uuid, Place>,
+    pub(super) requests: Table<RequestKey, ([u8; 32], RunId)>,
+    pub(super) audit: Vec<AuditRecord>,
+    audit_kept: usize,
+}
+
+/// Calls a method on every table.
+macro_rules! each_table {
+    ($state:ident . $method:ident) => {
+        $state.sessions.$method();
+        $state.session_order.$method();
+        $state.children.$method();
+        $state.deleted.$method();
+        $state.deleted_children.$method();
+        $state.entries.$method();
+        $state.runs.$method();
+        $state.run_order.$method();
+        $state.runs_of.$method();
+        $state.open.$method();
+        $state.open_of.$method();
+        $state.open_to.$method();
+        $state.tools.$method();
+        $state.outbox.$method();
+        $state.steers.$method();
+        $state.steer_places.$method();
+        $state.requests.$method();
+    };
+}
+
+impl State {
+    pub(super) fn keep(&mut self) {
+        each_table!(self.keep);
+        self.audit_kept = self.audit.len();
+    }
+
+    pub(super) fn undo(&mut self) {
+        each_table!(self.undo);
+        self.audit.truncate(self.audit_kept);
+    }
+
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    pub(super) fn load_session(&self, key: &SessionKey) -> Option<StoredSession> {
+        let session = self.sessions.get(key)?;
+        Some(StoredSession {
+            row: session.row.clone(),
+            transcript: self.transcript(session.number, 0).cloned().collect(),
+            runs: self.open_of.range(places(key)).filter_map(|(_, run)| self.run(*run)).collect(),
+            announces: self.outbox.range(places(key)).map(|(_, announce)| announce.clone()).collect(),
+            steers: self.steers.range(places(key)).map(|(_, steer)| steer.clone()).collect(),
+            children: self.open_to.range(places(key)).filter_map(|(_, run)| self.open_run(*run)).collect(),
+        })
+    }
+
+    pub(super) fn session(&self, key: &SessionKey) -> Option<SessionRow> {
+        self.sessions.get(key).map(|session| session.row.clone())
+    }
+
+    pub(super) fn run(&self, run: RunId) -> Option<RunRow> {
+        self.runs.get(&run).map(|run| run.row.clone())
+    }
+
+    pub(super) fn entries(&self, key: &SessionKey, from: u64, limit: u32) -> Vec<Arc<StoredEntry>> {
+        self.sessions.get(key).map_or_else(Vec::new, |session| {
+            self.transcript(session.number, from).take(limit as usize).cloned().collect()
+        })
+    }
+
+    fn transcript(&self, session: u64, from: u64) -> impl Iterator<Item = &Arc<StoredEntry>> {
+        self.entries.range((session, from)..=(session, u64::MAX)).map(|(_, entry)| entry)
+    }
+
+    pub(super) fn earlier(&self, key: &RequestKey) -> Option<Earlier> {
+        let (digest, run) = *self.requests.get(key)?;
+        let run = self.run(run)?;
+        let session =
+            self.session(&run.session).or_else(|| Some(self.deleted.get(&run.session)?.row.clone()))?;
+        Some(Earlier { digest, run, session })
+    }
+
+    pub(super) fn open_runs(&self) -> Vec<OpenRun> {
+        self.open.iter().filter_map(|(_, run)| self.open_run(*run)).collect()
+    }
+
+    fn open_run(&self, run: RunId) -> Option<OpenRun> {
+        let row = &self.runs.get(&run)?.row;
+        let session = &self.sessions.get(&row.session)?.row;
+        Some(OpenRun {
+            run,
+            session: row.session.clone(),
+            announce_to: row.announce_to.clone(),
+            root: session.root.clone(),
+            depth: session.depth,
+            cause: row.cause,
+            spawner: row.spawner,
+            host: row.host,
+        })
+    }
+
+    pub(super) fn open_in_subtree(&self, key: &SessionKey) -> Vec<SubtreeRun> {
+        let mut keys = vec![key.clone()];
+        let mut next = 0;
+        while let Some(parent) = keys.get(next) {
+            let children: Vec<_> = self.children.range(places(parent)).map(|(_, key)| key.clone()).collect();
+            keys.extend(children);
+            next += 1;
+        }
+        let mut found = Vec::new();
+        for key in &keys {
+            let Some(session) = self.sessions.get(key) else { continue };
+            for ((_, number), run) in self.open_of.range(places(key)) {
+                found.extend(
+                    self.run(*run).map(|row| (*number, SubtreeRun { row, session: session.row.clone() })),
+                );
+            }
+        }
+        found.sort_by_key(|(number, run)| (std::cmp::Reverse(run.session.depth), *number));
+        found.into_iter().map(|(_, run)| run).collect()
+    }
+
+    pub(super) fn waiting_sessions(&self) -> Vec<SessionKey> {
+        let places =
+            self.outbox.iter().map(|(place, _)| place).chain(self.steers.iter().map(|(place, _)| place));
+        let keys: BTreeSet<_> = places.map(|(key, _)| key).collect();
+        keys.into_iter().cloned().collect()
+    }
+
+    pub(super) fn subtree_usage(&self, key: &SessionKey) -> Usage {
+        let mut seen = BTreeSet::from([key.clone()]);
+        let mut todo = vec![key.clone()];
+        let mut usage = Usage::default();
+        while let Some(key) = todo.pop() {
+            for (_, run) in self.runs_of.range(places(&key)) {
+                usage += self.runs.get(run).map_or_else(Usage::default, |run| run.row.usage);
+            }
+            let live = self.children.range(places(&key));
+            for (_, child) in live.chain(self.deleted_children.range(places(&key))) {
+                if seen.insert(child.clone()) {
+                    todo.push(child.clone());
+                }
+            }
+        }
+        usage
+    }
+
+    pub(super) fn list_sessions(&self, filter: &ListFilter, page: Page) -> Vec<SessionRow> {
+        let wanted = |row: &&SessionRow| {
+            filter.agent.as_ref().is_none_or(|agent| row.agent == *agent)
+                && filter.session.as_ref().is_none_or(|parent| row.parent.as_ref() == Some(parent))
+                && filter.root.as_ref().is_none_or(|root| row.root == *root)
+                && (!filter.open || self.open_of.range(places(&row.key)).next().is_some())
+                && filter.since.is_none_or(|since| row.updated_at >= since)
+        };
+        let rows = self.session_order.iter().rev().filter_map(|(_, key)| self.sessions.get(key));
+        let rows = rows.map(|session| &session.row).filter(wanted);
+        rows.skip(page.offset as usize).take(page.limit as usize).cloned().collect()
+    }
+
+    pub(super) fn list_runs(&self, filter: &ListFilter, page: Page) -> Vec<RunRow> {
+        let in_tree = |key: &SessionKey, root: &SessionKey| {
+            self.sessions.get(key).is_some_and(|session| session.row.root == *root)
+                || self.deleted.get(key).is_some_and(|session| session.row.root == *root)
+        };
+        let wanted = |row: &&RunRow| {
+            filter.agent.as_ref().is_none_or(|agent| row.session.agent() == *agent)
+                && filter.session.as_ref().is_none_or(|session| row.session == *session)
+                && filter.root.as_ref().is_none_or(|root| in_tree(&row.session, root))
+                && (!filter.open || row.state.is_open())
+                && filter.since.is_none_or(|since| written_at(row) >= since)
+        };
+        let rows = self.run_order.iter().rev().filter_map(|(_, run)| self.runs.get(run));
+        let rows = rows.map(|run| &run.row).filter(wanted);
+        rows.skip(page.offset as usize).take(page.limit as usize).cloned().collect()
+    }
+
+    pub(super) fn transcripts(&self) -> impl Iterator<Item = (SessionKey, Vec<Arc<StoredEntry>>)> {
+        self.sessions.iter().map(|(key, session)| {
+            (key.clone(), self.transcript(session.number, 0).cloned().collect::<Vec<_>>())
+        })
+    }
+
+    pub(super) fn outbox_rows(&self) -> Vec<OutboxRow> {
+        let rows = self.run_order.iter().filter_map(|(_, run)| {
+            let (delivery, announce) = match self.runs.get(run)?.announced.as_ref()? {
+                Announced::Open(place) => (Delivery::Open, self.outbox.get(place).cloned()),
+                Announced::Delivered => (Delivery::Delivered, None),
+            };
+            Some(OutboxRow { run: *run, delivery, announce })
+        });
+        rows.collect()
+    }
+
+    pub(super) fn tool_rows(&self) -> Vec<ToolRow> {
+        let rows = self.tools.iter().map(|((run, step, call), tool)| ToolRow {
+            run: *run,
+            step: *step,
+            call: Arc::clone(call),
+            name: Arc::clone(&tool.name),
+            started_at: tool.started_at,
+            finished: tool.finished,
+        });
+        rows.collect()
+    }
+}
+
+/// Every place within a session or a parent.
+pub(super) fn places(key: &SessionKey) -> RangeInclusive<Place> {
+    (key.clone(), 0)..=(key.clone(), u64::MAX)
+}
+
+fn written_at(row: &RunRow) -> Timestamp {
+    row.ended_at.or(row.started_at).unwrap_or(row.accepted_at)
+}

@@ -1,0 +1,108 @@
+//! An ordered map that can take back its latest changes.
+
+use std::collections::BTreeMap;
+use std::ops::RangeBounds;
+
+/// Rows by key, with what the transaction at work has replaced.
+#[derive(Debug, Clone)]
+pub(super) struct Table<K, V> {
+    rows: BTreeMap<K, V>,
+    replaced: Vec<(K, Option<V>)>,
+}
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self { rows: BTreeMap::new(), replaced: Vec::new() }
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> Table<K, V> {
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
+        self.rows.get(key)
+    }
+
+    pub(super) fn contains(&self, key: &K) -> bool {
+        self.rows.contains_key(key)
+    }
+
+    pub(super) fn insert(&mut self, key: K, row: V) {
+        let old = self.rows.insert(key.clone(), row);
+        self.replaced.push((key, old));
+    }
+
+    /// Changes a row in place; does nothing if it is not there.
+    pub(super) fn change(&mut self, key: &K, change: impl FnOnce(&mut V)) {
+        if let Some(row) = self.rows.get_mut(key) {
+            self.replaced.push((key.clone(), Some(row.clone())));
+            change(row);
+        }
+    }
+
+    /// Removes a row; says whether it was there.
+    pub(super) fn remove(&mut self, key: &K) -> bool {
+        match self.rows.remove(key) {
+            Some(row) => {
+                self.replaced.push((key.clone(), Some(row)));
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+        self.rows.iter()
+    }
+
+    pub(super) fn range(&self, range: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+        self.rows.range(range)
+    }
+
+    /// Makes the changes since the last call final.
+    pub(super) fn keep(&mut self) {
+        self.replaced.clear();
+    }
+
+    /// Takes back the changes since the last `keep`.
+    pub(super) fn undo(&mut self) {
+        while let Some((key, old)) = self.replaced.pop() {
+            match old {
+                Some(row) => self.rows.insert(key, row),
+                None => self.rows.remove(&key),
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn undo_restores_what_was_kept(
+            kept in prop::collection::vec((0u8..8, 0u32..8), 0..16),
+            lost in prop::collection::vec((0u8..8, 0u8..3), 0..32),
+        ) {
+            let mut table = Table::default();
+            for (key, row) in kept {
+                table.insert(key, row);
+            }
+            table.keep();
+            let before: Vec<_> = table.iter().map(|(k, v)| (*k, *v)).collect();
+            for (key, action) in lost {
+                match action {
+                    0 => table.insert(key, 99),
+                    1 => table.change(&key, |row| *row += 1),
+                    _ => {
+                        table.remove(&key);
+                    }
+                }
+            }
+            table.undo();
+            let after: Vec<_> = table.iter().map(|(k, v)| (*k, *v)).collect();
+            prop_assert_eq!(before, after);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The words of a refused change, the same in every store.
+
+use uuid::Uuid;
+
+use super::Refused;
+use crate::types::{RunId, SessionKey};
+
+impl Refused {
+    /// A session of that name exists.
+    #[must_use]
+    pub fn session_exists(key: &SessionKey) -> Self {
+        Self::Conflict(format!("session {key} exists already"))
+    }
+
+    /// No session has that name.
+    #[must_use]
+    pub fn no_session(key: &SessionKey) -> Self {
+        Self::Conflict(format!("there is no session {key}"))
+    }
+
+    /// A run of that id exists.
+    #[must_use]
+    pub fn run_exists(run: RunId) -> Self {
+        Self::Conflict(format!("run {run} exists already"))
+    }
+
+    /// No run has that id.
+    #[must_use]
+    pub fn no_run(run: RunId) -> Self {
+        Self::Conflict(format!("there is no run {run}"))
+    }
+
+    /// A run to add has a past.
+    #[must_use]
+    pub fn not_new(run: RunId) -> Self {
+        Self::Conflict(format!("run {run} is not new: a run is added as accepted, without start and end"))
+    }
+
+    /// An entry is not the next of its session.
+    #[must_use]
+    pub fn not_next(session: &SessionKey, next: u64, got: u64) -> Self {
+        Self::Conflict(format!("the next entry of session {session} is {next}, not {got}"))
+    }
+
+    /// A tool call was started before.
+    #[must_use]
+    pub fn tool_started(run: RunId, step: u32, call: &str) -> Self {
+        Self::Conflict(format!("call {call:?} of step {step} of run {run} was started before"))
+    }
+
+    /// A tool call was not started, or is over.
+    #[must_use]
+    pub fn tool_not_open(run: RunId, step: u32, call: &str) -> Self {
+        Self::Conflict(format!("call {call:?} of step {step} of run {run} was not started or is over"))
+    }
+
+    /// A run's result was put on its way before.
+    #[must_use]
+    pub fn announced(run: RunId) -> Self {
+        Self::Conflict(format!("the result of run {run} was put on its way before"))
+    }
+
+    /// A run's result is not on its way to that session.
+    #[must_use]
+    pub fn no_announce(session: &SessionKey, run: RunId) -> Self {
+        Self::Conflict(format!("no result of run {run} waits for session {session}"))
+    }
+
+    /// A steering message of that id waits already.
+    #[must_use]
+    pub fn steer_exists(id: Uuid) -> Self {
+        Self::Conflict(format!("steering message {id} exists already"))
+    }
+
+    /// That steering message does not wait in that session.
+    #[must_use]
+    pub fn no_steer(session: &SessionKey, id: Uuid) -> Self {
+        Self::Conflict(format!("no steering message {id} waits in session {session}"))
+    }
+}
