@@ -1,6 +1,6 @@
 //! The live actors, readable at any moment without asking one of them.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub enum ActorState {
     Running,
     /// It panicked and its state is being rebuilt; messages wait.
     Rebuilding,
-    /// It stops its children and then itself.
+    /// It was asked to stop and takes no further messages; then it stops its children and itself.
     Stopping,
 }
 
@@ -57,6 +57,7 @@ pub struct ActorInfo {
     parent: Option<ActorId>,
     started: Timestamp,
     state: AtomicU8,
+    left: AtomicBool,
     restarts: AtomicU32,
     depth: AtomicU32,
     high_water: AtomicU32,
@@ -84,7 +85,7 @@ pub struct ActorView {
     pub started: Timestamp,
     /// How often its state was rebuilt.
     pub restarts: u32,
-    /// Why it was rebuilt last.
+    /// Its last panic, or why the last rebuild failed.
     pub last_failure: Option<String>,
     /// Messages that wait.
     pub mailbox: u32,
@@ -116,6 +117,7 @@ impl ActorInfo {
             parent,
             started: system.clock.now(),
             state: AtomicU8::new(ActorState::Starting as u8),
+            left: AtomicBool::new(false),
             restarts: AtomicU32::new(0),
             depth: AtomicU32::new(0),
             high_water: AtomicU32::new(0),
@@ -145,13 +147,53 @@ impl ActorInfo {
         self.depth.load(Ordering::Relaxed)
     }
 
+    /// Goes to a state, except that nothing follows on `Stopping`.
     pub(super) fn set_state(&self, state: ActorState) {
-        self.state.store(state as u8, Ordering::Relaxed);
+        let _ = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+            (now != ActorState::Stopping as u8).then_some(state as u8)
+        });
     }
 
-    pub(super) fn rebuilt(&self, reason: &str) {
-        self.restarts.fetch_add(1, Ordering::Relaxed);
+    /// Closes the door and stops the actor before its next message.
+    pub(super) fn stop(&self) {
+        self.set_state(ActorState::Stopping);
+        self.cell.stop(None);
+    }
+
+    /// Waits until the actor has ended.
+    pub(super) async fn ended(&self) {
+        // The only join that also waits when somebody else asked the actor to stop first.
+        let _ = self.cell.wait(None).await;
+        // The state of an actor that was killed while it waited for a message travels to its parent.
+        self.system.index.actors.remove(&self.cell.get_id());
+    }
+
+    /// Waits until the actor's own task dropped its state. ractor tells of the end just before.
+    pub(super) async fn dropped(&self) {
+        while !self.has_left() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(super) fn enter(self: &Arc<Self>) {
+        self.system.index.actors.insert(self.cell.get_id(), Arc::clone(self));
+    }
+
+    pub(super) fn leave(&self) {
+        self.system.index.actors.remove(&self.cell.get_id());
+        self.left.store(true, Ordering::Release);
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
+    }
+
+    pub(super) fn panicked(&self, reason: &str) {
         *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.into());
+    }
+
+    pub(super) fn rebuilt(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn enqueued(&self) -> Monotonic {
@@ -239,18 +281,16 @@ pub struct ActorIndex {
 }
 
 impl ActorIndex {
-    pub(super) fn insert(&self, info: &Arc<ActorInfo>) {
-        self.actors.insert(info.cell.get_id(), Arc::clone(info));
-    }
-
-    pub(super) fn remove(&self, id: ActorId) {
-        self.actors.remove(&id);
-    }
-
     /// What is known of an actor.
     #[must_use]
     pub fn get(&self, id: ActorId) -> Option<Arc<ActorInfo>> {
         self.actors.get(&id).map(|entry| Arc::clone(entry.value()))
+    }
+
+    /// Whether an actor lives.
+    #[must_use]
+    pub fn contains(&self, id: ActorId) -> bool {
+        self.actors.contains_key(&id)
     }
 
     /// How many actors live.
