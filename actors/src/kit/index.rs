@@ -45,6 +45,9 @@ impl ActorState {
     }
 }
 
+/// No message is in hand.
+const IDLE: u64 = u64::MAX;
+
 /// What is known of one actor. Written by its envelope, read by anyone.
 #[derive(Debug)]
 pub struct ActorInfo {
@@ -64,7 +67,9 @@ pub struct ActorInfo {
     handled: AtomicU64,
     busy_ns: AtomicU64,
     waited_ns: AtomicU64,
-    in_hand: Mutex<Option<(&'static str, Monotonic)>>,
+    /// When the message in hand was taken, `IDLE` without one.
+    in_hand_since: AtomicU64,
+    in_hand: Mutex<&'static str>,
     last_failure: Mutex<Option<Box<str>>>,
 }
 
@@ -124,7 +129,8 @@ impl ActorInfo {
             handled: AtomicU64::new(0),
             busy_ns: AtomicU64::new(0),
             waited_ns: AtomicU64::new(0),
-            in_hand: Mutex::new(None),
+            in_hand_since: AtomicU64::new(IDLE),
+            in_hand: Mutex::new(""),
             last_failure: Mutex::new(None),
         }
     }
@@ -198,7 +204,9 @@ impl ActorInfo {
 
     pub(super) fn enqueued(&self) -> Monotonic {
         let depth = self.depth.fetch_add(1, Ordering::Relaxed) + 1;
-        self.high_water.fetch_max(depth, Ordering::Relaxed);
+        if depth > self.high_water.load(Ordering::Relaxed) {
+            self.high_water.fetch_max(depth, Ordering::Relaxed);
+        }
         self.system.clock.monotonic()
     }
 
@@ -206,21 +214,31 @@ impl ActorInfo {
         self.depth.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Notes that a message is taken from the mailbox and returns the time.
-    pub(super) fn begin(&self, message: &'static str, sent: Monotonic) -> Monotonic {
-        let now = self.system.clock.monotonic();
+    /// Notes that a message is taken from the mailbox. Only the actor's own task calls this.
+    pub(super) fn begin(&self, sent: Monotonic, now: Monotonic) {
         self.depth.fetch_sub(1, Ordering::Relaxed);
-        let waited = u64::try_from(now.since(sent).as_nanos()).unwrap_or(u64::MAX);
-        self.waited_ns.fetch_add(waited, Ordering::Relaxed);
-        *self.in_hand.lock().unwrap_or_else(PoisonError::into_inner) = Some((message, now));
+        grow(&self.waited_ns, nanos(now.since(sent)));
+        self.in_hand_since.store(now.0, Ordering::Relaxed);
+    }
+
+    /// Names the message in hand.
+    pub(super) fn name_in_hand(&self, message: &'static str) {
+        *self.in_hand.lock().unwrap_or_else(PoisonError::into_inner) = message;
+    }
+
+    /// Notes that the message in hand is done and returns the time. Only the actor's own task calls this.
+    pub(super) fn end(&self, begun: Monotonic) -> Monotonic {
+        let now = self.system.clock.monotonic();
+        grow(&self.busy_ns, nanos(now.since(begun)));
+        grow(&self.handled, 1);
+        self.in_hand_since.store(IDLE, Ordering::Relaxed);
         now
     }
 
-    pub(super) fn end(&self, begun: Monotonic) {
-        let busy = u64::try_from(self.system.clock.monotonic().since(begun).as_nanos()).unwrap_or(u64::MAX);
-        self.busy_ns.fetch_add(busy, Ordering::Relaxed);
-        self.handled.fetch_add(1, Ordering::Relaxed);
-        *self.in_hand.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    fn in_hand(&self, now: Monotonic) -> Option<(&'static str, Duration)> {
+        let since = self.in_hand_since.load(Ordering::Relaxed);
+        let message = *self.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        (since != IDLE).then(|| (message, now.since(Monotonic(since))))
     }
 
     /// The path from the root, names joined by `/`.
@@ -265,13 +283,18 @@ impl ActorInfo {
             handled: self.handled.load(Ordering::Relaxed),
             busy: Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed)),
             waited: Duration::from_nanos(self.waited_ns.load(Ordering::Relaxed)),
-            in_hand: self
-                .in_hand
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .map(|(message, since)| (message, now.since(since))),
+            in_hand: self.in_hand(now),
         }
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Adds to a figure that one task alone writes, which costs less than an atomic addition.
+fn grow(figure: &AtomicU64, by: u64) {
+    figure.store(figure.load(Ordering::Relaxed).saturating_add(by), Ordering::Relaxed);
 }
 
 /// Every live actor of one tree, from before its `start` until after its end.

@@ -15,6 +15,7 @@ use super::mailbox::{Body, Envelope, Handle, Msg};
 use super::supervise::Window;
 use super::system::{NoteKind, System};
 use super::task::panic_text;
+use crate::types::Monotonic;
 
 /// Starts an actor, linked to `parent` if there is one. Its `start` runs in its own task.
 pub(super) fn start<B: Behaviour>(
@@ -65,6 +66,10 @@ struct Cell<B: Behaviour> {
     /// Absent before `start`, while the state is rebuilt, and at the end.
     behaviour: Option<B>,
     panics: Window,
+    /// The name that the index shows for the message in hand.
+    shown: &'static str,
+    /// When the last message was done, if another waited then.
+    next: Option<Monotonic>,
 }
 
 impl<B: Behaviour> Drop for Cell<B> {
@@ -76,6 +81,23 @@ impl<B: Behaviour> Drop for Cell<B> {
 impl<B: Behaviour> Cell<B> {
     fn info(&self) -> &Arc<ActorInfo> {
         self.ctx.myself.info()
+    }
+
+    /// Notes that a message is taken in hand. What is known already is not written and not measured again:
+    /// the index would cost more than ractor does.
+    fn begin(&mut self, message: &'static str, sent: Monotonic) -> Monotonic {
+        let now = self.next.take().unwrap_or_else(|| self.ctx.system().clock.monotonic());
+        if !std::ptr::eq(self.shown, message) {
+            self.shown = message;
+            self.info().name_in_hand(message);
+        }
+        self.info().begin(sent, now);
+        now
+    }
+
+    fn end(&mut self, begun: Monotonic) {
+        let now = self.info().end(begun);
+        self.next = (self.info().mailbox() > 0).then_some(now);
     }
 
     /// Runs one of the behaviour's functions and catches its panic.
@@ -199,7 +221,7 @@ impl<B: Behaviour> Actor for Runner<B> {
         // Set once: the slot was made for this start.
         let _ = birth.entered.set(Arc::clone(&info));
         let ctx = Ctx { myself: Handle::new(myself, info), children: Children::new(), ending: None, span };
-        Ok(Cell { args: birth.args, ctx, behaviour: None, panics: Window::default() })
+        Ok(Cell { args: birth.args, ctx, behaviour: None, panics: Window::default(), shown: "", next: None })
     }
 
     async fn post_start(
@@ -225,19 +247,19 @@ impl<B: Behaviour> Actor for Runner<B> {
         match envelope.body {
             Body::Message(message) => {
                 let name = message.name();
-                let begun = cell.info().begin(name, envelope.sent);
+                let begun = cell.begin(name, envelope.sent);
                 let called = cell.call(name, |behaviour, ctx| {
                     ctx.system().inject(B::KIND, name);
                     behaviour.handle(message, ctx);
                 });
                 let result = cell.settle(called).await;
-                cell.info().end(begun);
+                cell.end(begun);
                 result
             }
             Body::TaskPanicked(reason) => {
-                let begun = cell.info().begin("task_panicked", envelope.sent);
+                let begun = cell.begin("task_panicked", envelope.sent);
                 let result = cell.settle(Err(reason)).await;
-                cell.info().end(begun);
+                cell.end(begun);
                 result
             }
         }
@@ -249,6 +271,7 @@ impl<B: Behaviour> Actor for Runner<B> {
         event: SupervisionEvent,
         cell: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
+        cell.next = None;
         let (child, failure) = match event {
             SupervisionEvent::ActorStarted(child) => {
                 let Some(key) = cell.ctx.children.key_of(child.get_id()).cloned() else { return Ok(()) };
