@@ -1,5 +1,7 @@
 //! How actors start: linked at once, ready later, failures up.
 
+use futures::FutureExt;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -137,7 +139,16 @@ async fn spawn_under_a_stopping_parent_is_refused() {
     world.empty();
 }
 
-/// tokio makes a task yield after so many messages; a spawn in the middle must not notice.
+/// tokio makes the futures of a task wait once the task had its share; a spawn must not notice.
+#[tokio::test(start_paused = true)]
+async fn a_spawn_does_not_depend_on_the_share_of_the_task() {
+    let world = World::new();
+    while tokio::task::coop::consume_budget().now_or_never().is_some() {}
+    assert!(!tokio::task::coop::has_budget_remaining());
+    let root = world.root();
+    world.end(root).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_burst_of_messages_that_spawn_starts_all_children() {
     let world = World::new();
