@@ -120,7 +120,7 @@ pub(crate) enum SessionMsg {
     Stop { cascade: bool, reply: Reply<Vec<RunId>> },
     /// A child session has stopped and tells which runs that ended. From that child.
     ChildStopped { ended: Vec<RunId> },
-    /// Say again that it is awake. From the manager.
+    /// Say again whether it is awake or asleep. From the manager.
     Hello,
     /// A child's session has accepted a run whose result is for this one. From that child.
     ChildOpened { open: Box<OpenRun> },
@@ -301,7 +301,10 @@ impl Behaviour for Session {
 
     fn handle(&mut self, message: SessionMsg, ctx: &mut Ctx<Self>) {
         if matches!(self.standing, Standing::Asleep) {
-            return self.hand_back(message);
+            return match message {
+                SessionMsg::Hello => self.answer_sleep(true, ctx),
+                message => self.hand_back(message),
+            };
         }
         match message {
             SessionMsg::Prompt { request, origin, reply } => self.on_prompt(*request, origin, reply, ctx),

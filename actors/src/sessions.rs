@@ -235,10 +235,13 @@ impl Sessions {
     /// After a rebuild: who is awake stays awake and asks for its permit again. Returns sessions with open
     /// runs of this process that nobody has.
     fn take_over(&mut self, open: &[OpenRun]) -> Vec<SessionKey> {
-        let live: Vec<LiveEntry> = self.shared.live.iter().map(|entry| entry.value().clone()).collect();
-        for entry in live {
+        for entry in self.shared.live_sessions() {
             drop(entry.handle.send(SessionMsg::LanesReset));
             self.residents.insert(entry.meta.key.clone(), Resident::Awake(entry));
+        }
+        // Those that were on their way to sleep or awake are in no index of this actor: they say where they are.
+        for session in self.shared.system.index.handles::<SessionMsg>() {
+            drop(session.send(SessionMsg::Hello));
         }
         open.iter()
             .filter(|run| run.host == self.shared.host && !self.residents.contains_key(&run.session))

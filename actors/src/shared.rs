@@ -102,6 +102,13 @@ impl Shared {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The sessions that are awake, by name: a seed must replay a run, and the index has no order of its own.
+    pub(crate) fn live_sessions(&self) -> Vec<LiveEntry> {
+        let mut live: Vec<LiveEntry> = self.live.iter().map(|entry| entry.value().clone()).collect();
+        live.sort_by(|a, b| a.meta.key.cmp(&b.meta.key));
+        live
+    }
+
     /// Puts settings in force. The configuration actor alone does this.
     pub(crate) fn set_settings(&self, settings: Arc<Settings>) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use ractor::{ActorCell, ActorId};
 
+use super::mailbox::{Handle, Msg};
 use super::system::System;
 use crate::types::{Monotonic, Timestamp};
 
@@ -326,6 +327,15 @@ impl ActorIndex {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.actors.is_empty()
+    }
+
+    /// The handles of all actors that take messages of this type, oldest first.
+    #[must_use]
+    pub fn handles<M: Msg>(&self) -> Vec<Handle<M>> {
+        let mut handles: Vec<Handle<M>> =
+            self.actors.iter().filter_map(|entry| Handle::of(entry.value())).collect();
+        handles.sort_by_key(|handle| handle.cell().get_id().pid());
+        handles
     }
 
     /// A copy of what is known of every actor, by path.

@@ -68,6 +68,8 @@ pub(crate) struct End {
     pub(super) end: RunEnd,
     /// Tokens of the run and of what it has spawned.
     pub(super) spent: Usage,
+    /// Whether the run was in the index.
+    pub(super) registered: bool,
     pub(super) announce: Option<Announce>,
     pub(super) taken: Option<Taken>,
     pub(super) audit: Option<AuditRecord>,
@@ -178,6 +180,7 @@ impl Session {
             || (row.usage, row.steps, row.started_at),
             |cell| cell.update(|progress| (progress.usage, progress.steps, progress.started_at)),
         );
+        let registered = self.shared.runs.contains_key(&row.id);
         let end = RunEnd { run: row.id, outcome, usage, steps, at };
         let spent = usage + self.below;
         if row.announce_to.is_some() {
@@ -195,7 +198,7 @@ impl Session {
             run: Some(row.id),
             facts: end.outcome.reason.iter().map(|reason| ("reason", reason.clone())).collect(),
         });
-        let end = Box::new(End { row, end, spent, announce, taken, audit });
+        let end = Box::new(End { row, end, spent, registered, announce, taken, audit });
         self.commit_end(end, ctx);
     }
 
@@ -280,14 +283,15 @@ impl Session {
 
     /// A run's end is committed: whoever has to know is told, and the next one has its turn.
     fn ended(&mut self, end: End, ctx: &mut Ctx<Self>) {
-        let End { row, end, spent, announce, taken, .. } = end;
+        let End { row, end, spent, registered, announce, taken, .. } = end;
         let run = end.run;
         if let Some(taken) = taken {
             self.took(&taken);
             self.transcript = Some(taken.transcript);
         }
         ctx.children_mut().kill(&SessionChild::Run(run));
-        self.shared.runs.remove(&run);
+        // Whoever takes the run out of the index tells of its end: after a rebuild that may have been done.
+        let told = self.shared.runs.remove(&run).is_none() && registered;
         let active = self.runs.remove(&run);
         if self.current == Some(run) {
             self.current = None;
@@ -295,7 +299,9 @@ impl Session {
         if self.yielded == Some(run) {
             self.yielded = None;
         }
-        notify_end(&self.shared, &row, &end, spent, announce);
+        if !told {
+            notify_end(&self.shared, &row, &end, spent, announce);
+        }
         let mut stopped = vec![run];
         if let Some(active) = active {
             stopped.splice(0..0, active.stopped);

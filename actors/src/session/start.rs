@@ -128,6 +128,9 @@ impl Session {
             .collect();
         for run in stale {
             ctx.children_mut().kill(&SessionChild::Run(run));
+            if self.shared.runs.remove(&run).is_none() {
+                continue;
+            }
             let (shared, meta) = (Arc::clone(&self.shared), Arc::clone(&self.meta));
             // Detached: the parent must hear of it whatever becomes of this session.
             tokio::spawn(async move {

@@ -217,8 +217,7 @@ impl Session {
         for reply in replies {
             reply.send(ended.clone());
         }
-        let (meta, handle) = (std::sync::Arc::clone(&self.meta), ctx.myself().clone());
-        self.tell_manager(SessionsMsg::SleepAnswer { meta, handle, agreed: true });
+        self.answer_sleep(true, ctx);
     }
 }
 

@@ -319,10 +319,12 @@ impl Session {
         if !self.is_quiet(ctx) {
             return;
         }
-        if self.meta.depth > 0 && self.meta.mode == Mode::Run {
-            return self.on_quiet(ctx);
+        if self.sleep.is_some() {
+            return;
         }
-        if self.sleep.is_none() {
+        if self.meta.depth > 0 && self.meta.mode == Mode::Run {
+            self.on_quiet(ctx);
+        } else {
             self.sleep = Some(ctx.after(self.shared.settings().sleep_after, SessionMsg::Quiet));
         }
     }
@@ -339,10 +341,13 @@ impl Session {
             && self.loading.is_none()
     }
 
+    /// Asks the manager for sleep, and again later if that came to nothing: the manager may know of a spawn that
+    /// is being committed, or may have lost the message to a panic.
     pub(super) fn on_quiet(&mut self, ctx: &Ctx<Self>) {
         self.sleep = None;
         if self.is_quiet(ctx) {
             self.tell_manager(SessionsMsg::Quiet { key: self.meta.key.clone() });
+            self.sleep = Some(ctx.after(self.shared.settings().sleep_after, SessionMsg::Quiet));
         }
     }
 
@@ -352,13 +357,14 @@ impl Session {
         if agreed {
             self.standing = Standing::Asleep;
         }
-        self.tell_manager(SessionsMsg::SleepAnswer {
-            meta: Arc::clone(&self.meta),
-            handle: ctx.myself().clone(),
-            agreed,
-        });
+        self.answer_sleep(agreed, ctx);
         if !agreed {
             self.advance(ctx);
         }
+    }
+
+    pub(super) fn answer_sleep(&self, agreed: bool, ctx: &Ctx<Self>) {
+        let (meta, handle) = (Arc::clone(&self.meta), ctx.myself().clone());
+        self.tell_manager(SessionsMsg::SleepAnswer { meta, handle, agreed });
     }
 }

@@ -339,12 +339,10 @@ impl Sessions {
 
     /// A session failed for good, and with it everything below: what was open there is ended in the store.
     fn settle_subtree(&mut self, key: &SessionKey, reason: &str) {
-        let below: Vec<SessionKey> = self
-            .shared
-            .live
-            .iter()
+        let live = self.shared.live_sessions().into_iter();
+        let below: Vec<SessionKey> = live
             .filter(|entry| self.is_below(&entry.meta, key))
-            .map(|entry| entry.key().clone())
+            .map(|entry| entry.meta.key.clone())
             .collect();
         for below in below {
             if let Some((_, entry)) = self.shared.live.remove(&below) {

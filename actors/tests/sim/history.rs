@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use offshoot_actors::ports::{Clock, Event, EventSink, ModelErrorKind, ModelRequest, ToolContext};
 use offshoot_actors::types::{
-    Accepted, ModelRef, Origin, PromptRequest, Refusal, RunId, SessionKey, SpawnRequest, Submitted, Timestamp,
-    ToolCall, Transcript,
+    Accepted, ModelRef, Origin, PromptRequest, Refusal, RunId, SessionKey, SpawnRequest, Submitted,
+    Timestamp, ToolCall, Transcript,
 };
 use offshoot_actors::{Steered, Stopped};
 
@@ -49,16 +49,47 @@ pub enum What {
         seen: Transcript,
     },
     /// With the text and whether all of it was streamed.
-    ModelAnswered { call: u64, run: RunId, text: String, streamed: bool },
-    ModelFailed { call: u64, run: RunId, kind: ModelErrorKind },
+    ModelAnswered {
+        call: u64,
+        run: RunId,
+        text: String,
+        streamed: bool,
+    },
+    ModelFailed {
+        call: u64,
+        run: RunId,
+        kind: ModelErrorKind,
+    },
     /// It panicked, or was dropped before it was done.
-    ModelDropped { call: u64, run: RunId },
-    ToolBegan { session: SessionKey, run: RunId, step: u32, call: Arc<str>, name: Arc<str> },
-    ToolEnded { run: RunId, step: u32, call: Arc<str> },
-    Asked { number: u64, ask: Ask },
-    Answered { number: u64, heard: Heard },
+    ModelDropped {
+        call: u64,
+        run: RunId,
+    },
+    ToolBegan {
+        session: SessionKey,
+        run: RunId,
+        step: u32,
+        call: Arc<str>,
+        name: Arc<str>,
+    },
+    ToolEnded {
+        run: RunId,
+        step: u32,
+        call: Arc<str>,
+    },
+    Asked {
+        number: u64,
+        ask: Ask,
+    },
+    Answered {
+        number: u64,
+        heard: Heard,
+    },
     /// An actor of this kind panics instead of handling this message.
-    Panic { actor: &'static str, message: &'static str },
+    Panic {
+        actor: &'static str,
+        message: &'static str,
+    },
     /// The store refused a transaction as full.
     Full,
     /// The store refused a transaction by its own rules.

@@ -86,7 +86,9 @@ async fn carry_out(
         }
         "fail" => ToolOutput::error("it fails"),
         "cancel" => match world.run(random) {
-            Some(run) => ToolOutput::ok(format!("{:?}", world.request(&context.tree, Ask::Cancel(run)).await)),
+            Some(run) => {
+                ToolOutput::ok(format!("{:?}", world.request(&context.tree, Ask::Cancel(run)).await))
+            }
             None => ToolOutput::ok("there is nothing"),
         },
         "steer" => {

@@ -134,9 +134,10 @@ impl World {
         self.remember(&ask);
         let refused = Heard::Refused;
         let heard = match ask {
-            Ask::Spawn(request, origin) => {
-                tree.spawn(request, origin).await.map_or_else(refused, |accepted| Heard::Spawned(accepted.into()))
-            }
+            Ask::Spawn(request, origin) => tree
+                .spawn(request, origin)
+                .await
+                .map_or_else(refused, |accepted| Heard::Spawned(accepted.into())),
             Ask::Submit(request) => {
                 tree.submit(request, Origin::Operator).await.map_or_else(refused, Heard::Submitted)
             }

@@ -82,9 +82,10 @@ fn audit(facts: &Facts<'_>, broken: &mut Vec<String>) {
         broken.push("the audit record and the accepted spawns differ".to_owned());
     }
     let faults = facts.played.lives.len() > 1
-        || facts.records.iter().any(|record| {
-            matches!(record.what, What::Full | What::Panic { actor: "store" | "root", .. })
-        });
+        || facts
+            .records
+            .iter()
+            .any(|record| matches!(record.what, What::Full | What::Panic { actor: "store" | "root", .. }));
     let refused = audit.iter().filter(|line| line.event == "spawn.refused").count();
     let told = facts.events().filter(|(_, _, event)| matches!(event, Event::Refused { .. })).count();
     if !faults && refused != told {
@@ -105,7 +106,9 @@ fn transcript(session: &SessionKey, entries: &[Arc<StoredEntry>], broken: &mut V
             }
             Entry::ToolResult { call, .. } => {
                 if !asked.remove(&**call) {
-                    broken.push(format!("{session}: entry {index} is a result of {call:?} that nothing asked for"));
+                    broken.push(format!(
+                        "{session}: entry {index} is a result of {call:?} that nothing asked for"
+                    ));
                 }
             }
             // An answer whose run ended before its tools did keeps calls without results.

@@ -71,7 +71,9 @@ fn ends(facts: &Facts<'_>, broken: &mut Vec<String>) {
         *told.entry((record.life, *run)).or_default() += 1;
         match facts.rows.get(run).and_then(|row| row.outcome.as_ref()) {
             Some(stored) if stored == outcome => {}
-            stored => broken.push(format!("I1: run {run} was told to end as {outcome:?}, stored is {stored:?}")),
+            stored => {
+                broken.push(format!("I1: run {run} was told to end as {outcome:?}, stored is {stored:?}"))
+            }
         }
     }
     for ((life, run), count) in told.iter().filter(|(_, count)| **count > 1) {
@@ -127,7 +129,11 @@ fn panics(facts: &Facts<'_>, life: usize, kind: &str) -> usize {
         })
         .map(|record| record.at.0)
         .collect();
-    times.iter().map(|from| times.iter().filter(|at| (*from..=*from + 60_000).contains(*at)).count()).max().unwrap_or(0)
+    times
+        .iter()
+        .map(|from| times.iter().filter(|at| (*from..=*from + 60_000).contains(*at)).count())
+        .max()
+        .unwrap_or(0)
 }
 
 fn reasons(facts: &Facts<'_>, broken: &mut Vec<String>) {
@@ -141,16 +147,15 @@ fn reasons(facts: &Facts<'_>, broken: &mut Vec<String>) {
         let reason = outcome.reason.as_deref().unwrap_or_default();
         let manager_fell = panics(facts, record.life, "sessions") > MANAGER_SURVIVES;
         let session_fell = panics(facts, record.life, "session") > SESSION_SURVIVES;
-        let full = facts
-            .records
-            .iter()
-            .any(|other| other.life == record.life && matches!(other.what, What::Full));
+        let full =
+            facts.records.iter().any(|other| other.life == record.life && matches!(other.what, What::Full));
         let store_fell = panics(facts, record.life, "store") > 0;
         let allowed = match outcome.state {
             Terminal::Crashed => {
                 reason.starts_with("injected fault in run")
                     || reason.ends_with(ON_PURPOSE)
-                    || (reason.starts_with("its session failed") && (session_fell || manager_fell || store_fell))
+                    || (reason.starts_with("its session failed")
+                        && (session_fell || manager_fell || store_fell))
             }
             Terminal::Interrupted => {
                 manager_fell || accepted_in.get(run).is_none_or(|life| *life < record.life)
@@ -159,7 +164,10 @@ fn reasons(facts: &Facts<'_>, broken: &mut Vec<String>) {
             _ => true,
         };
         if !allowed {
-            broken.push(format!("I11: run {run} ended as {} for no reason of its own: {reason}", outcome.state));
+            broken.push(format!(
+                "I11: run {run} ended as {} for no reason of its own: {reason}",
+                outcome.state
+            ));
         }
     }
 }

@@ -24,7 +24,8 @@ fn stopped(facts: &Facts<'_>, broken: &mut Vec<String>) {
             }
             What::Asked { number, ask: Ask::Stop(session) } => {
                 let subtree = facts.subtree(session);
-                let inside = |run: &&RunId| facts.rows.get(run).is_some_and(|row| subtree.contains(&row.session));
+                let inside =
+                    |run: &&RunId| facts.rows.get(run).is_some_and(|row| subtree.contains(&row.session));
                 asked.insert(*number, accepted.iter().filter(inside).copied().collect());
             }
             What::Asked { number, ask: Ask::Cancel(run) } => {
@@ -37,7 +38,10 @@ fn stopped(facts: &Facts<'_>, broken: &mut Vec<String>) {
             }
             What::ModelBegan { run, .. } | What::ToolBegan { run, .. } => {
                 if let Some(number) = dead.get(run) {
-                    broken.push(format!("I5: run {run} works after request {number} had stopped it: {}", record.line()));
+                    broken.push(format!(
+                        "I5: run {run} works after request {number} had stopped it: {}",
+                        record.line()
+                    ));
                 }
             }
             _ => {}

@@ -30,7 +30,9 @@ pub fn check(facts: &Facts<'_>, broken: &mut Vec<String>) {
                         broken.push(format!("I9: step {step} of run {run} said {text:?}, told was {told:?}"));
                     }
                     Some((_, false)) if !told.is_empty() => {
-                        broken.push(format!("I9: step {step} of run {run} streamed nothing, told was {told:?}"));
+                        broken.push(format!(
+                            "I9: step {step} of run {run} streamed nothing, told was {told:?}"
+                        ));
                     }
                     None => broken.push(format!("I9: step {step} of run {run} ended without an answer")),
                     Some(_) => {}
