@@ -120,7 +120,7 @@ pub(crate) enum SessionMsg {
     Stop { cascade: bool, reply: Reply<Vec<RunId>> },
     /// A child session has stopped and tells which runs that ended. From that child.
     ChildStopped { ended: Vec<RunId> },
-    /// Say again whether it is awake or asleep. From the manager.
+    /// Say again whether it is awake or asleep, and ask again for the permits it waits for. From the manager.
     Hello,
     /// A child's session has accepted a run whose result is for this one. From that child.
     ChildOpened { open: Box<OpenRun> },
@@ -130,8 +130,6 @@ pub(crate) enum SessionMsg {
     Quiet,
     /// Try again what the store refused. From a timer.
     Retry,
-    /// The lanes were rebuilt: ask again for a place. From the manager.
-    LanesReset,
 }
 
 impl Msg for SessionMsg {
@@ -156,7 +154,6 @@ impl Msg for SessionMsg {
             Self::Sleep => "sleep",
             Self::Quiet => "quiet",
             Self::Retry => "retry",
-            Self::LanesReset => "lanes_reset",
         }
     }
 }
@@ -327,14 +324,16 @@ impl Behaviour for Session {
             SessionMsg::Cancel { run, origin, reply } => self.on_cancel(run, origin, reply, ctx),
             SessionMsg::Stop { cascade, reply } => self.on_stop(cascade, reply, ctx),
             SessionMsg::ChildStopped { ended } => self.on_child_stopped(ended, ctx),
-            SessionMsg::Hello => self.say_up(ctx),
+            SessionMsg::Hello => {
+                self.say_up(ctx);
+                self.ask_permits(ctx);
+            }
             SessionMsg::ChildOpened { open } => {
                 self.children.insert(open.run, *open);
             }
             SessionMsg::Sleep => self.on_sleep(ctx),
             SessionMsg::Quiet => self.on_quiet(ctx),
             SessionMsg::Retry => self.on_retry(ctx),
-            SessionMsg::LanesReset => self.on_lanes_reset(ctx),
         }
     }
 

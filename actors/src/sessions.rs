@@ -236,10 +236,9 @@ impl Sessions {
     /// runs of this process that nobody has.
     fn take_over(&mut self, open: &[OpenRun]) -> Vec<SessionKey> {
         for entry in self.shared.live_sessions() {
-            drop(entry.handle.send(SessionMsg::LanesReset));
             self.residents.insert(entry.meta.key.clone(), Resident::Awake(entry));
         }
-        // Those that were on their way to sleep or awake are in no index of this actor: they say where they are.
+        // Those on their way to sleep or awake are in no index: they say where they are. All ask for permits.
         for session in self.shared.system.index.handles::<SessionMsg>() {
             drop(session.send(SessionMsg::Hello));
         }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::{Session, SessionMsg, Standing};
+use super::{Session, SessionMeta, SessionMsg, Standing};
 use crate::kit::{Ctx, Reply};
 use crate::ports::{
     AuditRecord, Cause, Event, Op, OpenRun, Refused, RequestKey, RunRow, RunState, Steer, Transaction,
 };
 use crate::sessions::Named;
+use crate::shared::Shared;
 use crate::tree::Steered;
 use crate::types::{Entry, ModelChoice, Origin, PromptRequest, Refusal, RunId, SessionKey, Submitted, Usage};
 
@@ -25,6 +26,24 @@ pub(crate) fn stopping() -> Refusal {
 pub(crate) fn refused_by_store(refused: &Refused) -> Refusal {
     Refusal::error("store", format!("nothing was started: {refused}"))
         .with_hint("repeat the request with the same idempotency key")
+}
+
+/// Tells everybody of a run that is accepted and committed.
+pub(super) fn tell_accepted(shared: &Shared, meta: &SessionMeta, row: &RunRow) {
+    shared.publish(Event::Submitted { session: meta.key.clone(), run: row.id });
+    if let Some(parent) = &row.announce_to {
+        let open = Box::new(OpenRun {
+            run: row.id,
+            session: meta.key.clone(),
+            announce_to: row.announce_to.clone(),
+            root: meta.root.clone(),
+            depth: meta.depth,
+            cause: row.cause,
+            spawner: row.spawner,
+            host: row.host,
+        });
+        shared.deliver(parent, SessionMsg::ChildOpened { open });
+    }
 }
 
 fn submitted(row: &RunRow) -> Submitted {
@@ -136,8 +155,11 @@ impl Session {
         transaction.insert(0, Op::InsertRun(Box::new(row.clone())));
         transaction.push(Op::Audit(Box::new(audit)));
         self.accepting += 1;
-        let myself = ctx.myself().clone();
+        let (myself, shared, meta) = (ctx.myself().clone(), Arc::clone(&self.shared), Arc::clone(&self.meta));
         self.shared.commit(transaction, move |result| {
+            if result.is_ok() {
+                tell_accepted(&shared, &meta, &row);
+            }
             // Of a session that died the caller sees its reply dropped.
             drop(myself.send(SessionMsg::PromptSettled { row: Box::new(row), named, reply, result }));
         });
@@ -155,7 +177,7 @@ impl Session {
         match (result, named) {
             (Ok(()), _) => {
                 reply.send(Ok(submitted(&row)));
-                self.accepted(row, false);
+                self.queue.push_back(row);
             }
             (Err(Refused::Repeated), Some(named)) => {
                 let shared = Arc::clone(&self.shared);
@@ -168,29 +190,6 @@ impl Session {
             (Err(refused), _) => reply.send(Err(refused_by_store(&refused))),
         }
         self.advance(ctx);
-    }
-
-    /// Queues a committed run, `first` where it must not wait behind others.
-    pub(super) fn accepted(&mut self, row: RunRow, first: bool) {
-        self.shared.publish(Event::Submitted { session: self.meta.key.clone(), run: row.id });
-        if let Some(parent) = &row.announce_to {
-            let open = Box::new(OpenRun {
-                run: row.id,
-                session: self.meta.key.clone(),
-                announce_to: row.announce_to.clone(),
-                root: self.meta.root.clone(),
-                depth: self.meta.depth,
-                cause: row.cause,
-                spawner: row.spawner,
-                host: row.host,
-            });
-            self.shared.deliver(parent, SessionMsg::ChildOpened { open });
-        }
-        if first {
-            self.queue.push_front(row);
-        } else {
-            self.queue.push_back(row);
-        }
     }
 
     /// A run of this session that is about to be accepted.

@@ -68,8 +68,6 @@ pub(crate) struct End {
     pub(super) end: RunEnd,
     /// Tokens of the run and of what it has spawned.
     pub(super) spent: Usage,
-    /// Whether the run was in the index.
-    pub(super) registered: bool,
     pub(super) announce: Option<Announce>,
     pub(super) taken: Option<Taken>,
     pub(super) audit: Option<AuditRecord>,
@@ -90,11 +88,43 @@ pub(crate) enum Ticket {
     End(Box<End>),
 }
 
+impl Ticket {
+    /// Tells everybody else of what is committed. Called by the commit itself, so that no panic of this session
+    /// can swallow it.
+    fn tell(&self, shared: &Shared, meta: &SessionMeta) {
+        let taken = match self {
+            Self::Start { taken, .. } | Self::Boundary { taken, .. } | Self::Deliver { taken, .. } => {
+                Some(taken)
+            }
+            Self::End(end) => end.taken.as_ref(),
+            Self::Yield { .. } => None,
+        };
+        if let Some(taken) = taken.filter(|taken| !taken.announces.is_empty()) {
+            let (session, runs) = (meta.key.clone(), taken.announces.clone());
+            shared.publish(Event::Announced { session, runs });
+        }
+        match self {
+            Self::Deliver { row: Some(row), .. } => super::accept::tell_accepted(shared, meta, row),
+            Self::Yield { run } => {
+                shared.publish(Event::Yielded { session: meta.key.clone(), run: *run });
+            }
+            Self::End(end) => {
+                shared.runs.remove(&end.end.run);
+                notify_end(shared, &end.row, &end.end, end.spent, end.announce.clone());
+            }
+            Self::Start { .. } | Self::Boundary { .. } | Self::Deliver { row: None, .. } => {}
+        }
+    }
+}
+
 impl Session {
     pub(super) fn commit(&self, transaction: Transaction, ticket: Ticket, ctx: &Ctx<Self>) {
-        let myself = ctx.myself().clone();
+        let (myself, shared, meta) = (ctx.myself().clone(), Arc::clone(&self.shared), Arc::clone(&self.meta));
         let ticket = Box::new(ticket);
         self.shared.commit(transaction, move |result| {
+            if result.is_ok() {
+                ticket.tell(&shared, &meta);
+            }
             // A session that died reads the outcome from the store when it wakes.
             drop(myself.send(SessionMsg::Committed { ticket, result }));
         });
@@ -122,7 +152,7 @@ impl Session {
                 self.retries = 0;
                 self.transcript = Some(taken.transcript);
                 if let Some(row) = row {
-                    self.accepted(*row, true);
+                    self.queue.push_front(*row);
                 }
                 self.advance(ctx);
             }
@@ -158,8 +188,6 @@ impl Session {
     fn took(&mut self, taken: &Taken) {
         if !taken.announces.is_empty() {
             self.announces.retain(|announce| !taken.announces.contains(&announce.item.run));
-            let session = self.meta.key.clone();
-            self.shared.publish(Event::Announced { session, runs: taken.announces.clone() });
         }
         if !taken.steers.is_empty() {
             self.steers.retain(|steer| !taken.steers.contains(&steer.id));
@@ -180,7 +208,6 @@ impl Session {
             || (row.usage, row.steps, row.started_at),
             |cell| cell.update(|progress| (progress.usage, progress.steps, progress.started_at)),
         );
-        let registered = self.shared.runs.contains_key(&row.id);
         let end = RunEnd { run: row.id, outcome, usage, steps, at };
         let spent = usage + self.below;
         if row.announce_to.is_some() {
@@ -198,7 +225,7 @@ impl Session {
             run: Some(row.id),
             facts: end.outcome.reason.iter().map(|reason| ("reason", reason.clone())).collect(),
         });
-        let end = Box::new(End { row, end, spent, registered, announce, taken, audit });
+        let end = Box::new(End { row, end, spent, announce, taken, audit });
         self.commit_end(end, ctx);
     }
 
@@ -233,12 +260,14 @@ impl Session {
     }
 
     /// The store could not take a run's end: nothing may be lost, so it is asked again until it can.
-    fn end_refused(&mut self, end: Box<End>, refused: &Refused, ctx: &mut Ctx<Self>) {
+    fn end_refused(&mut self, mut end: Box<End>, refused: &Refused, ctx: &mut Ctx<Self>) {
         tracing::warn!(run = %end.end.run, %refused, "the end of a run could not be committed, will try again");
         let run = end.end.run;
-        if matches!(refused, Refused::Conflict(_)) && end.taken.is_some() {
+        if matches!(refused, Refused::Conflict(_)) {
             // What it wanted to append does not fit; the end itself must not wait for that.
+            end.taken = None;
             self.transcript = None;
+            self.suspect = Some(self.announces.len());
         }
         match self.runs.get_mut(&run) {
             Some(active) => active.stage = Stage::Ending { retry: Some(Box::new(Ticket::End(end))) },
@@ -267,40 +296,28 @@ impl Session {
                 ends.push(end);
             }
         }
-        for mut end in ends {
-            if let Some(taken) = end.taken.take() {
-                if self.transcript.is_none() && !taken.announces.is_empty() {
-                    // The results stay in the inbox; the run's own entries are part of its outcome.
-                    tracing::debug!(run = %end.end.run, "ends without what it wanted to append");
-                } else {
-                    end.taken = Some(taken);
-                }
-            }
+        for end in ends {
             self.commit_end(end, ctx);
         }
         self.advance(ctx);
     }
 
-    /// A run's end is committed: whoever has to know is told, and the next one has its turn.
+    /// A run's end is committed and told: the next one has its turn.
     fn ended(&mut self, end: End, ctx: &mut Ctx<Self>) {
-        let End { row, end, spent, registered, announce, taken, .. } = end;
+        let End { end, taken, .. } = end;
         let run = end.run;
         if let Some(taken) = taken {
             self.took(&taken);
             self.transcript = Some(taken.transcript);
         }
         ctx.children_mut().kill(&SessionChild::Run(run));
-        // Whoever takes the run out of the index tells of its end: after a rebuild that may have been done.
-        let told = self.shared.runs.remove(&run).is_none() && registered;
+        self.shared.runs.remove(&run);
         let active = self.runs.remove(&run);
         if self.current == Some(run) {
             self.current = None;
         }
         if self.yielded == Some(run) {
             self.yielded = None;
-        }
-        if !told {
-            notify_end(&self.shared, &row, &end, spent, announce);
         }
         let mut stopped = vec![run];
         if let Some(active) = active {
@@ -400,15 +417,4 @@ pub(crate) fn notify_end(
         let announce = announce.map(Box::new);
         shared.deliver(parent, SessionMsg::ChildEnded { run: end.run, usage: spent, announce });
     }
-}
-
-/// Tells everybody again of a run's end, as the store has it. A parent that has taken the result already finds
-/// so when it commits.
-pub(super) fn tell_end(shared: &Shared, meta: &SessionMeta, row: &RunRow) {
-    let Some(outcome) = row.outcome.clone() else { return };
-    let at = row.ended_at.unwrap_or_default();
-    let end = RunEnd { run: row.id, outcome, usage: row.usage, steps: row.steps, at };
-    let announce =
-        announce_of(row, &end, row.started_at, false, row.usage, meta.label.as_ref(), meta.cleanup);
-    notify_end(shared, row, &end, Usage::default(), announce);
 }

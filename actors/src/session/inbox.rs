@@ -6,7 +6,7 @@ use super::commit::{Taken, Ticket};
 use super::prompts::NOTHING_REPORTED;
 use super::{Session, SessionArgs, SessionChild, SessionMsg, Stage, Standing};
 use crate::kit::{ChildSpec, Ctx};
-use crate::ports::{Announce, Cause, Event, Op, OpenRun, StoreError, StoredSession, Transaction};
+use crate::ports::{Announce, Cause, Op, OpenRun, StoreError, StoredSession, Transaction};
 use crate::sessions::SessionsMsg;
 use crate::types::{Cleanup, Entry, RunId, SessionKey, Transcript, Usage};
 
@@ -140,7 +140,6 @@ impl Session {
             active.cell.update(|progress| progress.phase = crate::run::Phase::Yielded);
             self.current = None;
             self.yielded = Some(run);
-            self.shared.publish(Event::Yielded { session: self.meta.key.clone(), run });
         }
         self.advance(ctx);
     }

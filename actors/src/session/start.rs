@@ -18,7 +18,7 @@ pub(super) async fn start(args: &mut SessionArgs, ctx: &mut Ctx<Session>) -> Res
     };
     let mut session = build(args, stored, ctx);
     if again {
-        session.settle_finished(ctx);
+        session.end_stale(ctx);
     }
     session.say_up(ctx);
     session.advance(ctx);
@@ -104,40 +104,29 @@ impl Session {
                     drop(handle.send(RunMsg::Resync));
                 }
             }
-            (_, alive, _) => {
+            (_, alive, cell) => {
                 if alive.is_some() {
                     ctx.children_mut().kill(&SessionChild::Run(run));
                 }
-                let reason = "the process that ran it went away";
-                let outcome = Outcome::ended(Terminal::Interrupted, reason, None);
+                let outcome = if cell.is_some() {
+                    Outcome::ended(Terminal::Crashed, "its actor is gone", None)
+                } else {
+                    Outcome::ended(Terminal::Interrupted, "the process that ran it went away", None)
+                };
                 self.end_run(row, outcome, Closing::OWN, None, ctx);
             }
         }
     }
 
-    /// After a rebuild: runs whose actors still live but whose end is committed are announced again, because
-    /// the message that said so may be the one that was lost.
-    fn settle_finished(&mut self, ctx: &mut Ctx<Self>) {
-        let stale: Vec<RunId> = ctx
-            .children()
-            .keys()
-            .filter_map(|child| match child {
-                SessionChild::Run(run) if !self.runs.contains_key(run) => Some(*run),
-                _ => None,
-            })
-            .collect();
-        for run in stale {
-            ctx.children_mut().kill(&SessionChild::Run(run));
-            if self.shared.runs.remove(&run).is_none() {
-                continue;
-            }
-            let (shared, meta) = (Arc::clone(&self.shared), Arc::clone(&self.meta));
-            // Detached: the parent must hear of it whatever becomes of this session.
-            tokio::spawn(async move {
-                if let Ok(Some(row)) = shared.storage.run(run).await {
-                    super::commit::tell_end(&shared, &meta, &row);
-                }
-            });
+    /// After a rebuild: run actors whose runs have ended. Whoever had to know was told by the commit.
+    fn end_stale(&self, ctx: &mut Ctx<Self>) {
+        let stale = |child: &&SessionChild| match child {
+            SessionChild::Run(run) => !self.runs.contains_key(run),
+            SessionChild::Session(_) => false,
+        };
+        let stale: Vec<SessionChild> = ctx.children().keys().filter(stale).cloned().collect();
+        for child in stale {
+            ctx.children_mut().kill(&child);
         }
     }
 }

@@ -79,7 +79,7 @@ impl Session {
         }
     }
 
-    pub(super) fn on_lanes_reset(&self, ctx: &Ctx<Self>) {
+    pub(super) fn ask_permits(&self, ctx: &Ctx<Self>) {
         for (run, active) in &self.runs {
             if matches!(active.stage, Stage::Queued) {
                 self.ask_permit(*run, Self::run_handle(ctx, *run).is_some(), ctx);

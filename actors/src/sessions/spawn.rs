@@ -11,7 +11,7 @@ use crate::ports::{
     StoredSession, SubtreeRun, Transaction,
 };
 use crate::session::{SessionArgs, SessionMeta, SessionMsg, refused_by_store};
-use crate::shared::LiveEntry;
+use crate::shared::{LiveEntry, Shared};
 use crate::types::{
     Accepted, Entry, Origin, Refusal, RunId, SessionKey, SpawnRequest, StoredEntry, Terminal, Usage,
 };
@@ -35,6 +35,18 @@ pub(crate) struct Reserved {
     origin: Origin,
     named: Option<Named>,
     reply: Reply<Result<Accepted, Refusal>>,
+}
+
+impl Reserved {
+    /// Tells everybody of the spawn that is committed.
+    fn tell(&self, shared: &Shared) {
+        shared.publish(Event::Spawned {
+            parent: self.session.parent.clone().unwrap_or_else(|| self.session.root.clone()),
+            child: Arc::new(self.accepted.clone()),
+            label: self.session.label.clone(),
+            origin: self.origin.clone(),
+        });
+    }
 }
 
 impl Sessions {
@@ -215,8 +227,11 @@ impl Sessions {
         };
         self.tally.add(run, &parent.key, &parent.root);
         let reserved = Box::new(Reserved { session, row, task, accepted, origin, named, reply });
-        let myself = ctx.myself().clone();
+        let (myself, shared) = (ctx.myself().clone(), Arc::clone(&self.shared));
         self.shared.commit(transaction, move |result| {
+            if result.is_ok() {
+                reserved.tell(&shared);
+            }
             // A manager that died finds the run in the store when it starts again.
             drop(myself.send(SessionsMsg::SpawnSettled { reserved, result }));
         });
@@ -262,18 +277,12 @@ impl Sessions {
     }
 
     fn start_spawned(&mut self, reserved: Reserved, ctx: &mut Ctx<Self>) {
-        let Reserved { session, row, task, accepted, origin, reply, .. } = reserved;
+        let Reserved { session, row, task, accepted, reply, .. } = reserved;
         let parent = session.parent.clone();
         // A rebuilt manager may have read the store before this was committed.
         if let Some(parent) = &parent {
             self.tally.add(row.id, parent, &session.root);
         }
-        self.shared.publish(Event::Spawned {
-            parent: parent.clone().unwrap_or_else(|| session.root.clone()),
-            child: Arc::new(accepted.clone()),
-            label: session.label.clone(),
-            origin,
-        });
         let entry = parent.as_ref().and_then(|key| self.shared.live.get(key).map(|entry| entry.clone()));
         let Some(entry) = entry else {
             // The parent went away meanwhile: the child is started like any session with an open run.
