@@ -203,7 +203,10 @@ impl Session {
         let newest = self.transcript.take().filter(|own| own.next_seq() > transcript.next_seq());
         let transcript = newest.unwrap_or(transcript);
         match kind {
-            ReportKind::Boundary { wants_to_wait } if wants_to_wait && !self.children.is_empty() => {
+            // One run at a time waits for the children: another one that asks to goes on without.
+            ReportKind::Boundary { wants_to_wait: true }
+                if self.yielded.is_none() && !self.children.is_empty() =>
+            {
                 active.stage = Stage::Boundary;
                 self.transcript = Some(transcript);
                 drop(permit);
