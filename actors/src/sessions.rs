@@ -145,7 +145,8 @@ impl Behaviour for Sessions {
         };
         sessions.shared.sessions.set(ctx.myself().clone());
         let mut wake = Vec::new();
-        if args.booted {
+        let again = args.booted;
+        if again {
             wake = sessions.take_over(&open);
         } else {
             open = settle_left_behind(&sessions.shared, open).await.map_err(read)?;
@@ -156,7 +157,8 @@ impl Behaviour for Sessions {
                 sessions.tally.add(run.run, parent, &run.root);
             }
         }
-        if sessions.shared.wakes_waiting {
+        // After a panic the message that told of a result may be the one that was lost.
+        if again || sessions.shared.wakes_waiting {
             wake.extend(sessions.shared.storage.waiting_sessions().await.map_err(read)?);
         }
         for key in wake {

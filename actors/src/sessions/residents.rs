@@ -39,8 +39,9 @@ pub(super) enum Resident {
     Loading {
         waiting: Vec<Waiting>,
     },
-    /// Its actor is on its way.
+    /// Its actor is on its way, started by this parent.
     Starting {
+        under: Option<SessionKey>,
         waiting: Vec<Waiting>,
     },
     Awake(LiveEntry),
@@ -54,7 +55,7 @@ impl Resident {
     /// The list of those who wait, where there is one.
     const fn waiting(&mut self) -> Option<&mut Vec<Waiting>> {
         match self {
-            Self::Loading { waiting } | Self::Starting { waiting } | Self::Sleeping { waiting } => {
+            Self::Loading { waiting } | Self::Starting { waiting, .. } | Self::Sleeping { waiting } => {
                 Some(waiting)
             }
             Self::Awake(_) => None,
@@ -111,8 +112,8 @@ impl Sessions {
         let Some(Resident::Loading { waiting }) = self.residents.get_mut(&key) else { return };
         match result {
             Ok(Some(stored)) => {
-                let waiting = std::mem::take(waiting);
-                self.residents.insert(key, Resident::Starting { waiting });
+                let (waiting, under) = (std::mem::take(waiting), stored.row.parent.clone());
+                self.residents.insert(key, Resident::Starting { under, waiting });
                 self.start_under_parent(stored, ctx);
             }
             Ok(None) => self.create(&key, ctx),
@@ -167,8 +168,8 @@ impl Sessions {
         let Some(Resident::Loading { waiting }) = self.residents.get_mut(&key) else { return };
         match result {
             Ok(()) => {
-                let waiting = std::mem::take(waiting);
-                self.residents.insert(key, Resident::Starting { waiting });
+                let (waiting, under) = (std::mem::take(waiting), stored.row.parent.clone());
+                self.residents.insert(key, Resident::Starting { under, waiting });
                 self.start_under_parent(stored, ctx);
             }
             Err(Refused::Conflict(_)) => {
@@ -255,11 +256,32 @@ impl Sessions {
     pub(super) fn on_up(&mut self, entry: LiveEntry, ctx: &mut Ctx<Self>) {
         let key = entry.meta.key.clone();
         let before = self.residents.insert(key.clone(), Resident::Awake(entry.clone()));
+        if matches!(before, Some(Resident::Awake(_))) {
+            self.start_again_under(&key, ctx);
+        }
         let waiting = before.and_then(|mut before| before.waiting().map(std::mem::take)).unwrap_or_default();
         // Those who wait come before those who find it in the index.
         self.flush(&entry, waiting, ctx);
         if matches!(self.residents.get(&key), Some(Resident::Awake(_))) {
             self.shared.live.insert(key, entry);
+        }
+    }
+
+    /// A session was rebuilt after a panic: if that was on the start of a child, the child is started again.
+    fn start_again_under(&mut self, parent: &SessionKey, ctx: &Ctx<Self>) {
+        let under_parent = |resident: &Resident| match resident {
+            Resident::Starting { under, .. } => under.as_ref() == Some(parent),
+            _ => false,
+        };
+        let children: Vec<SessionKey> = self
+            .residents
+            .iter()
+            .filter(|(_, resident)| under_parent(resident))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in children {
+            let waiting = self.residents.get_mut(&key).and_then(Resident::waiting).map(std::mem::take);
+            self.wake(key, waiting.unwrap_or_default(), ctx);
         }
     }
 

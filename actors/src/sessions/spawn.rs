@@ -322,7 +322,8 @@ impl Sessions {
         };
         let key = meta.key.clone();
         let args = SessionArgs { shared: Arc::clone(&self.shared), meta, first: Some(Box::new(stored)) };
-        self.residents.insert(key.clone(), Resident::Starting { waiting: Vec::new() });
+        let under = Some(entry.meta.key.clone());
+        self.residents.insert(key.clone(), Resident::Starting { under, waiting: Vec::new() });
         let message = SessionMsg::StartChild { args: Box::new(args), open: Some(Box::new(open)) };
         // Before the reply: the parent counts the child before its run can ask to wait for it.
         let sent = entry.handle.send(message);

@@ -230,7 +230,7 @@ impl Process<'_> {
         }
         let kinds = tree.actors().into_iter().filter(|actor| matches!(actor.kind, "session" | "run"));
         for actor in kinds {
-            self.broken(format!("{} {} is left at rest", actor.kind, actor.path));
+            self.broken(format!("{} {} is left at rest: {actor:?}", actor.kind, actor.path));
         }
     }
 
