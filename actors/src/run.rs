@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use self::cell::{Phase, RunCell};
+pub(crate) use self::cell::{Fate, Phase, RunCell};
 use self::tools::Finished;
 use crate::kit::{Behaviour, Ctx, Handle, Msg, Reply, StartError, Task};
 use crate::ports::{Answer, ModelError, Op, Refused, ToolOutput, ToolSpec, Transaction};

@@ -35,13 +35,13 @@ use self::deadline::Deadline;
 pub(crate) use self::stop::already_ended;
 use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError, Task};
 use crate::ports::{Announce, OpenRun, Refused, RunRow, Steer, StoreError, StoredSession};
-use crate::run::{Report, RunCell};
+use crate::run::{Fate, Report, RunCell};
 use crate::sessions::{Named, Permit};
 use crate::shared::Shared;
 use crate::tree::{Steered, Stopped};
 use crate::types::{
     AgentId, Cleanup, Mode, ModelChoice, Origin, PromptRequest, Refusal, RunId, SessionKey, Submitted,
-    Terminal, Transcript, Usage,
+    Transcript, Usage,
 };
 
 /// What never changes about a session while it is awake.
@@ -187,20 +187,9 @@ enum Stage {
     /// Waits for the children of the session.
     Yielded,
     /// Aborted; waits for the end of the children that it spawned.
-    Joining { reason: Ended },
+    Joining,
     /// Its end is being committed, or waits to be tried again.
     Ending { retry: Option<Box<Ticket>> },
-}
-
-/// Why a run is ended from outside.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Ended {
-    state: Terminal,
-    reason: String,
-    /// Who asked for it.
-    origin: Origin,
-    /// Its parent was stopped too and takes the result without a run.
-    quiet: bool,
 }
 
 /// An open run that has left the queue.

@@ -70,6 +70,8 @@ pub(crate) enum SessionsMsg {
     Up { meta: Arc<SessionMeta>, handle: Handle<SessionMsg> },
     /// A session is gone; with a failure if it was not asked to go. From its parent.
     Down { key: SessionKey, failure: Option<String> },
+    /// What was open in these failed sessions is ended. From the task that did it.
+    Settled { keys: Vec<SessionKey> },
     /// A session has had nothing to do for a while. From itself.
     Quiet { key: SessionKey },
     /// Whether a session goes to sleep. From itself.
@@ -97,6 +99,7 @@ impl Msg for SessionsMsg {
             Self::Created { .. } => "created",
             Self::Up { .. } => "up",
             Self::Down { .. } => "down",
+            Self::Settled { .. } => "settled",
             Self::Quiet { .. } => "quiet",
             Self::SleepAnswer { .. } => "sleep_answer",
             Self::Acquire { .. } => "acquire",
@@ -179,6 +182,7 @@ impl Behaviour for Sessions {
             SessionsMsg::Created { stored, result } => self.on_created(*stored, result, ctx),
             SessionsMsg::Up { meta, handle } => self.on_up(LiveEntry { handle, meta }, ctx),
             SessionsMsg::Down { key, failure } => self.on_down(&key, failure, ctx),
+            SessionsMsg::Settled { keys } => self.on_settled(&keys, ctx),
             SessionsMsg::Quiet { key } => self.on_quiet(key),
             SessionsMsg::SleepAnswer { meta, handle, agreed } => {
                 self.on_sleep_answer(LiveEntry { handle, meta }, agreed, ctx);

@@ -1,11 +1,11 @@
 //! What can be read of a run from outside while it works, also when its actor is stuck or dead.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::ports::RunRow;
-use crate::types::{ModelRef, RunId, SessionKey, Timestamp, Usage};
+use crate::types::{ModelRef, Origin, RunId, SessionKey, Terminal, Timestamp, Usage};
 
 /// Where a run is, for people who watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,24 @@ impl Phase {
             Self::Yielded => "yielded",
             Self::Ending => "ending",
         }
+    }
+}
+
+/// How a run is ended from outside. Kept here, so that a rebuilt session finishes what it began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fate {
+    pub(crate) state: Terminal,
+    pub(crate) reason: String,
+    /// Who asked for it.
+    pub(crate) origin: Origin,
+    /// Its parent was stopped too and takes the result without a run.
+    pub(crate) quiet: bool,
+}
+
+impl Fate {
+    /// Whether the children that the run spawned are stopped with it.
+    pub(crate) const fn stops_children(&self) -> bool {
+        matches!(self.state, Terminal::Cancelled | Terminal::Timeout)
     }
 }
 
@@ -48,6 +66,7 @@ pub(crate) struct RunCell {
     pub(crate) id: RunId,
     pub(crate) session: SessionKey,
     pub(crate) cancelled: CancellationToken,
+    pub(crate) fate: OnceLock<Fate>,
     progress: Mutex<Progress>,
 }
 
@@ -68,6 +87,7 @@ impl RunCell {
             id: row.id,
             session: row.session.clone(),
             cancelled: scope.child_token(),
+            fate: OnceLock::new(),
             progress: Mutex::new(progress),
         }
     }

@@ -104,8 +104,7 @@ impl Session {
         };
         let row = if quiet { None } else { self.new_row_of(cause, ctx) };
         let Some(transcript) = self.transcript.take() else { return self.load(ctx) };
-        // A steering message is answered by a run or by none: without one it stays where it is.
-        let taken = self.take_inbox(transcript, row.as_ref().map(|row| row.id), !quiet, ctx);
+        let taken = self.take_inbox(transcript, row.as_ref().map(|row| row.id), true, ctx);
         let mut transaction = Transaction::new();
         if let Some(row) = &row {
             transaction.push(Op::InsertRun(Box::new(row.clone())));

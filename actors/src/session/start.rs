@@ -21,6 +21,9 @@ pub(super) async fn start(args: &mut SessionArgs, ctx: &mut Ctx<Session>) -> Res
         session.end_stale(ctx);
     }
     session.say_up(ctx);
+    if again {
+        session.go_on_ending(ctx);
+    }
     session.advance(ctx);
     Ok(session)
 }
@@ -75,6 +78,12 @@ impl Session {
         let alive = Self::run_handle(ctx, run);
         let cell = self.shared.runs.get(&run).map(|cell| Arc::clone(&cell));
         match (row.state, alive, cell) {
+            // It was being ended when the state was lost.
+            (_, _, Some(cell)) if cell.fate.get().is_some() => {
+                let mut active = Active::untouched(row, &self.meta);
+                active.cell = cell;
+                self.runs.insert(run, active);
+            }
             (RunState::Accepted, None, _) => self.queue.push_back(row),
             // It was about to make its first step when the state was lost.
             (RunState::Running, None, Some(_)) if row.steps == 0 && !ctx.children().contains(&child) => {
@@ -115,6 +124,22 @@ impl Session {
                 };
                 self.end_run(row, outcome, Closing::OWN, None, ctx);
             }
+        }
+    }
+
+    /// After a rebuild: what was being ended or stopped goes on to its end.
+    fn go_on_ending(&mut self, ctx: &mut Ctx<Self>) {
+        let fated: Vec<RunId> = self
+            .runs
+            .iter()
+            .filter(|(_, active)| active.cell.fate.get().is_some())
+            .map(|(run, _)| *run)
+            .collect();
+        for run in fated {
+            self.go_through(run, ctx);
+        }
+        if matches!(self.standing, Standing::Stopping { .. }) {
+            self.stop_all(true, ctx);
         }
     }
 

@@ -5,7 +5,7 @@
 //! results. So the leaves end first, and no result is lost.
 
 use super::commit::Closing;
-use super::{Active, Ended, Session, SessionChild, SessionMsg, Stage, Standing};
+use super::{Active, Fate, Session, SessionChild, SessionMsg, Stage, Standing};
 use crate::kit::{Ctx, Reply};
 use crate::sessions::SessionsMsg;
 use crate::tree::Stopped;
@@ -34,7 +34,7 @@ impl Session {
         active.cancels.push(reply);
         self.abort(
             run,
-            Ended {
+            Fate {
                 state: Terminal::Cancelled,
                 reason: format!("cancelled by {origin}"),
                 origin,
@@ -45,23 +45,30 @@ impl Session {
     }
 
     /// Ends a run that did not come to its own end.
-    pub(super) fn abort(&mut self, run: RunId, why: Ended, ctx: &mut Ctx<Self>) {
+    pub(super) fn abort(&mut self, run: RunId, why: Fate, ctx: &mut Ctx<Self>) {
         let Some(active) = self.runs.get_mut(&run) else { return };
-        if matches!(active.stage, Stage::Ending { .. } | Stage::Joining { .. }) {
+        if matches!(active.stage, Stage::Ending { .. } | Stage::Joining) {
             return;
         }
+        // Of two reasons the first counts, also across a rebuild.
+        let _ = active.cell.fate.set(why);
+        self.go_through(run, ctx);
+    }
+
+    /// Carries out a fate that is decided.
+    pub(super) fn go_through(&mut self, run: RunId, ctx: &mut Ctx<Self>) {
+        let Some(active) = self.runs.get_mut(&run) else { return };
+        let Some(fate) = active.cell.fate.get() else { return };
+        let stops_children = fate.stops_children();
         active.cell.cancelled.cancel();
         active.timer = None;
-        let queued = matches!(active.stage, Stage::Queued);
-        let holds_transcript = matches!(active.stage, Stage::Running | Stage::Boundary | Stage::Starting)
-            && self.current == Some(run);
-        let stops_children = matches!(why.state, Terminal::Cancelled | Terminal::Timeout);
-        active.stage = Stage::Joining { reason: why };
-        if holds_transcript {
-            self.transcript = None;
-        }
-        if queued {
+        let before = std::mem::replace(&mut active.stage, Stage::Joining);
+        if matches!(before, Stage::Queued) {
             self.tell_manager(SessionsMsg::Forget { run });
+        }
+        let works = matches!(before, Stage::Running | Stage::Boundary | Stage::Starting);
+        if works && self.current == Some(run) {
+            self.transcript = None;
         }
         ctx.children_mut().kill(&SessionChild::Run(run));
         if stops_children {
@@ -80,19 +87,13 @@ impl Session {
     /// Commits the end of aborted runs whose children have ended.
     pub(super) fn check_joined(&mut self, ctx: &mut Ctx<Self>) {
         let stopping = matches!(self.standing, Standing::Stopping { .. });
-        let joined: Vec<RunId> = self
-            .runs
-            .iter()
-            .filter(|(run, active)| match &active.stage {
-                Stage::Joining { reason } => {
-                    let waits = matches!(reason.state, Terminal::Cancelled | Terminal::Timeout);
-                    let open = if stopping { self.children.len() } else { self.spawned_by(**run).count() };
-                    !waits || open == 0
-                }
-                _ => false,
-            })
-            .map(|(run, _)| *run)
-            .collect();
+        let done = |run: RunId, active: &Active| {
+            let open = if stopping { self.children.len() } else { self.spawned_by(run).count() };
+            let waits = active.cell.fate.get().is_none_or(Fate::stops_children);
+            matches!(active.stage, Stage::Joining) && (open == 0 || !waits)
+        };
+        let joined: Vec<RunId> =
+            self.runs.iter().filter(|(run, active)| done(**run, active)).map(|(run, _)| *run).collect();
         for run in joined {
             self.record(run, ctx);
         }
@@ -107,8 +108,8 @@ impl Session {
             return self.load(ctx);
         }
         let Some(active) = self.runs.get_mut(&run) else { return };
-        let Stage::Joining { reason } = &active.stage else { return };
-        let (why, row, partial) = (reason.clone(), active.row.clone(), active.cell.partial());
+        let Some(why) = active.cell.fate.get().cloned() else { return };
+        let (row, partial) = (active.row.clone(), active.cell.partial());
         let taken = match self.transcript.take() {
             Some(transcript) if takes => Some(self.take_inbox(transcript, Some(run), false, ctx)),
             transcript => {
@@ -139,7 +140,7 @@ impl Session {
         if let Standing::Stopping { ended: all, .. } = &mut self.standing {
             all.append(&mut ended);
         } else if let Some(active) =
-            self.runs.values_mut().find(|active| matches!(active.stage, Stage::Joining { .. }))
+            self.runs.values_mut().find(|active| matches!(active.stage, Stage::Joining))
         {
             active.stopped.append(&mut ended);
         }
@@ -156,9 +157,11 @@ impl Session {
             }
         }
         self.sleep = None;
-        for row in std::mem::take(&mut self.queue) {
-            self.runs.insert(row.id, Active::untouched(row, &self.meta));
-        }
+        self.stop_all(cascade, ctx);
+    }
+
+    /// Aborts every run and stops every child.
+    pub(super) fn stop_all(&mut self, cascade: bool, ctx: &mut Ctx<Self>) {
         let children: Vec<SessionKey> = ctx
             .children()
             .keys()
@@ -170,10 +173,18 @@ impl Session {
         for key in children {
             self.stop_child(&key, ctx);
         }
+        self.abort_all(cascade, ctx);
+        self.advance(ctx);
+    }
+
+    fn abort_all(&mut self, cascade: bool, ctx: &mut Ctx<Self>) {
+        for row in std::mem::take(&mut self.queue) {
+            self.runs.insert(row.id, Active::untouched(row, &self.meta));
+        }
         let reason = if cascade { "its parent was stopped" } else { "the session was stopped" };
         let runs: Vec<RunId> = self.runs.keys().copied().collect();
         for run in runs {
-            let why = Ended {
+            let why = Fate {
                 state: Terminal::Cancelled,
                 reason: reason.to_owned(),
                 origin: Origin::Timer,
@@ -181,23 +192,12 @@ impl Session {
             };
             self.abort(run, why, ctx);
         }
-        self.advance(ctx);
     }
 
     /// A stop is complete when every run and every child is gone and every result is appended.
     pub(super) fn advance_stop(&mut self, ctx: &mut Ctx<Self>) {
         self.check_joined(ctx);
-        for row in std::mem::take(&mut self.queue) {
-            let run = row.id;
-            self.runs.insert(run, Active::untouched(row, &self.meta));
-            let why = Ended {
-                state: Terminal::Cancelled,
-                reason: "the session was stopped".to_owned(),
-                origin: Origin::Timer,
-                quiet: true,
-            };
-            self.abort(run, why, ctx);
-        }
+        self.abort_all(true, ctx);
         let busy = !self.runs.is_empty()
             || !self.unsettled.is_empty()
             || !ctx.children().is_empty()
@@ -206,7 +206,8 @@ impl Session {
         if busy {
             return;
         }
-        if !self.announces.is_empty() {
+        // Steering messages that no run can take any more stand in the transcript, unanswered.
+        if !self.announces.is_empty() || !self.steers.is_empty() {
             return self.deliver(ctx);
         }
         let Standing::Stopping { replies, ended, .. } =

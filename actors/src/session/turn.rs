@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::commit::Ticket;
-use super::{Active, Ended, Session, SessionChild, SessionMsg, Stage, Standing};
+use super::{Active, Fate, Session, SessionChild, SessionMsg, Stage, Standing};
 use crate::kit::{ChildSpec, Ctx, Exit, Reply};
 use crate::ports::{Event, Op, Transaction};
 use crate::run::{Phase, Report, ReportKind, Run, RunArgs};
@@ -280,19 +280,19 @@ impl Session {
 
     /// A run that cannot go on through no fault of its model.
     pub(super) fn fail_run(&mut self, run: RunId, reason: String, ctx: &mut Ctx<Self>) {
-        self.abort(run, Ended { state: Terminal::Error, reason, quiet: false, origin: Origin::Timer }, ctx);
+        self.abort(run, Fate { state: Terminal::Error, reason, quiet: false, origin: Origin::Timer }, ctx);
     }
 
     pub(super) fn on_run_exited(&mut self, run: RunId, exit: Exit, ctx: &mut Ctx<Self>) {
         let Some(active) = self.runs.get(&run) else { return self.advance(ctx) };
-        if matches!(active.stage, Stage::Ending { .. } | Stage::Joining { .. }) {
+        if matches!(active.stage, Stage::Ending { .. } | Stage::Joining) {
             return;
         }
         let reason = match exit {
             Exit::Failed(reason) => reason,
             other => other.to_string(),
         };
-        self.abort(run, Ended { state: Terminal::Crashed, reason, quiet: false, origin: Origin::Timer }, ctx);
+        self.abort(run, Fate { state: Terminal::Crashed, reason, quiet: false, origin: Origin::Timer }, ctx);
     }
 
     pub(super) fn on_hard_deadline(&mut self, run: RunId, ctx: &mut Ctx<Self>) {
@@ -302,7 +302,7 @@ impl Session {
             let reason = format!("the run took longer than its {} seconds", limit.as_secs_f64());
             self.abort(
                 run,
-                Ended { state: Terminal::Timeout, reason, quiet: false, origin: Origin::Timer },
+                Fate { state: Terminal::Timeout, reason, quiet: false, origin: Origin::Timer },
                 ctx,
             );
         }

@@ -348,31 +348,40 @@ impl Sessions {
 
     pub(super) fn on_down(&mut self, key: &SessionKey, failure: Option<String>, ctx: &mut Ctx<Self>) {
         self.shared.live.remove(key);
+        if let Some(reason) = failure {
+            return self.settle_subtree(key, &reason, ctx);
+        }
+        self.leave(key, ctx);
+    }
+
+    /// A session has ended: whoever came meanwhile wakes it again.
+    fn leave(&mut self, key: &SessionKey, ctx: &Ctx<Self>) {
         let waiting =
             self.residents.remove(key).and_then(|mut resident| resident.waiting().map(std::mem::take));
-        if let Some(reason) = failure {
-            self.settle_subtree(key, &reason);
-        }
-        match waiting {
-            Some(waiting) if !waiting.is_empty() => self.wake(key.clone(), waiting, ctx),
-            _ => {}
+        if let Some(waiting) = waiting.filter(|waiting| !waiting.is_empty()) {
+            self.wake(key.clone(), waiting, ctx);
         }
     }
 
-    /// A session failed for good, and with it everything below: what was open there is ended in the store.
-    fn settle_subtree(&mut self, key: &SessionKey, reason: &str) {
+    /// A session failed for good, and with it everything below: what was open there is ended in the store, and
+    /// nothing of it is woken before that is done.
+    fn settle_subtree(&mut self, key: &SessionKey, reason: &str, ctx: &Ctx<Self>) {
         let live = self.shared.live_sessions().into_iter();
-        let below: Vec<SessionKey> = live
+        let mut keys: Vec<SessionKey> = live
             .filter(|entry| self.is_below(&entry.meta, key))
             .map(|entry| entry.meta.key.clone())
             .collect();
-        for below in below {
-            if let Some((_, entry)) = self.shared.live.remove(&below) {
+        keys.push(key.clone());
+        for key in &keys {
+            if let Some((_, entry)) = self.shared.live.remove(key) {
                 entry.meta.scope.cancel();
             }
-            self.residents.remove(&below);
+            let waiting =
+                self.residents.remove(key).and_then(|mut resident| resident.waiting().map(std::mem::take));
+            let waiting = waiting.unwrap_or_default();
+            self.residents.insert(key.clone(), Resident::Sleeping { waiting });
         }
-        let (shared, key) = (Arc::clone(&self.shared), key.clone());
+        let (shared, myself, key) = (Arc::clone(&self.shared), ctx.myself().clone(), key.clone());
         let reason = format!("its session failed: {reason}");
         // Detached: it must be done whatever becomes of this actor.
         tokio::spawn(async move {
@@ -386,7 +395,16 @@ impl Sessions {
                     tracing::error!(session = %key, %error, "a failed session could not be settled")
                 }
             }
+            drop(myself.send(SessionsMsg::Settled { keys }));
         });
+    }
+
+    pub(super) fn on_settled(&mut self, keys: &[SessionKey], ctx: &Ctx<Self>) {
+        for key in keys {
+            if matches!(self.residents.get(key), Some(Resident::Sleeping { .. })) {
+                self.leave(key, ctx);
+            }
+        }
     }
 
     fn is_below(&self, meta: &SessionMeta, key: &SessionKey) -> bool {
