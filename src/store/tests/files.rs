@@ -1,1 +1,255 @@
+//! The state directory, the database file and what is in it.
 
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use offshoot_actors::contract::{self, View, apply, block_on};
+use offshoot_actors::ports::{Refused, Storage, StoreError};
+use offshoot_actors::types::Terminal;
+use rusqlite::Connection;
+
+use super::store;
+use crate::store::schema::MIGRATIONS;
+use crate::store::{AuditError, Durability, OpenError, SqliteStorage, verify_audit};
+
+const DATABASE: &str = "offshoot.db";
+
+fn open(dir: &Path) -> Result<SqliteStorage, OpenError> {
+    SqliteStorage::open(dir, Durability::Normal)
+}
+
+fn names(dir: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// A store with something in every table.
+async fn fill(store: &dyn Storage) {
+    let (main, row) = (contract::session("main"), contract::child("child", &contract::session("main")));
+    apply(store, vec![contract::create(&main), contract::insert(&contract::run(1, &main.key))]).await;
+    apply(store, contract::spawn(2, &row)).await;
+    apply(store, contract::spawn(3, &contract::child("other", &main))).await;
+    let result = contract::announce(2, &row.key, &main.key);
+    let steer = offshoot_actors::ports::Op::QueueSteer(Box::new(contract::steer(1, &main.key)));
+    apply(store, vec![contract::end(2, Terminal::Ok), contract::queue(&result), steer]).await;
+}
+
+#[test]
+fn everything_is_there_after_a_restart() {
+    block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, kept) = (open(dir.path()).unwrap(), contract::session("kept"));
+        fill(&first).await;
+        let before = View::of(&first).await;
+        drop(first);
+        let second = open(dir.path()).unwrap();
+        assert_eq!(View::of(&second).await, before);
+        apply(&second, vec![contract::create(&kept), contract::audit(&kept.key, 3)]).await;
+        let before = View::of(&second).await;
+        drop(second);
+        let third = SqliteStorage::open_read_only(dir.path()).unwrap();
+        assert_eq!(View::of(&third).await, before);
+        assert_eq!(verify_audit(dir.path()).unwrap(), 3);
+    });
+}
+
+#[test]
+fn an_id_of_a_deleted_session_is_not_used_again() {
+    block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (main, other) = (contract::session("main"), contract::session("other"));
+        let first = open(dir.path()).unwrap();
+        let ended = vec![contract::insert(&contract::run(1, &main.key)), contract::end(1, Terminal::Ok)];
+        apply(&first, vec![contract::create(&main)]).await;
+        apply(&first, ended).await;
+        let delete = offshoot_actors::ports::Op::DeleteSession { session: main.key.clone() };
+        apply(&first, vec![delete]).await;
+        drop(first);
+        let second = open(dir.path()).unwrap();
+        apply(&second, vec![contract::create(&other)]).await;
+        assert_eq!(second.subtree_usage(other.key).await.unwrap().total(), 0);
+        assert_eq!(second.subtree_usage(main.key).await.unwrap().total(), 110);
+    });
+}
+
+#[test]
+fn directory_and_files_are_private() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("deep/state");
+    let store = open(&state).unwrap();
+    block_on(fill(&store));
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&state), mode(state.parent().unwrap())), (0o700, 0o700));
+    let expected = [DATABASE, "offshoot.db-shm", "offshoot.db-wal", "offshoot.lock"].map(str::to_owned);
+    assert_eq!(names(&state), BTreeSet::from(expected));
+    for name in names(&state) {
+        assert_eq!(mode(&state.join(&name)), 0o600, "{name}");
+    }
+}
+
+#[test]
+fn one_process_writes_and_others_read() {
+    block_on(async {
+        let store = store();
+        fill(&**store).await;
+        let error = open(store.dir.path()).unwrap_err();
+        assert!(matches!(error, OpenError::InUse { pid: Some(pid), .. } if pid == std::process::id()));
+        let reader = SqliteStorage::open_read_only(store.dir.path()).unwrap();
+        assert_eq!(View::of(&reader).await, View::of(&**store).await);
+        apply(&**store, vec![contract::create(&contract::session("late"))]).await;
+        assert_eq!(View::of(&reader).await, View::of(&**store).await);
+        let refused = contract::submit(&reader, vec![contract::create(&contract::session("never"))]).await;
+        assert!(matches!(refused, Err(Refused::Storage(StoreError::ReadOnly(_)))), "{refused:?}");
+        store.close();
+        open(store.dir.path()).unwrap();
+    });
+}
+
+#[test]
+fn reading_makes_no_files() {
+    block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        assert!(matches!(SqliteStorage::open_read_only(&state).unwrap_err(), OpenError::Missing { .. }));
+        assert!(!state.exists());
+
+        let store = open(&state).unwrap();
+        fill(&store).await;
+        let view = View::of(&store).await;
+        drop(store);
+        let before = names(&state);
+        assert_eq!(View::of(&SqliteStorage::open_read_only(&state).unwrap()).await, view);
+        assert_eq!(names(&state), before);
+
+        let copy = dir.path().join("a copy with 100% ? and #");
+        std::fs::create_dir(&copy).unwrap();
+        std::fs::copy(state.join(DATABASE), copy.join(DATABASE)).unwrap();
+        assert_eq!(View::of(&SqliteStorage::open_read_only(&copy).unwrap()).await, view);
+        assert_eq!(names(&copy), BTreeSet::from([DATABASE.to_owned()]));
+    });
+}
+
+#[test]
+fn a_start_has_no_log_to_read_through() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    block_on(fill(&store));
+    drop(store);
+    assert_eq!(std::fs::metadata(dir.path().join("offshoot.db-wal")).unwrap().len(), 0);
+}
+
+#[test]
+fn a_newer_schema_is_refused_with_both_versions() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()).unwrap());
+    let connection = Connection::open(dir.path().join(DATABASE)).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+    for error in [open(dir.path()).unwrap_err(), SqliteStorage::open_read_only(dir.path()).unwrap_err()] {
+        assert!(matches!(error, OpenError::Newer { found: 99, known: 1, .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("version 99") && text.contains("up to 1") && text.contains(DATABASE), "{text}");
+    }
+}
+
+#[test]
+fn every_earlier_schema_is_brought_up_to_date() {
+    let schema = |connection: &Connection| -> Vec<(String, Option<String>)> {
+        let mut statement = connection.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name").unwrap();
+        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+    };
+    let mut fresh = Connection::open_in_memory().unwrap();
+    MIGRATIONS.to_latest(&mut fresh).unwrap();
+    let latest: usize = fresh.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    for version in 0..=latest {
+        let dir = tempfile::tempdir().unwrap();
+        let mut earlier = Connection::open(dir.path().join(DATABASE)).unwrap();
+        MIGRATIONS.to_version(&mut earlier, version).unwrap();
+        drop(earlier);
+        let store = open(dir.path()).unwrap();
+        block_on(fill(&store));
+        drop(store);
+        let now = Connection::open(dir.path().join(DATABASE)).unwrap();
+        assert_eq!(schema(&now), schema(&fresh), "from version {version}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_database_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(DATABASE), "this is not a database".repeat(1_000)).unwrap();
+    for error in [open(dir.path()).unwrap_err(), SqliteStorage::open_read_only(dir.path()).unwrap_err()] {
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+        let file = dir.path().join(DATABASE);
+        assert!(error.to_string().contains(&file.display().to_string()), "{error}");
+    }
+    let text = std::fs::read_to_string(dir.path().join(DATABASE)).unwrap();
+    assert!(text.starts_with("this is not a database"));
+}
+
+#[test]
+fn a_damaged_page_is_reported_as_damage() {
+    block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).unwrap();
+        fill(&store).await;
+        drop(store);
+        let file = dir.path().join(DATABASE);
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[4_096..].fill(0xff);
+        std::fs::write(&file, bytes).unwrap();
+        let store = SqliteStorage::open_read_only(dir.path()).unwrap();
+        let found = store.session(contract::key("main")).await;
+        assert!(matches!(found, Err(StoreError::Damaged(_))), "{found:?}");
+    });
+}
+
+#[test]
+fn an_unknown_version_of_a_message_is_reported_as_damage() {
+    block_on(async {
+        let store = store();
+        fill(&**store).await;
+        let other = Connection::open(store.file()).unwrap();
+        other.execute("UPDATE outbox SET message = x'02' || substr(message, 2)", []).unwrap();
+        let loaded = store.load_session(contract::key("main")).await;
+        assert!(matches!(loaded, Err(StoreError::Damaged(text)) if text.contains("version 2")));
+    });
+}
+
+#[test]
+fn the_audit_record_is_append_only() {
+    let store = store();
+    block_on(fill(&**store));
+    let other = Connection::open(store.file()).unwrap();
+    for sql in ["UPDATE audit SET event = 'nothing'", "DELETE FROM audit"] {
+        let error = other.execute(sql, []).unwrap_err().to_string();
+        assert!(error.contains("append-only"), "{error}");
+    }
+    assert_eq!(verify_audit(store.dir.path()).unwrap(), 2);
+}
+
+#[test]
+fn a_changed_audit_row_is_found() {
+    let changes = [
+        ("UPDATE audit SET at = at + 1 WHERE id = 2", 2),
+        ("UPDATE audit SET event = 'spawn.accepteD' WHERE id = 2", 2),
+        ("UPDATE audit SET origin = replace(origin, 'main', 'mein') WHERE id = 1", 1),
+        ("UPDATE audit SET session_key = run_id, run_id = session_key WHERE id = 2", 2),
+        ("UPDATE audit SET run_id = NULL WHERE id = 1", 1),
+        ("UPDATE audit SET facts = replace(facts, '1', '2') WHERE id = 2", 2),
+        ("UPDATE audit SET prev_hash = hash WHERE id = 1", 1),
+        ("UPDATE audit SET hash = zeroblob(32) WHERE id = 2", 2),
+        ("UPDATE audit SET id = 7 WHERE id = 2", 2),
+        ("DELETE FROM audit WHERE id = 1", 1),
+    ];
+    for (sql, broken) in changes {
+        let store = store();
+        block_on(fill(&**store));
+        let other = Connection::open(store.file()).unwrap();
+        other.execute_batch("DROP TRIGGER audit_is_not_updated; DROP TRIGGER audit_is_not_deleted").unwrap();
+        other.execute(sql, []).unwrap();
+        let found = verify_audit(store.dir.path());
+        assert!(matches!(found, Err(AuditError::Broken { row }) if row == broken), "{sql}: {found:?}");
+    }
+}
