@@ -3,3 +3,5 @@
 
 pub mod config;
 pub mod models;
+pub mod store;
+pub mod tools;

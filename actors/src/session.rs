@@ -94,7 +94,12 @@ pub(crate) enum SessionMsg {
     /// Give this message to the open run before its next step. From clients and tools.
     Steer { text: String, origin: Origin, reply: Reply<Result<Steered, Refusal>> },
     /// A steering message was committed, or not. From the store.
-    SteerSettled { steer: Box<Steer>, reply: Reply<Result<Steered, Refusal>>, result: Result<(), Refused> },
+    SteerSettled {
+        steer: Box<Steer>,
+        run: RunId,
+        reply: Reply<Result<Steered, Refusal>>,
+        result: Result<(), Refused>,
+    },
     /// Start a child session under this one. From the manager.
     StartChild { args: Box<SessionArgs>, open: Option<Box<OpenRun>> },
     /// A child's run is terminal and committed. From that child's session.
@@ -304,8 +309,8 @@ impl Behaviour for Session {
                 self.on_prompt_settled(*row, named, reply, result, ctx);
             }
             SessionMsg::Steer { text, origin, reply } => self.on_steer(text, origin, reply, ctx),
-            SessionMsg::SteerSettled { steer, reply, result } => {
-                self.on_steer_settled(*steer, reply, result, ctx);
+            SessionMsg::SteerSettled { steer, run, reply, result } => {
+                self.on_steer_settled(*steer, run, reply, result, ctx);
             }
             SessionMsg::StartChild { args, open } => self.on_start_child(*args, open, ctx),
             SessionMsg::ChildEnded { run, usage, announce } => {

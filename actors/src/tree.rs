@@ -25,10 +25,10 @@ use crate::types::{
 /// What became of a steering message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Steered {
-    /// The open run takes it before its next step.
+    /// The open run takes it before its next step; should it end first, the message starts a run.
     Queued(RunId),
-    /// No run could take it, so it starts one.
-    Started,
+    /// No run was open, so it starts this one.
+    Started(RunId),
 }
 
 /// What a cancel or a stop did.

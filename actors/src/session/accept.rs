@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::{Session, SessionMsg, Stage, Standing};
+use super::{Session, SessionMsg, Standing};
 use crate::kit::{Ctx, Reply};
 use crate::ports::{
     AuditRecord, Cause, Event, Op, OpenRun, Refused, RequestKey, RunRow, RunState, Steer, Transaction,
@@ -234,6 +234,7 @@ impl Session {
         Some(self.new_row(cause, model, ctx))
     }
 
+    /// A steering message for the run that works; without one it is a message like any other.
     pub(super) fn on_steer(
         &mut self,
         text: String,
@@ -241,6 +242,13 @@ impl Session {
         reply: Reply<Result<Steered, Refusal>>,
         ctx: &Ctx<Self>,
     ) {
+        let Some(run) = self.current else {
+            let request = PromptRequest::new(self.meta.key.clone(), text);
+            let reply = Reply::to(move |answer: Result<Submitted, Refusal>| {
+                reply.send(answer.map(|submitted| Steered::Started(submitted.run)));
+            });
+            return self.on_prompt(request, origin, reply, ctx);
+        };
         let settings = self.shared.settings();
         let refusal = if !matches!(self.standing, Standing::Open) {
             Some(stopping())
@@ -271,13 +279,14 @@ impl Session {
         let myself = ctx.myself().clone();
         self.shared.commit(vec![Op::QueueSteer(steer.clone())], move |result| {
             // Of a session that died the caller sees its reply dropped; the message is in the store.
-            drop(myself.send(SessionMsg::SteerSettled { steer, reply, result }));
+            drop(myself.send(SessionMsg::SteerSettled { steer, run, reply, result }));
         });
     }
 
     pub(super) fn on_steer_settled(
         &mut self,
         steer: Steer,
+        run: RunId,
         reply: Reply<Result<Steered, Refusal>>,
         result: Result<(), Refused>,
         ctx: &mut Ctx<Self>,
@@ -288,12 +297,7 @@ impl Session {
             return self.advance(ctx);
         }
         self.steers.push_back(steer);
-        let taker = self.current.filter(|run| {
-            self.runs
-                .get(run)
-                .is_some_and(|active| !matches!(active.stage, Stage::Ending { .. } | Stage::Joining { .. }))
-        });
-        reply.send(Ok(taker.map_or(Steered::Started, Steered::Queued)));
+        reply.send(Ok(Steered::Queued(run)));
         self.advance(ctx);
     }
 
