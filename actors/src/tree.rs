@@ -188,14 +188,13 @@ impl Tree {
 
     /// Waits until the tree has ended by itself, because its root gave up.
     pub async fn ended(&self) {
-        // Without a time limit the wait has no way to fail.
-        let _ = self.root.cell().wait(None).await;
+        self.root.ended().await;
     }
 
     /// Stops the tree, children before parents, and waits until it is gone. Runs that are open stay open in the
     /// store.
     pub async fn stop(self) {
-        self.root.cell().stop(None);
+        self.root.stop();
         self.ended().await;
     }
 }

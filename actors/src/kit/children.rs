@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
-use ractor::{ActorCell, ActorId};
+use futures::future::{Either, join_all, select};
+use ractor::ActorId;
 
 use super::index::ActorInfo;
 use super::mailbox::{Handle, Msg};
@@ -15,7 +16,7 @@ use super::system::{Note, NoteKind};
 /// How a parent treats a child when it stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChildSpec {
-    /// How long the child may take to stop before it is killed.
+    /// How long the child may take to stop, with its own children, before it is killed with them.
     pub stop_within: Duration,
     /// Whether siblings that were started earlier wait for its end. Others stop side by side, and first.
     pub in_order: bool,
@@ -96,15 +97,15 @@ impl<K: Ord + Clone> Children<K> {
         self.by_id.insert(id, Child { key, info, spec, asked: false });
     }
 
-    /// Takes a child that ended off the book. Returns its key and whether its end was asked for.
-    pub(super) fn remove(&mut self, id: ActorId) -> Option<(K, bool)> {
+    /// Takes a child that ended off the book. Returns its key, itself and whether its end was asked for.
+    pub(super) fn remove(&mut self, id: ActorId) -> Option<(K, Arc<ActorInfo>, bool)> {
         let id = id.into();
         let child = self.by_id.remove(&id)?;
         // A successor under the same key keeps its entry.
         if self.by_key.get(&child.key) == Some(&id) {
             self.by_key.remove(&child.key);
         }
-        Some((child.key, child.asked))
+        Some((child.key, child.info, child.asked))
     }
 
     pub(super) fn key_of(&self, id: ActorId) -> Option<&K> {
@@ -142,18 +143,18 @@ impl<K: Ord + Clone> Children<K> {
 
     /// Ends a child at its next await; its `stopping` does not run. Returns whether it was there.
     pub fn kill(&mut self, key: &K) -> bool {
-        self.ask(key, ActorCell::kill)
+        self.ask(key, |info| info.cell().kill())
     }
 
     /// Stops a child before its next message. Returns whether it was there.
     pub fn stop(&mut self, key: &K) -> bool {
-        self.ask(key, |cell| cell.stop(None))
+        self.ask(key, ActorInfo::stop)
     }
 
-    fn ask(&mut self, key: &K, how: impl FnOnce(&ActorCell)) -> bool {
+    fn ask(&mut self, key: &K, how: impl FnOnce(&ActorInfo)) -> bool {
         let Some(child) = self.by_key.get(key).and_then(|id| self.by_id.get_mut(id)) else { return false };
         child.asked = true;
-        how(child.info.cell());
+        how(&child.info);
         true
     }
 
@@ -165,27 +166,32 @@ impl<K: Ord + Clone> Children<K> {
         let (in_order, alike): (Vec<_>, Vec<_>) =
             children.into_values().partition(|child| child.spec.in_order);
         for child in &alike {
-            child.info.cell().stop(None);
+            child.info.stop();
         }
         join_all(alike.iter().map(Child::join)).await;
         for child in in_order.iter().rev() {
-            child.info.cell().stop(None);
+            child.info.stop();
             child.join().await;
         }
     }
 }
 
 impl<K> Child<K> {
-    /// Waits for the end and kills when it does not come in time. `ActorCell::wait` is the only join that
-    /// also waits when somebody else asked the actor to stop first.
+    /// Waits for the end and kills when it does not come in time.
     async fn join(&self) {
-        let cell = self.info.cell();
-        if cell.wait(Some(self.spec.stop_within)).await.is_ok() {
+        if self.ends().await {
             return;
         }
-        cell.kill();
+        self.info.cell().kill();
         self.info.system.note(Note { path: self.info.path(), actor: self.info.kind, kind: NoteKind::Killed });
         // A kill waits for the current await only; a handler that blocks its thread outlives this.
-        let _ = cell.wait(Some(self.spec.stop_within)).await;
+        self.ends().await;
+    }
+
+    /// Whether the end comes in time.
+    async fn ends(&self) -> bool {
+        let ended = pin!(self.info.ended());
+        let limit = self.info.system.clock.sleep(self.spec.stop_within);
+        matches!(select(ended, limit).await, Either::Left(_))
     }
 }

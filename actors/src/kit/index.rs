@@ -1,6 +1,6 @@
 //! The live actors, readable at any moment without asking one of them.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub enum ActorState {
     Running,
     /// It panicked and its state is being rebuilt; messages wait.
     Rebuilding,
-    /// It stops its children and then itself.
+    /// It was asked to stop and takes no further messages; then it stops its children and itself.
     Stopping,
 }
 
@@ -45,6 +45,9 @@ impl ActorState {
     }
 }
 
+/// No message is in hand.
+const IDLE: u64 = u64::MAX;
+
 /// What is known of one actor. Written by its envelope, read by anyone.
 #[derive(Debug)]
 pub struct ActorInfo {
@@ -57,13 +60,16 @@ pub struct ActorInfo {
     parent: Option<ActorId>,
     started: Timestamp,
     state: AtomicU8,
+    left: AtomicBool,
     restarts: AtomicU32,
     depth: AtomicU32,
     high_water: AtomicU32,
     handled: AtomicU64,
     busy_ns: AtomicU64,
     waited_ns: AtomicU64,
-    in_hand: Mutex<Option<(&'static str, Monotonic)>>,
+    /// When the message in hand was taken, `IDLE` without one.
+    in_hand_since: AtomicU64,
+    in_hand: Mutex<&'static str>,
     last_failure: Mutex<Option<Box<str>>>,
 }
 
@@ -84,7 +90,7 @@ pub struct ActorView {
     pub started: Timestamp,
     /// How often its state was rebuilt.
     pub restarts: u32,
-    /// Why it was rebuilt last.
+    /// Its last panic, or why the last rebuild failed.
     pub last_failure: Option<String>,
     /// Messages that wait.
     pub mailbox: u32,
@@ -116,13 +122,15 @@ impl ActorInfo {
             parent,
             started: system.clock.now(),
             state: AtomicU8::new(ActorState::Starting as u8),
+            left: AtomicBool::new(false),
             restarts: AtomicU32::new(0),
             depth: AtomicU32::new(0),
             high_water: AtomicU32::new(0),
             handled: AtomicU64::new(0),
             busy_ns: AtomicU64::new(0),
             waited_ns: AtomicU64::new(0),
-            in_hand: Mutex::new(None),
+            in_hand_since: AtomicU64::new(IDLE),
+            in_hand: Mutex::new(""),
             last_failure: Mutex::new(None),
         }
     }
@@ -145,18 +153,60 @@ impl ActorInfo {
         self.depth.load(Ordering::Relaxed)
     }
 
+    /// Goes to a state, except that nothing follows on `Stopping`.
     pub(super) fn set_state(&self, state: ActorState) {
-        self.state.store(state as u8, Ordering::Relaxed);
+        let _ = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+            (now != ActorState::Stopping as u8).then_some(state as u8)
+        });
     }
 
-    pub(super) fn rebuilt(&self, reason: &str) {
-        self.restarts.fetch_add(1, Ordering::Relaxed);
+    /// Closes the door and stops the actor before its next message.
+    pub(super) fn stop(&self) {
+        self.set_state(ActorState::Stopping);
+        self.cell.stop(None);
+    }
+
+    /// Waits until the actor has ended.
+    pub(super) async fn ended(&self) {
+        // The only join that also waits when somebody else asked the actor to stop first.
+        let _ = self.cell.wait(None).await;
+        // The state of an actor that was killed while it waited for a message travels to its parent.
+        self.system.index.actors.remove(&self.cell.get_id());
+    }
+
+    /// Waits until the actor's own task dropped its state. ractor tells of the end just before.
+    pub(super) async fn dropped(&self) {
+        while !self.has_left() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(super) fn enter(self: &Arc<Self>) {
+        self.system.index.actors.insert(self.cell.get_id(), Arc::clone(self));
+    }
+
+    pub(super) fn leave(&self) {
+        self.system.index.actors.remove(&self.cell.get_id());
+        self.left.store(true, Ordering::Release);
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
+    }
+
+    pub(super) fn panicked(&self, reason: &str) {
         *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.into());
+    }
+
+    pub(super) fn rebuilt(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn enqueued(&self) -> Monotonic {
         let depth = self.depth.fetch_add(1, Ordering::Relaxed) + 1;
-        self.high_water.fetch_max(depth, Ordering::Relaxed);
+        if depth > self.high_water.load(Ordering::Relaxed) {
+            self.high_water.fetch_max(depth, Ordering::Relaxed);
+        }
         self.system.clock.monotonic()
     }
 
@@ -164,21 +214,31 @@ impl ActorInfo {
         self.depth.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Notes that a message is taken from the mailbox and returns the time.
-    pub(super) fn begin(&self, message: &'static str, sent: Monotonic) -> Monotonic {
-        let now = self.system.clock.monotonic();
+    /// Notes that a message is taken from the mailbox. Only the actor's own task calls this.
+    pub(super) fn begin(&self, sent: Monotonic, now: Monotonic) {
         self.depth.fetch_sub(1, Ordering::Relaxed);
-        let waited = u64::try_from(now.since(sent).as_nanos()).unwrap_or(u64::MAX);
-        self.waited_ns.fetch_add(waited, Ordering::Relaxed);
-        *self.in_hand.lock().unwrap_or_else(PoisonError::into_inner) = Some((message, now));
+        grow(&self.waited_ns, nanos(now.since(sent)));
+        self.in_hand_since.store(now.0, Ordering::Relaxed);
+    }
+
+    /// Names the message in hand.
+    pub(super) fn name_in_hand(&self, message: &'static str) {
+        *self.in_hand.lock().unwrap_or_else(PoisonError::into_inner) = message;
+    }
+
+    /// Notes that the message in hand is done and returns the time. Only the actor's own task calls this.
+    pub(super) fn end(&self, begun: Monotonic) -> Monotonic {
+        let now = self.system.clock.monotonic();
+        grow(&self.busy_ns, nanos(now.since(begun)));
+        grow(&self.handled, 1);
+        self.in_hand_since.store(IDLE, Ordering::Relaxed);
         now
     }
 
-    pub(super) fn end(&self, begun: Monotonic) {
-        let busy = u64::try_from(self.system.clock.monotonic().since(begun).as_nanos()).unwrap_or(u64::MAX);
-        self.busy_ns.fetch_add(busy, Ordering::Relaxed);
-        self.handled.fetch_add(1, Ordering::Relaxed);
-        *self.in_hand.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    fn in_hand(&self, now: Monotonic) -> Option<(&'static str, Duration)> {
+        let since = self.in_hand_since.load(Ordering::Relaxed);
+        let message = *self.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        (since != IDLE).then(|| (message, now.since(Monotonic(since))))
     }
 
     /// The path from the root, names joined by `/`.
@@ -223,13 +283,18 @@ impl ActorInfo {
             handled: self.handled.load(Ordering::Relaxed),
             busy: Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed)),
             waited: Duration::from_nanos(self.waited_ns.load(Ordering::Relaxed)),
-            in_hand: self
-                .in_hand
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .map(|(message, since)| (message, now.since(since))),
+            in_hand: self.in_hand(now),
         }
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Adds to a figure that one task alone writes, which costs less than an atomic addition.
+fn grow(figure: &AtomicU64, by: u64) {
+    figure.store(figure.load(Ordering::Relaxed).saturating_add(by), Ordering::Relaxed);
 }
 
 /// Every live actor of one tree, from before its `start` until after its end.
@@ -239,18 +304,16 @@ pub struct ActorIndex {
 }
 
 impl ActorIndex {
-    pub(super) fn insert(&self, info: &Arc<ActorInfo>) {
-        self.actors.insert(info.cell.get_id(), Arc::clone(info));
-    }
-
-    pub(super) fn remove(&self, id: ActorId) {
-        self.actors.remove(&id);
-    }
-
     /// What is known of an actor.
     #[must_use]
     pub fn get(&self, id: ActorId) -> Option<Arc<ActorInfo>> {
         self.actors.get(&id).map(|entry| Arc::clone(entry.value()))
+    }
+
+    /// Whether an actor lives.
+    #[must_use]
+    pub fn contains(&self, id: ActorId) -> bool {
+        self.actors.contains_key(&id)
     }
 
     /// How many actors live.

@@ -8,7 +8,7 @@ use futures::future::{Either, select};
 use ractor::{ActorCell, ActorRef, MessagingErr};
 use tokio::sync::oneshot;
 
-use super::index::ActorInfo;
+use super::index::{ActorInfo, ActorState};
 use crate::types::Monotonic;
 
 /// A message type of one actor.
@@ -78,8 +78,11 @@ impl<M: Msg> Handle<M> {
 
     /// Sends a message. Gives it back if the actor's door is closed.
     ///
+    /// `Ok` says that the message waits, not that it will be handled: a stop overtakes what waits. What must
+    /// not be lost is sent to an actor that ends by [`Handle::drain`], or is answered.
+    ///
     /// # Errors
-    /// The message, if the actor is draining, stopping or gone.
+    /// The message, if the actor was asked to stop or to drain, or is gone.
     pub fn send(&self, message: M) -> Result<(), M> {
         self.post(Body::Message(message)).map_err(|body| match body {
             Body::Message(message) => message,
@@ -93,6 +96,10 @@ impl<M: Msg> Handle<M> {
     }
 
     fn post(&self, body: Body<M>) -> Result<(), Body<M>> {
+        // ractor takes messages until the actor gets to the stop, and loses them.
+        if self.info.state() == ActorState::Stopping {
+            return Err(body);
+        }
         let sent = self.info.enqueued();
         match self.actor.send_message(Envelope { sent, body }) {
             Ok(()) => Ok(()),
@@ -139,10 +146,21 @@ impl<M: Msg> Handle<M> {
         self.actor.get_cell()
     }
 
-    /// Closes the door, works off what is queued, then stops.
+    /// Closes the door and stops the actor before its next message, children first.
+    pub fn stop(&self) {
+        self.info.stop();
+    }
+
+    /// Closes the door, works off what is queued, then stops. A draining actor can start no children.
     pub fn drain(&self) {
+        self.info.set_state(ActorState::Stopping);
         // A closed mailbox is what was asked for.
         let _ = self.actor.drain();
+    }
+
+    /// Waits until the actor has ended, whoever ended it.
+    pub async fn ended(&self) {
+        self.info.ended().await;
     }
 }
 

@@ -9,6 +9,7 @@ mod children;
 mod faults;
 mod index;
 mod mailbox;
+mod runner;
 mod supervise;
 mod system;
 mod task;
