@@ -1,0 +1,132 @@
+//! I4: caps, lanes, and fairness between parents.
+
+use std::collections::BTreeMap;
+
+use offshoot_actors::ports::{Cause, Event, Op};
+use offshoot_actors::types::{RunId, SessionKey, Timestamp};
+
+use super::Facts;
+use crate::history::What;
+
+/// From the answer to a spawn until its run stands in the lane, and from its permit until its start is told.
+const LAG: i64 = 1_000;
+
+pub fn check(facts: &Facts<'_>, broken: &mut Vec<String>) {
+    caps(facts, broken);
+    lanes(facts, broken);
+    fairness(facts, broken);
+}
+
+fn caps(facts: &Facts<'_>, broken: &mut Vec<String>) {
+    let settings = &facts.played.scenario.settings.subagents;
+    let mut open: BTreeMap<RunId, (SessionKey, SessionKey)> = BTreeMap::new();
+    let mut children: BTreeMap<SessionKey, u32> = BTreeMap::new();
+    let mut descendants: BTreeMap<SessionKey, u32> = BTreeMap::new();
+    for transaction in &facts.log {
+        for op in transaction {
+            match op {
+                Op::InsertRun(row) if row.cause == Cause::Spawn => {
+                    let (Some(parent), Some(session)) = (&row.announce_to, facts.sessions.get(&row.session))
+                    else {
+                        broken.push(format!("spawn {} has no parent or no session", row.id));
+                        continue;
+                    };
+                    open.insert(row.id, (parent.clone(), session.root.clone()));
+                    for (counts, key, max, what) in [
+                        (&mut children, parent, settings.max_children, "children"),
+                        (&mut descendants, &session.root, settings.max_descendants, "descendants"),
+                    ] {
+                        let count = counts.entry(key.clone()).or_default();
+                        *count += 1;
+                        if *count > max {
+                            broken.push(format!("I4: {key} has {count} open {what}, {max} are allowed"));
+                        }
+                    }
+                }
+                Op::EndRun(end) => {
+                    if let Some((parent, root)) = open.remove(&end.run) {
+                        *children.get_mut(&parent).unwrap() -= 1;
+                        *descendants.get_mut(&root).unwrap() -= 1;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn lanes(facts: &Facts<'_>, broken: &mut Vec<String>) {
+    let lanes = facts.played.scenario.settings.lanes;
+    let mut calls: BTreeMap<u64, bool> = BTreeMap::new();
+    for record in facts.records {
+        match &record.what {
+            What::Life(_) => calls.clear(),
+            What::ModelBegan { call, session, run, .. } => {
+                let main = !session.is_subagent();
+                calls.insert(*call, main);
+                let now = calls.values().filter(|other| **other == main).count();
+                let limit = if main { lanes.main } else { lanes.subagent } as usize;
+                if now > limit {
+                    broken.push(format!("I4: {now} model calls at once with {run}, the lane takes {limit}"));
+                }
+            }
+            What::ModelAnswered { call, .. }
+            | What::ModelFailed { call, .. }
+            | What::ModelDropped { call, .. } => {
+                calls.remove(call);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Child {
+    parent: SessionKey,
+    queued: Timestamp,
+    started: Option<Timestamp>,
+}
+
+/// While a parent has a child in the lane, no other parent gets more than one turn more than it does. Where an
+/// actor panicked or the store refused, queues are built anew, and what was before does not count.
+fn fairness(facts: &Facts<'_>, broken: &mut Vec<String>) {
+    for life in 0..facts.played.lives.len() {
+        let mut children: BTreeMap<RunId, Child> = BTreeMap::new();
+        let mut faults = Vec::new();
+        for record in facts.records.iter().filter(|record| record.life == life) {
+            match &record.what {
+                What::Event(Event::Spawned { parent, child, .. }) => {
+                    let (parent, queued) = (parent.clone(), record.at);
+                    children.insert(child.run, Child { parent, queued, started: None });
+                }
+                What::Event(Event::Started { run, .. }) => {
+                    if let Some(child) = children.get_mut(run) {
+                        child.started.get_or_insert(record.at);
+                    }
+                }
+                What::Panic { .. } | What::Full => faults.push(record.at.0),
+                _ => {}
+            }
+        }
+        for (run, child) in &children {
+            let Some(started) = child.started else { continue };
+            let fault = faults.iter().copied().filter(|at| *at <= started.0).max().unwrap_or(0);
+            let window = (child.queued.0.max(fault) + LAG)..started.0;
+            let mut turns: BTreeMap<&SessionKey, u32> = BTreeMap::new();
+            for other in children.values() {
+                if other.started.is_some_and(|at| window.contains(&at.0)) {
+                    *turns.entry(&other.parent).or_default() += 1;
+                }
+            }
+            let own = turns.get(&child.parent).copied().unwrap_or(0);
+            for (parent, count) in turns {
+                if count > own + 2 {
+                    broken.push(format!(
+                        "fairness: {parent} had {count} turns and {} had {own} while run {run} waited",
+                        child.parent
+                    ));
+                }
+            }
+        }
+    }
+}

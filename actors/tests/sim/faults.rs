@@ -1,0 +1,82 @@
+//! Panics in actors, and the mistake that a test puts in on purpose.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, Once};
+
+use offshoot_actors::kit::{Bug, Faults};
+
+use super::history::{History, What};
+use super::random::Random;
+use super::scenario::FaultPlan;
+
+/// In the text of every panic that is meant.
+pub const ON_PURPOSE: &str = "on purpose";
+
+struct State {
+    random: Random,
+    left: BTreeMap<&'static str, (u64, u32)>,
+    on: bool,
+}
+
+pub struct SimFaults {
+    state: Mutex<State>,
+    bug: Option<Bug>,
+    history: Arc<History>,
+}
+
+impl SimFaults {
+    pub fn new(plan: &FaultPlan, bug: Option<Bug>, history: Arc<History>, random: Random) -> Self {
+        Self { state: Mutex::new(State { random, left: plan.panics.clone(), on: true }), bug, history }
+    }
+
+    /// From now on nothing panics.
+    pub fn end(&self) {
+        self.state.lock().unwrap().on = false;
+    }
+}
+
+impl Faults for SimFaults {
+    fn panics(&self, actor: &'static str, message: &'static str) -> bool {
+        let panics = {
+            let mut state = self.state.lock().unwrap();
+            if !state.on {
+                return false;
+            }
+            let roll = state.random.below(1_000);
+            match state.left.get_mut(actor) {
+                Some((chance, left)) if *left > 0 && roll < *chance => {
+                    *left -= 1;
+                    true
+                }
+                _ => false,
+            }
+        };
+        if panics {
+            self.history.note(What::Panic { actor, message });
+        }
+        panics
+    }
+
+    fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+}
+
+/// Keeps the panics that are meant out of the output.
+pub fn quiet_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let others = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let payload = info.payload();
+            let text = payload
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| payload.downcast_ref::<&str>().copied())
+                .unwrap_or_default();
+            if !text.contains(ON_PURPOSE) && !text.starts_with("injected fault") {
+                others(info);
+            }
+        }));
+    });
+}
