@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use crate::MemoryStorage;
 use crate::config::ConfigMsg;
 use crate::kit::{ActorView, Handle, Reply, StartError, System, spawn_root};
 use crate::ports::{
-    AuditRecord, Clock, EventSink, Host, Ids, ListFilter, Models, NoEvents, Op, Page, Storage, StoreError,
-    Tools,
+    AuditRecord, Clock, EventSink, Host, Ids, ListFilter, Models, NoEvents, NoTools, Op, Page, Storage,
+    StoreError, Tools,
 };
 use crate::root::{Root, RootArgs, RootMsg};
 use crate::session::{SessionMsg, already_ended};
@@ -125,6 +126,14 @@ impl TreeOptions {
             #[cfg(feature = "faults")]
             faults: None,
         }
+    }
+
+    /// Options for a tree that keeps nothing beyond its process and whose agents have no tools.
+    #[must_use]
+    pub fn in_memory(clock: impl Clock, ids: impl Ids, models: impl Models, settings: Settings) -> Self {
+        let (clock, ids) = (Arc::new(clock), Arc::new(ids));
+        let storage = Arc::new(MemoryStorage::new());
+        Self::new(clock, ids, storage, Arc::new(models), Arc::new(NoTools), settings)
     }
 }
 

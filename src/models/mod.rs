@@ -5,7 +5,7 @@
 //! socket, and a start does not pay for TLS. There are no retries here: a failed call says what kind of
 //! failure it met and how long the provider asks to wait, and the run decides.
 //!
-//! A new kind of provider is a file with an implementation of `Provider` and a line in [`KINDS`].
+//! A new kind of provider is a file with an implementation of `Provider` and a line in `KINDS`.
 
 use std::collections::BTreeMap;
 use std::fmt;

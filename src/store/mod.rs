@@ -1,7 +1,7 @@
 //! The durable store: one SQLite database in the state directory.
 //!
-//! One thread writes and commits what waits for it together ([`writer`]); a few threads read beside it
-//! ([`readers`]). A lock file lets one process write at a time; reading needs no lock.
+//! One thread writes and commits what waits for it together (`writer`); a few threads read beside it
+//! (`readers`). A lock file lets one process write at a time; reading needs no lock.
 
 mod apply;
 mod audit;

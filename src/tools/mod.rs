@@ -1,6 +1,6 @@
 //! The tools that agents have for their sub-agents and sessions.
 //!
-//! Each tool is a file with one [`Tool`] and stands in [`TABLE`]. A call goes through four stages: its arguments
+//! Each tool is a file with one `Tool` and stands in `TABLE`. A call goes through four stages: its arguments
 //! become a Rust type, pure functions decide, the tree or the store is asked, and the answer becomes a JSON
 //! object, pretty-printed as the model reads it. A refusal is an answer with a `status`, not a failure of the
 //! tool.
