@@ -1,0 +1,264 @@
+//! Changes as SQL, each checked before it is made. This file: sessions, transcripts, requests, deliveries.
+
+mod runs;
+
+use std::sync::Arc;
+
+use offshoot_actors::ports::{Announce, Op, Refused, RunState, SessionRow, Steer};
+use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp};
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use super::audit::AuditHead;
+use super::error::Failure;
+use super::rows::{IdText, cleanup_text, count, encode_announce, json, mode_text, state_of};
+
+type Applied = Result<(), Failure>;
+
+/// One transaction at work.
+pub(super) struct Apply<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) audit: &'a mut AuditHead,
+}
+
+/// What changes of a session's row depend on.
+struct Session {
+    id: i64,
+    next_seq: i64,
+    updated_at: i64,
+}
+
+/// What changes of a run's row depend on.
+struct Run {
+    number: i64,
+    state: RunState,
+    session: String,
+}
+
+impl Apply<'_> {
+    pub(super) fn all(&mut self, ops: &[Op]) -> Applied {
+        ops.iter().try_for_each(|op| self.one(op))
+    }
+
+    fn one(&mut self, op: &Op) -> Applied {
+        match op {
+            Op::CreateSession(row) => self.create_session(row),
+            Op::InsertRun(row) => self.insert_run(row),
+            Op::NameRequest { key, digest, run } => {
+                let taken = self.exists(
+                    "SELECT 1 FROM requests WHERE principal = ?1 AND method = ?2 AND key = ?3",
+                    params![key.principal, key.method, key.key],
+                )?;
+                if taken {
+                    return Err(Refused::Repeated.into());
+                }
+                self.run(*run)?;
+                self.execute(
+                    "INSERT INTO requests (principal, method, key, digest, run_id) VALUES (?1, ?2, ?3, ?4, ?5)",
+                    params![key.principal, key.method, key.key, digest, IdText::from(*run)],
+                )
+            }
+            Op::Append { session, open_run, entries } => self.append(session, *open_run, entries),
+            Op::StartRun { run, at } => self.start_run(*run, *at),
+            Op::RecordStep { run, steps, usage, model } => self.record_step(*run, *steps, usage, model),
+            Op::StartTools { run, step, calls, at } => self.start_tools(*run, *step, calls, *at),
+            Op::FinishTool { run, step, call, status, at } => {
+                self.finish_tool(*run, *step, call, *status, *at)
+            }
+            Op::YieldRun { run } => self.yield_run(*run),
+            Op::EndRun(end) => self.end_run(end),
+            Op::QueueAnnounce(announce) => self.queue_announce(announce),
+            Op::TakeAnnounces { session, runs } => {
+                runs.iter().try_for_each(|run| self.take_announce(session, *run))
+            }
+            Op::QueueSteer(steer) => self.queue_steer(steer),
+            Op::TakeSteers { session, ids } => ids.iter().try_for_each(|id| self.take_steer(session, *id)),
+            Op::DeleteSession { session } => self.delete_session(session),
+            Op::Audit(record) => self.audit.append(self.connection, record),
+        }
+    }
+
+    fn execute(&self, sql: &'static str, params: impl rusqlite::Params) -> Applied {
+        self.connection.prepare_cached(sql)?.execute(params)?;
+        Ok(())
+    }
+
+    fn exists(&self, sql: &'static str, params: impl rusqlite::Params) -> Result<bool, Failure> {
+        Ok(self.connection.prepare_cached(sql)?.exists(params)?)
+    }
+
+    fn session(&self, key: &SessionKey) -> Result<Session, Failure> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT id, next_seq, updated_at FROM sessions WHERE key = ?1")?;
+        let found = statement.query_row([key.as_str()], |row| {
+            Ok(Session { id: row.get(0)?, next_seq: row.get(1)?, updated_at: row.get(2)? })
+        });
+        found.optional()?.ok_or_else(|| Refused::no_session(key).into())
+    }
+
+    /// The run, in whatever state.
+    fn run(&self, run: RunId) -> Result<Run, Failure> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT number, state, session_key FROM runs WHERE id = ?1")?;
+        let found = statement.query_row([IdText::from(run)], |row| {
+            let state = row.get_ref(1)?.as_str()?;
+            let state = state_of(state).ok_or_else(|| {
+                let problem = format!("run {run} has the unknown state {state:?}").into();
+                rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, problem)
+            })?;
+            Ok(Run { number: row.get(0)?, state, session: row.get(2)? })
+        });
+        found.optional()?.ok_or_else(|| Refused::no_run(run).into())
+    }
+
+    /// The run, if it has not ended.
+    fn open_run(&self, id: RunId) -> Result<Run, Failure> {
+        let run = self.run(id)?;
+        match run.state {
+            RunState::Ended(state) => Err(Refused::Ended { run: id, state }.into()),
+            RunState::Accepted | RunState::Running | RunState::Yielded => Ok(run),
+        }
+    }
+
+    fn create_session(&self, row: &SessionRow) -> Applied {
+        if self.exists("SELECT 1 FROM sessions WHERE key = ?1", [row.key.as_str()])? {
+            return Err(Refused::session_exists(&row.key).into());
+        }
+        if let Some(parent) = &row.parent {
+            self.session(parent)?;
+        }
+        self.execute(
+            "INSERT INTO sessions (key, agent, parent_key, root_key, depth, label, mode, cleanup, model, \
+             fallbacks, tools, yielded_run, next_seq, created_at, updated_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, ?13, ?14)",
+            params![
+                row.key.as_str(),
+                row.agent.as_str(),
+                row.parent.as_ref().map(SessionKey::as_str),
+                row.root.as_str(),
+                row.depth,
+                row.label,
+                mode_text(row.mode),
+                cleanup_text(row.cleanup),
+                row.model.as_ref().map(|model| model.primary.as_str()),
+                row.model.as_ref().map(|model| json(&model.fallbacks)).transpose()?,
+                row.tools.as_ref().map(|tools| json(tools.as_ref())).transpose()?,
+                row.yielded.map(IdText::from),
+                row.created_at.0,
+                row.updated_at.0,
+            ],
+        )
+    }
+
+    fn touch(&self, session: &Session, at: Timestamp) -> Applied {
+        if session.updated_at >= at.0 {
+            return Ok(());
+        }
+        self.execute("UPDATE sessions SET updated_at = ?1 WHERE id = ?2", [at.0, session.id])
+    }
+
+    fn append(&self, key: &SessionKey, open_run: Option<RunId>, entries: &[Arc<StoredEntry>]) -> Applied {
+        let session = self.session(key)?;
+        if let Some(run) = open_run {
+            self.open_run(run)?;
+        }
+        let (mut next_seq, mut updated_at) = (session.next_seq, session.updated_at);
+        let mut insert = self.connection.prepare_cached(
+            "INSERT INTO entries (session, seq, run_id, at, content) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        for entry in entries {
+            if count(entry.seq) != next_seq {
+                return Err(Refused::not_next(key, next_seq.unsigned_abs(), entry.seq).into());
+            }
+            let run = entry.run.map(IdText::from);
+            insert.execute(params![session.id, next_seq, run, entry.at.0, json(&entry.entry)?])?;
+            next_seq += 1;
+            updated_at = updated_at.max(entry.at.0);
+        }
+        self.execute(
+            "UPDATE sessions SET next_seq = ?1, updated_at = ?2 WHERE id = ?3",
+            [next_seq, updated_at, session.id],
+        )
+    }
+
+    fn queue_announce(&self, announce: &Announce) -> Applied {
+        let item = &announce.item;
+        let run = self.run(item.run)?;
+        let mut first = self
+            .connection
+            .prepare_cached("UPDATE runs SET delivery = 'open' WHERE number = ?1 AND delivery IS NULL")?;
+        if first.execute([run.number])? == 0 {
+            return Err(Refused::announced(item.run).into());
+        }
+        self.execute(
+            "INSERT INTO outbox (run_id, receiver, session_key, state, at, message) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                IdText::from(item.run),
+                announce.to.as_str(),
+                item.session.as_str(),
+                item.state.as_str(),
+                announce.at.0,
+                encode_announce(announce)?,
+            ],
+        )
+    }
+
+    fn take_announce(&self, session: &SessionKey, run: RunId) -> Applied {
+        let mut take =
+            self.connection.prepare_cached("DELETE FROM outbox WHERE run_id = ?1 AND receiver = ?2")?;
+        if take.execute(params![IdText::from(run), session.as_str()])? == 0 {
+            return Err(Refused::no_announce(session, run).into());
+        }
+        self.execute("UPDATE runs SET delivery = 'delivered' WHERE id = ?1", [IdText::from(run)])
+    }
+
+    fn queue_steer(&self, steer: &Steer) -> Applied {
+        if self.exists("SELECT 1 FROM steers WHERE id = ?1", [IdText::from(steer.id)])? {
+            return Err(Refused::steer_exists(steer.id).into());
+        }
+        self.session(&steer.session)?;
+        self.execute(
+            "INSERT INTO steers (id, session_key, text, origin, at) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                IdText::from(steer.id),
+                steer.session.as_str(),
+                steer.text,
+                json(&steer.origin)?,
+                steer.at.0,
+            ],
+        )
+    }
+
+    fn take_steer(&self, session: &SessionKey, id: Uuid) -> Applied {
+        let mut take =
+            self.connection.prepare_cached("DELETE FROM steers WHERE id = ?1 AND session_key = ?2")?;
+        if take.execute(params![IdText::from(id), session.as_str()])? == 0 {
+            return Err(Refused::no_steer(session, id).into());
+        }
+        Ok(())
+    }
+
+    fn delete_session(&self, key: &SessionKey) -> Applied {
+        let deletable = self.exists(
+            "SELECT 1 FROM sessions WHERE key = ?1 \
+             AND NOT EXISTS (SELECT 1 FROM runs WHERE session_key = ?1 AND ended_at IS NULL) \
+             AND NOT EXISTS (SELECT 1 FROM sessions WHERE parent_key = ?1) \
+             AND NOT EXISTS (SELECT 1 FROM outbox WHERE receiver = ?1) \
+             AND NOT EXISTS (SELECT 1 FROM runs WHERE session_key = ?1 AND delivery = 'open')",
+            [key.as_str()],
+        )?;
+        if !deletable {
+            return Ok(());
+        }
+        self.execute(
+            "INSERT OR REPLACE INTO deleted_sessions (id, key, agent, parent_key, root_key, depth, label, mode, \
+             cleanup, model, fallbacks, tools, yielded_run, created_at, updated_at) \
+             SELECT id, key, agent, parent_key, root_key, depth, label, mode, cleanup, model, fallbacks, tools, \
+             yielded_run, created_at, updated_at FROM sessions WHERE key = ?1",
+            [key.as_str()],
+        )?;
+        self.execute("DELETE FROM steers WHERE session_key = ?1", [key.as_str()])?;
+        self.execute("DELETE FROM sessions WHERE key = ?1", [key.as_str()])
+    }
+}

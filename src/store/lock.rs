@@ -1,0 +1,94 @@
+//! Only one process writes to a state directory.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::error::OpenError;
+
+const LOCK_FILE: &str = "offshoot.lock";
+/// More digits than any process id has.
+const MAX_PID_TEXT: u64 = 20;
+
+/// The right to write to a state directory, until it is dropped or the process is gone: the kernel keeps it.
+#[derive(Debug)]
+pub(super) struct StateLock {
+    file: File,
+}
+
+impl StateLock {
+    /// Makes the directory if it is missing and takes its lock.
+    pub(super) fn take(dir: &Path) -> Result<Self, OpenError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(OpenError::io(dir))?;
+        let path = dir.join(LOCK_FILE);
+        let open =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let mut file = open.map_err(OpenError::io(&path))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                return Err(OpenError::InUse { dir: dir.to_owned(), pid: read_pid(&file) });
+            }
+            Err(errno) => return Err(OpenError::io(&path)(errno.into())),
+        }
+        let pid = std::process::id().to_string();
+        let written = file.set_len(0).and_then(|()| file.write_all(pid.as_bytes()));
+        written.map_err(OpenError::io(&path))?;
+        Ok(Self { file })
+    }
+}
+
+impl Drop for StateLock {
+    fn drop(&mut self) {
+        // The content is for people only; closing the file releases the lock whatever it says.
+        _ = self.file.set_len(0);
+    }
+}
+
+fn read_pid(file: &File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(MAX_PID_TEXT).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_second_writer_is_told_who_the_first_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("a/b");
+        let lock = StateLock::take(&state).unwrap();
+        let error = StateLock::take(&state).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, OpenError::InUse { pid: Some(pid), .. } if pid == std::process::id()));
+        assert!(text.contains(&format!("process {}", std::process::id())), "{text}");
+        assert!(text.contains("OFFSHOOT_STATE_DIR"), "{text}");
+        drop(lock);
+        StateLock::take(&state).unwrap();
+    }
+
+    #[test]
+    fn what_a_dead_process_left_does_not_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(LOCK_FILE), "999999").unwrap();
+        StateLock::take(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn directory_and_file_are_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let _lock = StateLock::take(&state).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&state), 0o700);
+        assert_eq!(mode(&state.join(LOCK_FILE)), 0o600);
+    }
+}

@@ -1,0 +1,169 @@
+//! The durable store: one SQLite database in the state directory.
+//!
+//! One thread writes and commits what waits for it together ([`writer`]); a few threads read beside it
+//! ([`readers`]). A lock file lets one process write at a time; reading needs no lock.
+
+mod apply;
+mod audit;
+mod error;
+mod lock;
+mod queries;
+mod readers;
+mod rows;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod threads;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use offshoot_actors::ports::{
+    BoxFuture, Done, Earlier, ListFilter, OpenRun, Page, RequestKey, RunRow, SessionRow, Storage, StoreError,
+    StoredSession, SubtreeRun, Transaction,
+};
+use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Usage};
+
+pub use self::audit::{AuditError, verify_audit};
+pub use self::error::OpenError;
+use self::lock::StateLock;
+use self::readers::Readers;
+use self::schema::Database;
+use self::writer::Writer;
+
+/// What an acknowledged write survives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The end of the process and of the machine's power.
+    #[default]
+    Full,
+    /// The end of the process.
+    Normal,
+}
+
+/// The store in a state directory. Dropping it closes it.
+#[derive(Debug)]
+pub struct SqliteStorage {
+    file: PathBuf,
+    writer: Option<Writer>,
+    readers: Readers,
+}
+
+impl SqliteStorage {
+    /// Opens the store for writing, as the only writer of its directory; makes what is missing, the directory
+    /// with mode 0700 and its files with mode 0600.
+    ///
+    /// # Errors
+    /// Another process writes there, the file is damaged or from a newer version, or the system refuses.
+    pub fn open(dir: &Path, durability: Durability) -> Result<Self, OpenError> {
+        let lock = StateLock::take(dir)?;
+        let (database, connection) = Database::open_writer(dir, durability)?;
+        let failed = |error| OpenError::Store { file: database.file().to_owned(), error };
+        let writer = Writer::start(connection, lock).map_err(failed)?;
+        let readers = Readers::start(&database, None).map_err(failed)?;
+        Ok(Self { file: database.file().to_owned(), writer: Some(writer), readers })
+    }
+
+    /// Opens the store for reading, beside whoever writes. Takes no lock and makes no file. Every transaction
+    /// is refused with [`StoreError::ReadOnly`].
+    ///
+    /// A database without SQLite's `-wal` file beside it, such as a copy, is read as a file that does not
+    /// change while it is open.
+    ///
+    /// # Errors
+    /// [`OpenError::Missing`] if there is no store; the file is damaged or from another version, or the system
+    /// refuses.
+    pub fn open_read_only(dir: &Path) -> Result<Self, OpenError> {
+        let (database, connection) = Database::for_reading(dir)?;
+        let failed = |error| OpenError::Store { file: database.file().to_owned(), error };
+        let readers = Readers::start(&database, Some(connection)).map_err(failed)?;
+        Ok(Self { file: database.file().to_owned(), writer: None, readers })
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Finishes what was submitted, closes the database and gives up the lock. What comes later is refused
+    /// with [`StoreError::Unavailable`]. Blocks until it is done.
+    pub fn close(&self) {
+        self.readers.close();
+        if let Some(writer) = &self.writer {
+            writer.close();
+        }
+    }
+}
+
+impl Drop for SqliteStorage {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Storage for SqliteStorage {
+    fn submit(&self, transaction: Transaction, done: Done) {
+        match &self.writer {
+            Some(writer) => writer.submit(transaction, done),
+            None => {
+                let problem = format!("{} was opened for reading", self.file.display());
+                done(Err(StoreError::ReadOnly(problem).into()));
+            }
+        }
+    }
+
+    fn load_session(&self, key: SessionKey) -> BoxFuture<Result<Option<StoredSession>, StoreError>> {
+        self.readers.ask(move |connection| queries::load_session(connection, &key))
+    }
+
+    fn session(&self, key: SessionKey) -> BoxFuture<Result<Option<SessionRow>, StoreError>> {
+        self.readers.ask(move |connection| queries::session(connection, &key))
+    }
+
+    fn run(&self, run: RunId) -> BoxFuture<Result<Option<RunRow>, StoreError>> {
+        self.readers.ask(move |connection| queries::run(connection, run))
+    }
+
+    fn entries(
+        &self,
+        key: SessionKey,
+        from: u64,
+        limit: u32,
+    ) -> BoxFuture<Result<Vec<Arc<StoredEntry>>, StoreError>> {
+        self.readers.ask(move |connection| queries::entries(connection, &key, from, limit))
+    }
+
+    fn earlier(&self, key: RequestKey) -> BoxFuture<Result<Option<Earlier>, StoreError>> {
+        self.readers.ask(move |connection| queries::earlier(connection, &key))
+    }
+
+    fn open_runs(&self) -> BoxFuture<Result<Vec<OpenRun>, StoreError>> {
+        self.readers.ask(queries::open_runs)
+    }
+
+    fn open_in_subtree(&self, key: SessionKey) -> BoxFuture<Result<Vec<SubtreeRun>, StoreError>> {
+        self.readers.ask(move |connection| queries::open_in_subtree(connection, &key))
+    }
+
+    fn waiting_sessions(&self) -> BoxFuture<Result<Vec<SessionKey>, StoreError>> {
+        self.readers.ask(queries::waiting_sessions)
+    }
+
+    fn subtree_usage(&self, key: SessionKey) -> BoxFuture<Result<Usage, StoreError>> {
+        self.readers.ask(move |connection| queries::subtree_usage(connection, &key))
+    }
+
+    fn list_sessions(
+        &self,
+        filter: ListFilter,
+        page: Page,
+    ) -> BoxFuture<Result<Vec<SessionRow>, StoreError>> {
+        self.readers.ask(move |connection| queries::list_sessions(connection, &filter, page))
+    }
+
+    fn list_runs(&self, filter: ListFilter, page: Page) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
+        self.readers.ask(move |connection| queries::list_runs(connection, &filter, page))
+    }
+}

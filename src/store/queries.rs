@@ -1,0 +1,288 @@
+//! Questions to the database.
+
+use std::sync::Arc;
+
+use offshoot_actors::ports::{
+    Earlier, ListFilter, OpenRun, Page, RequestKey, RunRow, SessionRow, StoredSession, SubtreeRun,
+};
+use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Usage};
+use rusqlite::{Connection, OptionalExtension, Params, Result, ToSql, params};
+
+use super::rows::{Columns, IdText, count, run_columns, session_columns};
+
+/// What [`open_run`] reads.
+macro_rules! open_run_columns {
+    () => {
+        "r.id, r.session_key, r.announce_to, s.root_key, s.depth, r.cause, r.spawner_id, r.host"
+    };
+}
+
+/// All parts from one snapshot of the database.
+pub(super) fn load_session(connection: &Connection, key: &SessionKey) -> Result<Option<StoredSession>> {
+    let snapshot = connection.unchecked_transaction()?;
+    let found = snapshot
+        .prepare_cached(concat!("SELECT ", session_columns!(), ", s.id FROM sessions s WHERE s.key = ?1"))?
+        .query_row([key.as_str()], |row| {
+            let mut columns = Columns::of(row);
+            Ok((columns.session()?, columns.value::<i64>()?))
+        })
+        .optional()?;
+    let Some((row, id)) = found else { return Ok(None) };
+    let transcript = all(
+        &snapshot,
+        "SELECT seq, run_id, at, content FROM entries WHERE session = ?1 ORDER BY seq",
+        [id],
+        |mut columns| columns.entry(),
+    )?;
+    let runs = all(
+        &snapshot,
+        concat!(
+            "SELECT ",
+            run_columns!(),
+            " FROM runs r WHERE r.session_key = ?1 AND r.ended_at IS NULL ORDER BY r.number"
+        ),
+        [key.as_str()],
+        |mut columns| columns.run(),
+    )?;
+    let announces = all(
+        &snapshot,
+        "SELECT message FROM outbox WHERE receiver = ?1 ORDER BY number",
+        [key.as_str()],
+        |mut columns| columns.announce(),
+    )?;
+    let steers = all(
+        &snapshot,
+        "SELECT id, session_key, text, origin, at FROM steers WHERE session_key = ?1 ORDER BY number",
+        [key.as_str()],
+        |mut columns| columns.steer(),
+    )?;
+    let children = all(
+        &snapshot,
+        concat!(
+            "SELECT ",
+            open_run_columns!(),
+            " FROM runs r JOIN sessions s ON s.key = r.session_key \
+             WHERE r.announce_to = ?1 AND r.ended_at IS NULL ORDER BY r.number"
+        ),
+        [key.as_str()],
+        open_run,
+    )?;
+    snapshot.finish()?;
+    Ok(Some(StoredSession { row, transcript, runs, announces, steers, children }))
+}
+
+pub(super) fn session(connection: &Connection, key: &SessionKey) -> Result<Option<SessionRow>> {
+    connection
+        .prepare_cached(concat!("SELECT ", session_columns!(), " FROM sessions s WHERE s.key = ?1"))?
+        .query_row([key.as_str()], |row| Columns::of(row).session())
+        .optional()
+}
+
+pub(super) fn run(connection: &Connection, run: RunId) -> Result<Option<RunRow>> {
+    connection
+        .prepare_cached(concat!("SELECT ", run_columns!(), " FROM runs r WHERE r.id = ?1"))?
+        .query_row([IdText::from(run)], |row| Columns::of(row).run())
+        .optional()
+}
+
+pub(super) fn entries(
+    connection: &Connection,
+    key: &SessionKey,
+    from: u64,
+    limit: u32,
+) -> Result<Vec<Arc<StoredEntry>>> {
+    all(
+        connection,
+        "SELECT e.seq, e.run_id, e.at, e.content FROM sessions s JOIN entries e ON e.session = s.id \
+         WHERE s.key = ?1 AND e.seq >= ?2 ORDER BY e.seq LIMIT ?3",
+        params![key.as_str(), count(from), limit],
+        |mut columns| columns.entry(),
+    )
+}
+
+pub(super) fn earlier(connection: &Connection, key: &RequestKey) -> Result<Option<Earlier>> {
+    connection
+        .prepare_cached(concat!(
+            "SELECT q.digest, ",
+            run_columns!(),
+            ", ",
+            session_columns!(),
+            " FROM requests q JOIN runs r ON r.id = q.run_id \
+             JOIN (SELECT 0 AS deleted, key, agent, parent_key, root_key, depth, label, mode, cleanup, model, \
+             fallbacks, tools, yielded_run, created_at, updated_at FROM sessions \
+             UNION ALL SELECT 1, key, agent, parent_key, root_key, depth, label, mode, cleanup, model, \
+             fallbacks, tools, yielded_run, created_at, updated_at FROM deleted_sessions) s \
+             ON s.key = r.session_key \
+             WHERE q.principal = ?1 AND q.method = ?2 AND q.key = ?3 ORDER BY s.deleted LIMIT 1"
+        ))?
+        .query_row(params![key.principal, key.method, key.key], |row| {
+            let mut columns = Columns::of(row);
+            Ok(Earlier { digest: columns.value()?, run: columns.run()?, session: columns.session()? })
+        })
+        .optional()
+}
+
+pub(super) fn open_runs(connection: &Connection) -> Result<Vec<OpenRun>> {
+    all(
+        connection,
+        concat!(
+            "SELECT ",
+            open_run_columns!(),
+            " FROM runs r INDEXED BY runs_open JOIN sessions s ON s.key = r.session_key \
+             WHERE r.ended_at IS NULL ORDER BY r.number"
+        ),
+        [],
+        open_run,
+    )
+}
+
+fn open_run(mut columns: Columns<'_>) -> Result<OpenRun> {
+    Ok(OpenRun {
+        run: columns.parsed()?,
+        session: columns.parsed()?,
+        announce_to: columns.parsed_or_null()?,
+        root: columns.parsed()?,
+        depth: columns.value()?,
+        cause: columns.cause()?,
+        spawner: columns.parsed_or_null()?,
+        host: columns.host()?,
+    })
+}
+
+pub(super) fn open_in_subtree(connection: &Connection, key: &SessionKey) -> Result<Vec<SubtreeRun>> {
+    all(
+        connection,
+        concat!(
+            "WITH RECURSIVE tree (key) AS (VALUES (?1) \
+             UNION SELECT c.key FROM tree t JOIN sessions c ON c.parent_key = t.key) \
+             SELECT ",
+            run_columns!(),
+            ", ",
+            session_columns!(),
+            " FROM tree t CROSS JOIN runs r ON r.session_key = t.key AND r.ended_at IS NULL \
+             CROSS JOIN sessions s ON s.key = t.key ORDER BY s.depth DESC, r.number"
+        ),
+        [key.as_str()],
+        |mut columns| Ok(SubtreeRun { row: columns.run()?, session: columns.session()? }),
+    )
+}
+
+pub(super) fn waiting_sessions(connection: &Connection) -> Result<Vec<SessionKey>> {
+    all(
+        connection,
+        "SELECT receiver FROM outbox UNION SELECT session_key FROM steers ORDER BY 1",
+        [],
+        |mut columns| columns.parsed(),
+    )
+}
+
+pub(super) fn subtree_usage(connection: &Connection, key: &SessionKey) -> Result<Usage> {
+    let usages = all(
+        connection,
+        "WITH RECURSIVE tree (key) AS (VALUES (?1) \
+         UNION SELECT c.key FROM tree t JOIN sessions c ON c.parent_key = t.key \
+         UNION SELECT d.key FROM tree t JOIN deleted_sessions d ON d.parent_key = t.key) \
+         SELECT r.input_tokens, r.output_tokens, r.cached_tokens \
+         FROM tree t CROSS JOIN runs r ON r.session_key = t.key",
+        [key.as_str()],
+        |mut columns| columns.usage(),
+    )?;
+    Ok(usages.into_iter().sum())
+}
+
+pub(super) fn list_sessions(
+    connection: &Connection,
+    filter: &ListFilter,
+    page: Page,
+) -> Result<Vec<SessionRow>> {
+    let mut list = List::new(concat!("SELECT ", session_columns!(), " FROM sessions s"));
+    if let Some(agent) = &filter.agent {
+        list.only("s.agent = ?", agent.as_str().to_owned());
+    }
+    if let Some(parent) = &filter.session {
+        list.only("s.parent_key = ?", parent.as_str().to_owned());
+    }
+    if let Some(root) = &filter.root {
+        list.only("s.root_key = ?", root.as_str().to_owned());
+    }
+    if filter.open {
+        list.when("EXISTS (SELECT 1 FROM runs r WHERE r.session_key = s.key AND r.ended_at IS NULL)");
+    }
+    if let Some(since) = filter.since {
+        list.only("s.updated_at >= ?", since.0);
+    }
+    list.page(connection, "s.id", page, |mut columns| columns.session())
+}
+
+pub(super) fn list_runs(connection: &Connection, filter: &ListFilter, page: Page) -> Result<Vec<RunRow>> {
+    let mut list = List::new(concat!("SELECT ", run_columns!(), " FROM runs r"));
+    if let Some(agent) = &filter.agent {
+        // Every key of this agent, and no other, lies between these two.
+        list.only("r.session_key >= ?", format!("agent:{agent}:"));
+        list.only("r.session_key < ?", format!("agent:{agent};"));
+    }
+    if let Some(session) = &filter.session {
+        list.only("r.session_key = ?", session.as_str().to_owned());
+    }
+    if let Some(root) = &filter.root {
+        list.only(
+            "r.session_key IN (WITH root (key) AS (VALUES (?)) \
+             SELECT s.key FROM sessions s, root ON s.root_key = root.key \
+             UNION ALL SELECT d.key FROM deleted_sessions d, root ON d.root_key = root.key)",
+            root.as_str().to_owned(),
+        );
+    }
+    if filter.open {
+        list.when("r.ended_at IS NULL");
+    }
+    if let Some(since) = filter.since {
+        list.only("coalesce(r.ended_at, r.started_at, r.accepted_at) >= ?", since.0);
+    }
+    list.page(connection, "r.number", page, |mut columns| columns.run())
+}
+
+/// A list whose conditions are put together.
+struct List {
+    sql: String,
+    separator: &'static str,
+    values: Vec<Box<dyn ToSql>>,
+}
+
+impl List {
+    fn new(select: &str) -> Self {
+        Self { sql: select.to_owned(), separator: " WHERE ", values: Vec::new() }
+    }
+
+    fn when(&mut self, condition: &str) {
+        self.sql.push_str(self.separator);
+        self.sql.push_str(condition);
+        self.separator = " AND ";
+    }
+
+    /// A condition with one `?`.
+    fn only(&mut self, condition: &str, value: impl ToSql + 'static) {
+        self.when(condition);
+        self.values.push(Box::new(value));
+    }
+
+    fn page<T>(
+        mut self,
+        connection: &Connection,
+        newest: &str,
+        page: Page,
+        row: impl FnMut(Columns<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        self.sql.push_str(&format!(" ORDER BY {newest} DESC LIMIT {} OFFSET {}", page.limit, page.offset));
+        all(connection, &self.sql, rusqlite::params_from_iter(self.values), row)
+    }
+}
+
+fn all<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    mut row: impl FnMut(Columns<'_>) -> Result<T>,
+) -> Result<Vec<T>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    statement.query_map(params, |columns| row(Columns::of(columns)))?.collect()
+}

@@ -1,0 +1,226 @@
+//! The one writer: a thread that commits what waits for it together.
+//!
+//! Each transaction has a savepoint, so that a refused one fails alone; one COMMIT, and with it one sync,
+//! makes the whole batch durable; only then is anybody answered. A transaction that is lost on the way, by a
+//! panic or by the end of the thread, is answered by the drop of its [`Answer`].
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use offshoot_actors::ports::{Done, Op, Refused, StoreError, Transaction};
+use rusqlite::Connection;
+
+use super::apply::Apply;
+use super::audit::AuditHead;
+use super::error::{Failure, store_error};
+use super::lock::StateLock;
+use super::threads;
+
+/// Most transactions of one commit: enough to share the cost of a sync, few enough that the first of them
+/// does not wait long for the last.
+const BATCH: usize = 512;
+
+enum Message {
+    Write(Write),
+    Close,
+    #[cfg(test)]
+    Visit(Box<dyn FnOnce(&Connection) + Send>),
+}
+
+struct Write {
+    ops: Vec<Op>,
+    answer: Answer,
+}
+
+/// Calls `done` once, at the latest when it is dropped.
+struct Answer(Option<Done>);
+
+impl Answer {
+    fn give(mut self, fate: Result<(), Refused>) {
+        self.call(fate);
+    }
+
+    fn call(&mut self, fate: Result<(), Refused>) {
+        let Some(done) = self.0.take() else { return };
+        if catch_unwind(AssertUnwindSafe(|| done(fate))).is_err() {
+            tracing::error!("a listener for a commit panicked");
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.call(Err(unavailable()));
+    }
+}
+
+fn unavailable() -> Refused {
+    StoreError::Unavailable("its writer was closed or has failed".to_owned()).into()
+}
+
+/// The way to the writer thread.
+#[derive(Debug)]
+pub(super) struct Writer {
+    messages: Sender<Message>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Writer {
+    /// Starts the thread, which keeps the lock until it has closed the database.
+    pub(super) fn start(connection: Connection, lock: StateLock) -> Result<Self, StoreError> {
+        let audit = AuditHead::load(&connection).map_err(store_error)?;
+        let (messages, received) = channel();
+        let thread = threads::start("store-writer", move || {
+            let mut thread = WriterThread { connection, audit };
+            thread.work(&received);
+            // Whoever is still queued is told before the lock is given up.
+            drop(received);
+            thread.close();
+            drop(lock);
+        })?;
+        Ok(Self { messages, thread: Mutex::new(Some(thread)) })
+    }
+
+    pub(super) fn submit(&self, ops: Transaction, done: Done) {
+        // A writer that is gone drops the message, and with it answers.
+        _ = self.messages.send(Message::Write(Write { ops, answer: Answer(Some(done)) }));
+    }
+
+    /// Finishes what was submitted, closes the database and gives up the lock.
+    pub(super) fn close(&self) {
+        _ = self.messages.send(Message::Close);
+        threads::join(self.thread.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    #[cfg(test)]
+    pub(super) fn visit(&self, visit: impl FnOnce(&Connection) + Send + 'static) {
+        _ = self.messages.send(Message::Visit(Box::new(visit)));
+    }
+}
+
+struct WriterThread {
+    connection: Connection,
+    audit: AuditHead,
+}
+
+impl WriterThread {
+    /// Until it is told to close, or nobody can submit any more.
+    fn work(&mut self, received: &Receiver<Message>) {
+        let mut open = true;
+        while open {
+            // A panic drops the batch at work, and with it answers.
+            open = catch_unwind(AssertUnwindSafe(|| self.turn(received)))
+                .unwrap_or_else(|_| self.recover(received));
+        }
+    }
+
+    /// Commits what waits, and answers. Says whether there may be more.
+    fn turn(&mut self, received: &Receiver<Message>) -> bool {
+        let mut next = received.recv().ok();
+        let mut open = next.is_some();
+        let mut batch = Vec::new();
+        while let Some(message) = next {
+            match message {
+                Message::Write(write) => batch.push(write),
+                Message::Close => open = false,
+                #[cfg(test)]
+                Message::Visit(visit) => visit(&self.connection),
+            }
+            next = if open && batch.len() < BATCH { received.try_recv().ok() } else { None };
+        }
+        match self.commit(&batch) {
+            Ok(fates) => batch.into_iter().zip(fates).for_each(|(write, fate)| write.answer.give(fate)),
+            Err(error) => {
+                tracing::error!(%error, transactions = batch.len(), "a commit failed");
+                batch.into_iter().for_each(|write| write.answer.give(Err(error.clone().into())));
+            }
+        }
+        open
+    }
+
+    /// Makes the batch durable and returns the fate of each transaction; on an error none was applied.
+    fn commit(&mut self, batch: &[Write]) -> Result<Vec<Result<(), Refused>>, StoreError> {
+        if batch.iter().all(|write| write.ops.is_empty()) {
+            return Ok(batch.iter().map(|_| Ok(())).collect());
+        }
+        let audit = self.audit;
+        let committed = self.try_commit(batch);
+        if committed.is_err() {
+            self.audit = audit;
+            self.roll_back();
+        }
+        committed
+    }
+
+    fn try_commit(&mut self, batch: &[Write]) -> Result<Vec<Result<(), Refused>>, StoreError> {
+        self.execute("BEGIN IMMEDIATE").map_err(store_error)?;
+        let fates = batch.iter().map(|write| self.apply(&write.ops)).collect::<Result<_, _>>()?;
+        self.execute("COMMIT").map_err(store_error)?;
+        Ok(fates)
+    }
+
+    /// Applies one transaction or leaves no trace of it. An error means that the batch cannot go on.
+    fn apply(&mut self, ops: &[Op]) -> Result<Result<(), Refused>, StoreError> {
+        if ops.is_empty() {
+            return Ok(Ok(()));
+        }
+        let audit = self.audit;
+        self.execute("SAVEPOINT one").map_err(store_error)?;
+        let applied = Apply { connection: &self.connection, audit: &mut self.audit }.all(ops);
+        match applied {
+            Ok(()) => {
+                self.execute("RELEASE one").map_err(store_error)?;
+                Ok(Ok(()))
+            }
+            // On some errors, such as a full device, SQLite has rolled back the batch by itself.
+            Err(Failure::Sqlite(error)) if self.connection.is_autocommit() => Err(store_error(error)),
+            Err(failure) => {
+                self.audit = audit;
+                self.execute("ROLLBACK TO one").map_err(store_error)?;
+                self.execute("RELEASE one").map_err(store_error)?;
+                Ok(Err(failure.into()))
+            }
+        }
+    }
+
+    fn execute(&self, sql: &'static str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute([]).map(|_| ())
+    }
+
+    fn roll_back(&self) {
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.execute("ROLLBACK")
+        {
+            tracing::error!(%error, "a failed commit could not be rolled back");
+        }
+    }
+
+    /// After a panic: refuses what waits and begins anew from what is on disk. Says whether that worked.
+    fn recover(&mut self, received: &Receiver<Message>) -> bool {
+        tracing::error!("the store's writer panicked; what waited for it is refused");
+        self.roll_back();
+        self.connection.flush_prepared_statement_cache();
+        let mut open = true;
+        while let Ok(message) = received.try_recv() {
+            open &= !matches!(message, Message::Close);
+        }
+        match AuditHead::load(&self.connection) {
+            Ok(audit) => self.audit = audit,
+            Err(error) => {
+                tracing::error!(%error, "the store's writer could not begin anew");
+                return false;
+            }
+        }
+        open && self.connection.is_autocommit()
+    }
+
+    /// Moves the log into the database, so that the next start has nothing to read through.
+    fn close(self) {
+        let moved = self.connection.pragma_update_and_check(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()));
+        if let Err(error) = moved {
+            tracing::warn!(%error, "the store's log could not be moved into the database");
+        }
+    }
+}
