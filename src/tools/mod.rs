@@ -1,0 +1,161 @@
+//! The tools that agents have for their sub-agents and sessions.
+//!
+//! Each tool is a file with one [`Tool`] and stands in [`TABLE`]. A call goes through four stages: its arguments
+//! become a Rust type, pure functions decide, the tree or the store is asked, and the answer becomes a JSON
+//! object, pretty-printed as the model reads it. A refusal is an answer with a `status`, not a failure of the
+//! tool.
+
+mod agents_list;
+mod arguments;
+mod family;
+mod messages;
+mod reply;
+mod schema;
+mod session_status;
+mod sessions_history;
+mod sessions_list;
+mod sessions_spawn;
+mod sessions_yield;
+mod subagents;
+#[cfg(test)]
+mod testing;
+mod visibility;
+
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use offshoot_actors::ports::{BoxFuture, Clock, ToolContext, ToolOutput, ToolSpec, Tools};
+use offshoot_actors::types::{Timestamp, ToolCall};
+use serde_json::{Map, Value};
+
+use reply::Failure;
+
+/// Every tool, in the order in which models are told of them.
+const TABLE: [&Tool; 7] = [
+    &sessions_spawn::TOOL,
+    &subagents::TOOL,
+    &sessions_yield::TOOL,
+    &sessions_list::TOOL,
+    &sessions_history::TOOL,
+    &session_status::TOOL,
+    &agents_list::TOOL,
+];
+
+/// What models are told of the tools. Made at the first look, since a command that runs no agent needs none.
+static CATALOG: LazyLock<Vec<Arc<ToolSpec>>> =
+    LazyLock::new(|| TABLE.iter().map(|tool| Arc::new(tool.spec())).collect());
+
+/// One tool.
+struct Tool {
+    name: &'static str,
+    description: &'static str,
+    /// The JSON Schema of its arguments.
+    parameters: fn() -> Value,
+    parallel: bool,
+    idempotent: bool,
+    groups: &'static [&'static str],
+    run: fn(Call) -> BoxFuture<Result<ToolOutput, Failure>>,
+}
+
+impl Tool {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec {
+            name: self.name.into(),
+            description: self.description.into(),
+            parameters: (self.parameters)().to_string().into(),
+            parallel: self.parallel,
+            idempotent: self.idempotent,
+            groups: self.groups,
+        }
+    }
+}
+
+/// One call, with its arguments as an object.
+struct Call {
+    context: ToolContext,
+    id: Arc<str>,
+    arguments: Map<String, Value>,
+    now: Timestamp,
+}
+
+/// The tools for sub-agents and sessions, behind the port of the tree.
+pub struct AgentTools {
+    clock: Arc<dyn Clock>,
+}
+
+impl AgentTools {
+    /// Tools that take the time from `clock`.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock }
+    }
+}
+
+impl fmt::Debug for AgentTools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentTools").finish_non_exhaustive()
+    }
+}
+
+impl Tools for AgentTools {
+    fn catalog(&self) -> &[Arc<ToolSpec>] {
+        &CATALOG
+    }
+
+    fn call(&self, context: ToolContext, call: ToolCall) -> BoxFuture<ToolOutput> {
+        let now = self.clock.now();
+        Box::pin(async move {
+            let Some(tool) = TABLE.iter().find(|tool| *tool.name == *call.name) else {
+                return reply::unknown_tool(&call.name, TABLE.iter().map(|tool| tool.name));
+            };
+            let answer = match arguments::object(&call.arguments) {
+                Ok(arguments) => (tool.run)(Call { context, id: call.id, arguments, now }).await,
+                Err(error) => Err(error.into()),
+            };
+            answer.unwrap_or_else(|failure| reply::failure(tool.name, &failure))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let names: BTreeSet<&str> = TABLE.iter().map(|tool| tool.name).collect();
+        assert_eq!(names.len(), TABLE.len());
+    }
+
+    #[test]
+    fn every_schema_is_a_plain_object_that_refuses_what_it_does_not_name() {
+        for tool in TABLE {
+            let schema = (tool.parameters)();
+            let validator = jsonschema::validator_for(&schema).expect(tool.name);
+            assert_eq!(schema["type"], "object", "{}", tool.name);
+            assert_eq!(schema["additionalProperties"], false, "{}", tool.name);
+            let text = schema.to_string();
+            for word in ["anyOf", "oneOf", "allOf", "$ref", "$schema", "\"null\"", "\"title\"", "\"default\""]
+            {
+                assert!(!text.contains(word), "{}: {word} in {text}", tool.name);
+            }
+            for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+                let description = property["description"].as_str().unwrap_or_default();
+                assert!((1..=160).contains(&description.len()), "{}.{name}: {description:?}", tool.name);
+            }
+            assert!(!validator.is_valid(&serde_json::json!({"surprise": 1})), "{}", tool.name);
+            assert!(tool.description.len() <= 600, "{}", tool.name);
+        }
+    }
+
+    #[test]
+    fn the_catalog_says_what_the_table_says() {
+        for (spec, tool) in CATALOG.iter().zip(TABLE) {
+            assert_eq!(&*spec.name, tool.name);
+            let parsed: Value = serde_json::from_str(&spec.parameters).unwrap();
+            assert_eq!(parsed, (tool.parameters)());
+        }
+    }
+}
