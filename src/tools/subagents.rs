@@ -288,8 +288,8 @@ fn steered_reply(target: String, child: &Child, steered: Steered) -> Controlled 
     let name = child.name();
     let (run_id, mode, text) = match steered {
         Steered::Queued(run) => (run, "steer", format!("{name} reads the message before its next step.")),
-        Steered::Started(run) => {
-            (run, "restart", format!("{name} had no open run, so the message started one."))
+        Steered::Started => {
+            (child.run, "restart", format!("{name} had no open run, so the message starts one."))
         }
     };
     Controlled {
