@@ -135,10 +135,10 @@ impl MemoryStorage {
         self.lock().state.sessions.iter().map(|(_, session)| session.row.clone()).collect()
     }
 
-    /// The sessions that were deleted, as they were last, by name.
+    /// The sessions that were deleted, as they were last, in the order of their creation.
     #[must_use]
     pub fn deleted_sessions(&self) -> Vec<SessionRow> {
-        self.lock().state.deleted.iter().map(|(_, session)| session.row.clone()).collect()
+        self.lock().state.deleted.iter().map(|(_, row)| row.clone()).collect()
     }
 
     /// Every run, oldest first.

@@ -9,8 +9,8 @@ use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::audit::AuditHead;
 use super::error::Failure;
+use super::heads::Heads;
 use super::rows::{IdText, cleanup_text, count, encode_announce, json, mode_text, state_of};
 
 type Applied = Result<(), Failure>;
@@ -18,7 +18,7 @@ type Applied = Result<(), Failure>;
 /// One transaction at work.
 pub(super) struct Apply<'a> {
     pub(super) connection: &'a Connection,
-    pub(super) audit: &'a mut AuditHead,
+    pub(super) heads: &'a mut Heads,
 }
 
 /// What changes of a session's row depend on.
@@ -32,7 +32,7 @@ struct Session {
 struct Run {
     number: i64,
     state: RunState,
-    session: String,
+    session: i64,
 }
 
 impl Apply<'_> {
@@ -45,18 +45,15 @@ impl Apply<'_> {
             Op::CreateSession(row) => self.create_session(row),
             Op::InsertRun(row) => self.insert_run(row),
             Op::NameRequest { key, digest, run } => {
-                let taken = self.exists(
-                    "SELECT 1 FROM requests WHERE principal = ?1 AND method = ?2 AND key = ?3",
-                    params![key.principal, key.method, key.key],
+                let added = self.execute(
+                    "INSERT INTO requests (principal, method, key, digest, run_id) VALUES (?1, ?2, ?3, ?4, ?5) \
+                     ON CONFLICT DO NOTHING",
+                    params![key.principal, key.method, key.key, digest, IdText::from(*run)],
                 )?;
-                if taken {
+                if added == 0 {
                     return Err(Refused::Repeated.into());
                 }
-                self.run(*run)?;
-                self.execute(
-                    "INSERT INTO requests (principal, method, key, digest, run_id) VALUES (?1, ?2, ?3, ?4, ?5)",
-                    params![key.principal, key.method, key.key, digest, IdText::from(*run)],
-                )
+                self.run(*run).map(|_| ())
             }
             Op::Append { session, open_run, entries } => self.append(session, *open_run, entries),
             Op::StartRun { run, at } => self.start_run(*run, *at),
@@ -74,13 +71,13 @@ impl Apply<'_> {
             Op::QueueSteer(steer) => self.queue_steer(steer),
             Op::TakeSteers { session, ids } => ids.iter().try_for_each(|id| self.take_steer(session, *id)),
             Op::DeleteSession { session } => self.delete_session(session),
-            Op::Audit(record) => self.audit.append(self.connection, record),
+            Op::Audit(record) => self.heads.audit.append(self.connection, record),
         }
     }
 
-    fn execute(&self, sql: &'static str, params: impl rusqlite::Params) -> Applied {
-        self.connection.prepare_cached(sql)?.execute(params)?;
-        Ok(())
+    /// How many rows it changed.
+    fn execute(&self, sql: &'static str, params: impl rusqlite::Params) -> Result<usize, Failure> {
+        Ok(self.connection.prepare_cached(sql)?.execute(params)?)
     }
 
     fn exists(&self, sql: &'static str, params: impl rusqlite::Params) -> Result<bool, Failure> {
@@ -99,7 +96,7 @@ impl Apply<'_> {
     /// The run, in whatever state.
     fn run(&self, run: RunId) -> Result<Run, Failure> {
         let mut statement =
-            self.connection.prepare_cached("SELECT number, state, session_key FROM runs WHERE id = ?1")?;
+            self.connection.prepare_cached("SELECT number, state, session FROM runs WHERE id = ?1")?;
         let found = statement.query_row([IdText::from(run)], |row| {
             let state = row.get_ref(1)?.as_str()?;
             let state = state_of(state).ok_or_else(|| {
@@ -120,18 +117,17 @@ impl Apply<'_> {
         }
     }
 
-    fn create_session(&self, row: &SessionRow) -> Applied {
-        if self.exists("SELECT 1 FROM sessions WHERE key = ?1", [row.key.as_str()])? {
-            return Err(Refused::session_exists(&row.key).into());
-        }
-        if let Some(parent) = &row.parent {
-            self.session(parent)?;
-        }
-        self.execute(
-            "INSERT INTO sessions (key, agent, parent_key, root_key, depth, label, mode, cleanup, model, \
+    fn create_session(&mut self, row: &SessionRow) -> Applied {
+        // Asked before the row is there, for one that would be its own parent.
+        let parent = row.parent.as_ref().map_or(Ok(()), |parent| self.session(parent).map(|_| ()));
+        let id = self.heads.next_session();
+        let added = self.execute(
+            "INSERT INTO sessions (id, key, agent, parent_key, root_key, depth, label, mode, cleanup, model, \
              fallbacks, tools, yielded_run, next_seq, created_at, updated_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, ?13, ?14)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, ?14, ?15) \
+             ON CONFLICT (key) DO NOTHING",
             params![
+                id,
                 row.key.as_str(),
                 row.agent.as_str(),
                 row.parent.as_ref().map(SessionKey::as_str),
@@ -147,14 +143,19 @@ impl Apply<'_> {
                 row.created_at.0,
                 row.updated_at.0,
             ],
-        )
+        )?;
+        if added == 0 {
+            return Err(Refused::session_exists(&row.key).into());
+        }
+        parent
     }
 
     fn touch(&self, session: &Session, at: Timestamp) -> Applied {
         if session.updated_at >= at.0 {
             return Ok(());
         }
-        self.execute("UPDATE sessions SET updated_at = ?1 WHERE id = ?2", [at.0, session.id])
+        self.execute("UPDATE sessions SET updated_at = ?1 WHERE id = ?2", [at.0, session.id])?;
+        Ok(())
     }
 
     fn append(&self, key: &SessionKey, open_run: Option<RunId>, entries: &[Arc<StoredEntry>]) -> Applied {
@@ -178,16 +179,18 @@ impl Apply<'_> {
         self.execute(
             "UPDATE sessions SET next_seq = ?1, updated_at = ?2 WHERE id = ?3",
             [next_seq, updated_at, session.id],
-        )
+        )?;
+        Ok(())
     }
 
     fn queue_announce(&self, announce: &Announce) -> Applied {
         let item = &announce.item;
         let run = self.run(item.run)?;
-        let mut first = self
-            .connection
-            .prepare_cached("UPDATE runs SET delivery = 'open' WHERE number = ?1 AND delivery IS NULL")?;
-        if first.execute([run.number])? == 0 {
+        let first = self.execute(
+            "UPDATE runs SET delivery = 'open' WHERE number = ?1 AND delivery IS NULL",
+            [run.number],
+        )?;
+        if first == 0 {
             return Err(Refused::announced(item.run).into());
         }
         self.execute(
@@ -201,25 +204,26 @@ impl Apply<'_> {
                 announce.at.0,
                 encode_announce(announce)?,
             ],
-        )
+        )?;
+        Ok(())
     }
 
     fn take_announce(&self, session: &SessionKey, run: RunId) -> Applied {
-        let mut take =
-            self.connection.prepare_cached("DELETE FROM outbox WHERE run_id = ?1 AND receiver = ?2")?;
-        if take.execute(params![IdText::from(run), session.as_str()])? == 0 {
+        let taken = self.execute(
+            "DELETE FROM outbox WHERE run_id = ?1 AND receiver = ?2",
+            params![IdText::from(run), session.as_str()],
+        )?;
+        if taken == 0 {
             return Err(Refused::no_announce(session, run).into());
         }
-        self.execute("UPDATE runs SET delivery = 'delivered' WHERE id = ?1", [IdText::from(run)])
+        self.execute("UPDATE runs SET delivery = 'delivered' WHERE id = ?1", [IdText::from(run)])?;
+        Ok(())
     }
 
     fn queue_steer(&self, steer: &Steer) -> Applied {
-        if self.exists("SELECT 1 FROM steers WHERE id = ?1", [IdText::from(steer.id)])? {
-            return Err(Refused::steer_exists(steer.id).into());
-        }
-        self.session(&steer.session)?;
-        self.execute(
-            "INSERT INTO steers (id, session_key, text, origin, at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        let added = self.execute(
+            "INSERT INTO steers (id, session_key, text, origin, at) VALUES (?1, ?2, ?3, ?4, ?5) \
+             ON CONFLICT (id) DO NOTHING",
             params![
                 IdText::from(steer.id),
                 steer.session.as_str(),
@@ -227,13 +231,19 @@ impl Apply<'_> {
                 json(&steer.origin)?,
                 steer.at.0,
             ],
-        )
+        )?;
+        if added == 0 {
+            return Err(Refused::steer_exists(steer.id).into());
+        }
+        self.session(&steer.session).map(|_| ())
     }
 
     fn take_steer(&self, session: &SessionKey, id: Uuid) -> Applied {
-        let mut take =
-            self.connection.prepare_cached("DELETE FROM steers WHERE id = ?1 AND session_key = ?2")?;
-        if take.execute(params![IdText::from(id), session.as_str()])? == 0 {
+        let taken = self.execute(
+            "DELETE FROM steers WHERE id = ?1 AND session_key = ?2",
+            params![IdText::from(id), session.as_str()],
+        )?;
+        if taken == 0 {
             return Err(Refused::no_steer(session, id).into());
         }
         Ok(())
@@ -241,24 +251,25 @@ impl Apply<'_> {
 
     fn delete_session(&self, key: &SessionKey) -> Applied {
         let deletable = self.exists(
-            "SELECT 1 FROM sessions WHERE key = ?1 \
-             AND NOT EXISTS (SELECT 1 FROM runs WHERE session_key = ?1 AND ended_at IS NULL) \
+            "SELECT 1 FROM sessions s WHERE s.key = ?1 \
+             AND NOT EXISTS (SELECT 1 FROM runs WHERE session = s.id AND ended_at IS NULL) \
              AND NOT EXISTS (SELECT 1 FROM sessions WHERE parent_key = ?1) \
              AND NOT EXISTS (SELECT 1 FROM outbox WHERE receiver = ?1) \
-             AND NOT EXISTS (SELECT 1 FROM runs WHERE session_key = ?1 AND delivery = 'open')",
+             AND NOT EXISTS (SELECT 1 FROM runs WHERE session = s.id AND delivery = 'open')",
             [key.as_str()],
         )?;
         if !deletable {
             return Ok(());
         }
         self.execute(
-            "INSERT OR REPLACE INTO deleted_sessions (id, key, agent, parent_key, root_key, depth, label, mode, \
+            "INSERT INTO deleted_sessions (id, key, agent, parent_key, root_key, depth, label, mode, \
              cleanup, model, fallbacks, tools, yielded_run, created_at, updated_at) \
              SELECT id, key, agent, parent_key, root_key, depth, label, mode, cleanup, model, fallbacks, tools, \
              yielded_run, created_at, updated_at FROM sessions WHERE key = ?1",
             [key.as_str()],
         )?;
         self.execute("DELETE FROM steers WHERE session_key = ?1", [key.as_str()])?;
-        self.execute("DELETE FROM sessions WHERE key = ?1", [key.as_str()])
+        self.execute("DELETE FROM sessions WHERE key = ?1", [key.as_str()])?;
+        Ok(())
     }
 }

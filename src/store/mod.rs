@@ -6,6 +6,7 @@
 mod apply;
 mod audit;
 mod error;
+mod heads;
 mod lock;
 mod queries;
 mod readers;

@@ -39,9 +39,9 @@ pub(super) fn load_session(connection: &Connection, key: &SessionKey) -> Result<
         concat!(
             "SELECT ",
             run_columns!(),
-            " FROM runs r WHERE r.session_key = ?1 AND r.ended_at IS NULL ORDER BY r.number"
+            " FROM runs r WHERE r.session = ?1 AND r.ended_at IS NULL ORDER BY r.number"
         ),
-        [key.as_str()],
+        [id],
         |mut columns| columns.run(),
     )?;
     let announces = all(
@@ -61,7 +61,7 @@ pub(super) fn load_session(connection: &Connection, key: &SessionKey) -> Result<
         concat!(
             "SELECT ",
             open_run_columns!(),
-            " FROM runs r JOIN sessions s ON s.key = r.session_key \
+            " FROM runs r JOIN sessions s ON s.id = r.session \
              WHERE r.announce_to = ?1 AND r.ended_at IS NULL ORDER BY r.number"
         ),
         [key.as_str()],
@@ -107,13 +107,8 @@ pub(super) fn earlier(connection: &Connection, key: &RequestKey) -> Result<Optio
             run_columns!(),
             ", ",
             session_columns!(),
-            " FROM requests q JOIN runs r ON r.id = q.run_id \
-             JOIN (SELECT 0 AS deleted, key, agent, parent_key, root_key, depth, label, mode, cleanup, model, \
-             fallbacks, tools, yielded_run, created_at, updated_at FROM sessions \
-             UNION ALL SELECT 1, key, agent, parent_key, root_key, depth, label, mode, cleanup, model, \
-             fallbacks, tools, yielded_run, created_at, updated_at FROM deleted_sessions) s \
-             ON s.key = r.session_key \
-             WHERE q.principal = ?1 AND q.method = ?2 AND q.key = ?3 ORDER BY s.deleted LIMIT 1"
+            " FROM requests q JOIN runs r ON r.id = q.run_id JOIN all_sessions s ON s.id = r.session \
+             WHERE q.principal = ?1 AND q.method = ?2 AND q.key = ?3"
         ))?
         .query_row(params![key.principal, key.method, key.key], |row| {
             let mut columns = Columns::of(row);
@@ -128,7 +123,7 @@ pub(super) fn open_runs(connection: &Connection) -> Result<Vec<OpenRun>> {
         concat!(
             "SELECT ",
             open_run_columns!(),
-            " FROM runs r INDEXED BY runs_open JOIN sessions s ON s.key = r.session_key \
+            " FROM runs r INDEXED BY runs_open JOIN sessions s ON s.id = r.session \
              WHERE r.ended_at IS NULL ORDER BY r.number"
         ),
         [],
@@ -153,14 +148,14 @@ pub(super) fn open_in_subtree(connection: &Connection, key: &SessionKey) -> Resu
     all(
         connection,
         concat!(
-            "WITH RECURSIVE tree (key) AS (VALUES (?1) \
-             UNION SELECT c.key FROM tree t JOIN sessions c ON c.parent_key = t.key) \
+            "WITH RECURSIVE tree (id, key) AS (SELECT id, key FROM sessions WHERE key = ?1 \
+             UNION ALL SELECT c.id, c.key FROM tree t JOIN sessions c ON c.parent_key = t.key) \
              SELECT ",
             run_columns!(),
             ", ",
             session_columns!(),
-            " FROM tree t CROSS JOIN runs r ON r.session_key = t.key AND r.ended_at IS NULL \
-             CROSS JOIN sessions s ON s.key = t.key ORDER BY s.depth DESC, r.number"
+            " FROM tree t CROSS JOIN runs r ON r.session = t.id AND r.ended_at IS NULL \
+             CROSS JOIN sessions s ON s.id = t.id ORDER BY s.depth DESC, r.number"
         ),
         [key.as_str()],
         |mut columns| Ok(SubtreeRun { row: columns.run()?, session: columns.session()? }),
@@ -183,7 +178,7 @@ pub(super) fn subtree_usage(connection: &Connection, key: &SessionKey) -> Result
          UNION SELECT c.key FROM tree t JOIN sessions c ON c.parent_key = t.key \
          UNION SELECT d.key FROM tree t JOIN deleted_sessions d ON d.parent_key = t.key) \
          SELECT r.input_tokens, r.output_tokens, r.cached_tokens \
-         FROM tree t CROSS JOIN runs r ON r.session_key = t.key",
+         FROM tree t CROSS JOIN all_sessions s ON s.key = t.key CROSS JOIN runs r ON r.session = s.id",
         [key.as_str()],
         |mut columns| columns.usage(),
     )?;
@@ -206,7 +201,7 @@ pub(super) fn list_sessions(
         list.only("s.root_key = ?", root.as_str().to_owned());
     }
     if filter.open {
-        list.when("EXISTS (SELECT 1 FROM runs r WHERE r.session_key = s.key AND r.ended_at IS NULL)");
+        list.when("EXISTS (SELECT 1 FROM runs r WHERE r.session = s.id AND r.ended_at IS NULL)");
     }
     if let Some(since) = filter.since {
         list.only("s.updated_at >= ?", since.0);
@@ -222,13 +217,14 @@ pub(super) fn list_runs(connection: &Connection, filter: &ListFilter, page: Page
         list.only("r.session_key < ?", format!("agent:{agent};"));
     }
     if let Some(session) = &filter.session {
-        list.only("r.session_key = ?", session.as_str().to_owned());
+        list.only(
+            "r.session IN (SELECT s.id FROM all_sessions s WHERE s.key = ?)",
+            session.as_str().to_owned(),
+        );
     }
     if let Some(root) = &filter.root {
         list.only(
-            "r.session_key IN (WITH root (key) AS (VALUES (?)) \
-             SELECT s.key FROM sessions s, root ON s.root_key = root.key \
-             UNION ALL SELECT d.key FROM deleted_sessions d, root ON d.root_key = root.key)",
+            "r.session IN (SELECT s.id FROM all_sessions s WHERE s.root_key = ?)",
             root.as_str().to_owned(),
         );
     }

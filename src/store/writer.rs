@@ -13,8 +13,8 @@ use offshoot_actors::ports::{Done, Op, Refused, StoreError, Transaction};
 use rusqlite::Connection;
 
 use super::apply::Apply;
-use super::audit::AuditHead;
 use super::error::{Failure, store_error};
+use super::heads::Heads;
 use super::lock::StateLock;
 use super::threads;
 
@@ -70,10 +70,10 @@ pub(super) struct Writer {
 impl Writer {
     /// Starts the thread, which keeps the lock until it has closed the database.
     pub(super) fn start(connection: Connection, lock: StateLock) -> Result<Self, StoreError> {
-        let audit = AuditHead::load(&connection).map_err(store_error)?;
+        let heads = Heads::load(&connection).map_err(store_error)?;
         let (messages, received) = channel();
         let thread = threads::start("store-writer", move || {
-            let mut thread = WriterThread { connection, audit };
+            let mut thread = WriterThread { connection, heads };
             thread.work(&received);
             // Whoever is still queued is told before the lock is given up.
             drop(received);
@@ -102,7 +102,7 @@ impl Writer {
 
 struct WriterThread {
     connection: Connection,
-    audit: AuditHead,
+    heads: Heads,
 }
 
 impl WriterThread {
@@ -145,10 +145,10 @@ impl WriterThread {
         if batch.iter().all(|write| write.ops.is_empty()) {
             return Ok(batch.iter().map(|_| Ok(())).collect());
         }
-        let audit = self.audit;
+        let heads = self.heads;
         let committed = self.try_commit(batch);
         if committed.is_err() {
-            self.audit = audit;
+            self.heads = heads;
             self.roll_back();
         }
         committed
@@ -166,9 +166,9 @@ impl WriterThread {
         if ops.is_empty() {
             return Ok(Ok(()));
         }
-        let audit = self.audit;
+        let heads = self.heads;
         self.execute("SAVEPOINT one").map_err(store_error)?;
-        let applied = Apply { connection: &self.connection, audit: &mut self.audit }.all(ops);
+        let applied = Apply { connection: &self.connection, heads: &mut self.heads }.all(ops);
         match applied {
             Ok(()) => {
                 self.execute("RELEASE one").map_err(store_error)?;
@@ -177,7 +177,7 @@ impl WriterThread {
             // On some errors, such as a full device, SQLite has rolled back the batch by itself.
             Err(Failure::Sqlite(error)) if self.connection.is_autocommit() => Err(store_error(error)),
             Err(failure) => {
-                self.audit = audit;
+                self.heads = heads;
                 self.execute("ROLLBACK TO one").map_err(store_error)?;
                 self.execute("RELEASE one").map_err(store_error)?;
                 Ok(Err(failure.into()))
@@ -206,8 +206,8 @@ impl WriterThread {
         while let Ok(message) = received.try_recv() {
             open &= !matches!(message, Message::Close);
         }
-        match AuditHead::load(&self.connection) {
-            Ok(audit) => self.audit = audit,
+        match Heads::load(&self.connection) {
+            Ok(heads) => self.heads = heads,
             Err(error) => {
                 tracing::error!(%error, "the store's writer could not begin anew");
                 return false;

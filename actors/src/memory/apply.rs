@@ -107,13 +107,13 @@ impl State {
     }
 
     fn insert_run(&mut self, row: RunRow) -> Result<(), Refused> {
-        if self.runs.contains(&row.id) {
-            return Err(Refused::run_exists(row.id));
-        }
         if row.state != RunState::Accepted || row.outcome.is_some() || row.ended_at.is_some() {
             return Err(Refused::not_new(row.id));
         }
-        self.stored_session(&row.session)?;
+        let session = self.stored_session(&row.session)?.number;
+        if self.runs.contains(&row.id) {
+            return Err(Refused::run_exists(row.id));
+        }
         let (number, id) = (self.next_number(), row.id);
         self.touch(&row.session, row.accepted_at);
         self.run_order.insert(number, id);
@@ -123,7 +123,7 @@ impl State {
         if let Some(to) = &row.announce_to {
             self.open_to.insert((to.clone(), number), id);
         }
-        self.runs.insert(id, Run { number, row, announced: None });
+        self.runs.insert(id, Run { number, session, row, announced: None });
         Ok(())
     }
 
@@ -264,15 +264,19 @@ impl State {
     }
 
     fn delete_session(&mut self, key: &SessionKey) {
+        let Some(session) = self.sessions.get(key).cloned() else { return };
         let on_its_way = |run: &RunId| {
-            self.runs.get(run).is_some_and(|run| matches!(run.announced, Some(Announced::Open(_))))
+            self.runs.get(run).is_some_and(|run| {
+                run.session == session.number && matches!(run.announced, Some(Announced::Open(_)))
+            })
         };
         let in_use = self.open_of.range(places(key)).next().is_some()
             || self.children.range(places(key)).next().is_some()
             || self.outbox.range(places(key)).next().is_some()
             || self.runs_of.range(places(key)).any(|(_, run)| on_its_way(run));
-        let Some(session) = self.sessions.get(key).filter(|_| !in_use).cloned() else { return };
-
+        if in_use {
+            return;
+        }
         let entries: Vec<_> = self
             .entries
             .range((session.number, 0)..=(session.number, u64::MAX))
@@ -290,17 +294,9 @@ impl State {
             self.children.remove(&(parent, session.number));
         }
         self.sessions.remove(key);
-        self.remember_deleted(session);
-    }
-
-    fn remember_deleted(&mut self, session: Session) {
-        let earlier = self.deleted.get(&session.row.key).cloned();
-        if let Some((number, parent)) = earlier.and_then(|old| Some((old.number, old.row.parent?))) {
-            self.deleted_children.remove(&(parent, number));
-        }
         if let Some(parent) = session.row.parent.clone() {
-            self.deleted_children.insert((parent, session.number), session.row.key.clone());
+            self.deleted_children.insert((parent, session.number), key.clone());
         }
-        self.deleted.insert(session.row.key.clone(), session);
+        self.deleted.insert(session.number, session.row);
     }
 }

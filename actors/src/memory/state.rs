@@ -26,6 +26,8 @@ pub(super) struct Session {
 #[derive(Debug, Clone)]
 pub(super) struct Run {
     pub(super) number: u64,
+    /// The number of its session, which outlives that.
+    pub(super) session: u64,
     pub(super) row: RunRow,
     pub(super) announced: Option<Announced>,
 }
@@ -57,7 +59,7 @@ pub(super) struct State {
     pub(super) session_order: Table<u64, SessionKey>,
     pub(super) children: Table<Place, SessionKey>,
     /// Rows of deleted sessions: their runs stay, and so must the tree that these belong to.
-    pub(super) deleted: Table<SessionKey, Session>,
+    pub(super) deleted: Table<u64, SessionRow>,
     pub(super) deleted_children: Table<Place, SessionKey>,
     pub(super) entries: Table<(u64, u64), Arc<StoredEntry>>,
     pub(super) runs: Table<RunId, Run>,
@@ -146,10 +148,14 @@ impl State {
 
     pub(super) fn earlier(&self, key: &RequestKey) -> Option<Earlier> {
         let (digest, run) = *self.requests.get(key)?;
-        let run = self.run(run)?;
-        let session =
-            self.session(&run.session).or_else(|| Some(self.deleted.get(&run.session)?.row.clone()))?;
-        Some(Earlier { digest, run, session })
+        let run = self.runs.get(&run)?;
+        Some(Earlier { digest, run: run.row.clone(), session: self.session_of(run)?.clone() })
+    }
+
+    /// The run's session, also if it is deleted.
+    fn session_of(&self, run: &Run) -> Option<&SessionRow> {
+        let live = self.sessions.get(&run.row.session).filter(|session| session.number == run.session);
+        live.map(|session| &session.row).or_else(|| self.deleted.get(&run.session))
     }
 
     pub(super) fn open_runs(&self) -> Vec<OpenRun> {
@@ -231,20 +237,20 @@ impl State {
     }
 
     pub(super) fn list_runs(&self, filter: &ListFilter, page: Page) -> Vec<RunRow> {
-        let in_tree = |key: &SessionKey, root: &SessionKey| {
-            self.sessions.get(key).is_some_and(|session| session.row.root == *root)
-                || self.deleted.get(key).is_some_and(|session| session.row.root == *root)
-        };
-        let wanted = |row: &&RunRow| {
+        let wanted = |run: &&Run| {
+            let row = &run.row;
             filter.agent.as_ref().is_none_or(|agent| row.session.agent() == *agent)
                 && filter.session.as_ref().is_none_or(|session| row.session == *session)
-                && filter.root.as_ref().is_none_or(|root| in_tree(&row.session, root))
+                && filter
+                    .root
+                    .as_ref()
+                    .is_none_or(|root| self.session_of(run).is_some_and(|row| row.root == *root))
                 && (!filter.open || row.state.is_open())
                 && filter.since.is_none_or(|since| written_at(row) >= since)
         };
         let rows = self.run_order.iter().rev().filter_map(|(_, run)| self.runs.get(run));
-        let rows = rows.map(|run| &run.row).filter(wanted);
-        rows.skip(page.offset as usize).take(page.limit as usize).cloned().collect()
+        let rows = rows.filter(wanted).map(|run| run.row.clone());
+        rows.skip(page.offset as usize).take(page.limit as usize).collect()
     }
 
     pub(super) fn transcripts(&self) -> impl Iterator<Item = (SessionKey, Vec<Arc<StoredEntry>>)> {

@@ -10,21 +10,20 @@ use crate::store::rows::{IdText, count, json, millis, status_text};
 impl Apply<'_> {
     pub(super) fn insert_run(&self, row: &RunRow) -> Applied {
         let id = IdText::from(row.id);
-        if self.exists("SELECT 1 FROM runs WHERE id = ?1", [&id])? {
-            return Err(Refused::run_exists(row.id).into());
-        }
         if row.state != RunState::Accepted || row.outcome.is_some() || row.ended_at.is_some() {
             return Err(Refused::not_new(row.id).into());
         }
         let session = self.session(&row.session)?;
         self.touch(&session, row.accepted_at)?;
-        self.execute(
-            "INSERT INTO runs (id, session_key, state, cause, spawner_id, announce_to, expects_completion, \
+        let added = self.execute(
+            "INSERT INTO runs (id, session, session_key, state, cause, spawner_id, announce_to, expects_completion, \
              wire_id, model, fallbacks, model_used, timeout_ms, steps, input_tokens, output_tokens, \
              cached_tokens, accepted_at, started_at, host, input) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21) \
+             ON CONFLICT (id) DO NOTHING",
             params![
                 id,
+                session.id,
                 row.session.as_str(),
                 row.state.as_str(),
                 row.cause.as_str(),
@@ -45,7 +44,11 @@ impl Apply<'_> {
                 row.host.as_str(),
                 row.input.as_ref().map(json).transpose()?,
             ],
-        )
+        )?;
+        if added == 0 {
+            return Err(Refused::run_exists(row.id).into());
+        }
+        Ok(())
     }
 
     pub(super) fn start_run(&self, id: RunId, at: Timestamp) -> Applied {
@@ -55,9 +58,10 @@ impl Apply<'_> {
             params![RunState::Running.as_str(), at.0, run.number],
         )?;
         self.execute(
-            "UPDATE sessions SET yielded_run = NULL WHERE key = ?1 AND yielded_run = ?2",
+            "UPDATE sessions SET yielded_run = NULL WHERE id = ?1 AND yielded_run = ?2",
             params![run.session, IdText::from(id)],
-        )
+        )?;
+        Ok(())
     }
 
     pub(super) fn record_step(&self, run: RunId, steps: u32, usage: &Usage, model: &ModelRef) -> Applied {
@@ -73,7 +77,8 @@ impl Apply<'_> {
                 model.as_str(),
                 run.number
             ],
-        )
+        )?;
+        Ok(())
     }
 
     pub(super) fn yield_run(&self, id: RunId) -> Applied {
@@ -83,9 +88,10 @@ impl Apply<'_> {
             params![RunState::Yielded.as_str(), run.number],
         )?;
         self.execute(
-            "UPDATE sessions SET yielded_run = ?1 WHERE key = ?2",
+            "UPDATE sessions SET yielded_run = ?1 WHERE id = ?2",
             params![IdText::from(id), run.session],
-        )
+        )?;
+        Ok(())
     }
 
     pub(super) fn end_run(&self, end: &RunEnd) -> Applied {
@@ -107,9 +113,10 @@ impl Apply<'_> {
         )?;
         self.execute(
             "UPDATE sessions SET updated_at = max(updated_at, ?1), yielded_run = nullif(yielded_run, ?2) \
-             WHERE key = ?3 AND (updated_at < ?1 OR yielded_run = ?2)",
+             WHERE id = ?3 AND (updated_at < ?1 OR yielded_run = ?2)",
             params![end.at.0, IdText::from(end.run), run.session],
-        )
+        )?;
+        Ok(())
     }
 
     pub(super) fn start_tools(&self, run: RunId, step: u32, calls: &[ToolMark], at: Timestamp) -> Applied {

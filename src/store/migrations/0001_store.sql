@@ -1,7 +1,7 @@
 -- Times are milliseconds since the Unix epoch. Keys, ids and states are text, transcripts are JSON.
 
 CREATE TABLE sessions (
-    id          INTEGER PRIMARY KEY,            -- grows in the order of creation
+    id          INTEGER PRIMARY KEY,            -- grows in the order of creation, never used again
     key         TEXT    NOT NULL UNIQUE,
     agent       TEXT    NOT NULL,
     parent_key  TEXT,
@@ -23,8 +23,8 @@ CREATE INDEX sessions_by_parent ON sessions (parent_key) WHERE parent_key IS NOT
 
 -- Runs outlive their session; this keeps the tree that they belong to.
 CREATE TABLE deleted_sessions (
-    id          INTEGER NOT NULL,
-    key         TEXT    NOT NULL PRIMARY KEY,
+    id          INTEGER PRIMARY KEY,
+    key         TEXT    NOT NULL,
     agent       TEXT    NOT NULL,
     parent_key  TEXT,
     root_key    TEXT    NOT NULL,
@@ -38,9 +38,16 @@ CREATE TABLE deleted_sessions (
     yielded_run TEXT,
     created_at  INTEGER NOT NULL,
     updated_at  INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
+CREATE INDEX deleted_sessions_by_key ON deleted_sessions (key);
 CREATE INDEX deleted_sessions_by_parent ON deleted_sessions (parent_key) WHERE parent_key IS NOT NULL;
+
+CREATE VIEW all_sessions AS
+    SELECT id, key, agent, parent_key, root_key, depth, label, mode, cleanup, model, fallbacks, tools,
+           yielded_run, created_at, updated_at
+    FROM sessions
+    UNION ALL SELECT * FROM deleted_sessions;
 
 CREATE TABLE entries (
     session     INTEGER NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
@@ -58,6 +65,7 @@ CREATE VIEW transcripts AS
 CREATE TABLE runs (
     number        INTEGER PRIMARY KEY,          -- grows in the order of acceptance
     id            TEXT    NOT NULL UNIQUE,
+    session       INTEGER NOT NULL,             -- the session's id, which outlives its row
     session_key   TEXT    NOT NULL,
     state         TEXT    NOT NULL,             -- accepted, running, yielded, or one of the terminal states
     cause         TEXT    NOT NULL,             -- spawn, message, announce
@@ -84,7 +92,7 @@ CREATE TABLE runs (
 ) STRICT;
 
 -- A session's open runs stand first, with ended_at NULL.
-CREATE INDEX runs_by_session ON runs (session_key, ended_at);
+CREATE INDEX runs_by_session ON runs (session, ended_at);
 CREATE INDEX runs_open ON runs (announce_to) WHERE ended_at IS NULL;
 
 CREATE TABLE tool_calls (
