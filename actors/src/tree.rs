@@ -1,6 +1,6 @@
 //! The tree as its users see it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -292,6 +292,9 @@ impl TreeHandle {
         let left = self.shared.storage.open_in_subtree(session).await.map_err(read)?;
         let reason = "the session was stopped";
         ended.extend(settle(&self.shared, left, Terminal::Cancelled, reason, true).await);
+        // A session answers each of those who told it to stop: its parent and the run that spawned it.
+        let mut known = BTreeSet::new();
+        ended.retain(|run| known.insert(*run));
         Ok(Stopped { ended, already: None })
     }
 
