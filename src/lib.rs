@@ -1,7 +1,11 @@
-//! The daemon's parts that know files, HTTP and JSON, around the actor tree of `offshoot-actors`.
+//! The daemon: configuration, store, models, tools and the command line around the actor tree of `offshoot-actors`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod cli;
 pub mod config;
+pub mod ids;
 pub mod models;
+pub mod runtime;
 pub mod store;
+pub mod telemetry;
 pub mod tools;

@@ -29,8 +29,11 @@ mod session;
 mod sessions;
 mod shared;
 mod store;
+mod stored;
 mod tree;
 pub mod types;
 
 pub use memory::{Delivery, MemoryStorage, OutboxRow, ToolRow};
+pub use session::is_silent;
+pub use stored::cancel_stored;
 pub use tree::{LiveRun, LiveSession, Steered, Stopped, Tree, TreeHandle, TreeOptions};

@@ -32,6 +32,7 @@ pub(crate) use self::accept::{refused_by_store, stopping};
 use self::commit::{End, Ticket};
 pub(crate) use self::commit::{announce_of, notify_end};
 use self::deadline::Deadline;
+pub use self::prompts::is_silent;
 pub(crate) use self::stop::already_ended;
 use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError, Task};
 use crate::ports::{Announce, OpenRun, Refused, RunRow, Steer, StoreError, StoredSession};

@@ -1,6 +1,6 @@
 //! The tree as its users see it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -210,6 +210,12 @@ fn gone() -> Refusal {
         .with_hint("repeat the request with the same idempotency key")
 }
 
+/// The answer to whoever names a run that does not exist.
+pub(crate) fn unknown_run(run: RunId) -> Refusal {
+    Refusal::error("unknown_run", format!("there is no run {run}"))
+        .with_hint("list the runs with `offshoot runs list`")
+}
+
 impl TreeHandle {
     pub(crate) fn of(shared: &Arc<Shared>) -> Self {
         Self { shared: Arc::clone(shared) }
@@ -294,6 +300,9 @@ impl TreeHandle {
         let left = self.shared.storage.open_in_subtree(session).await.map_err(read)?;
         let reason = "the session was stopped";
         ended.extend(settle(&self.shared, left, Terminal::Cancelled, reason, true).await);
+        // A session answers each of those who told it to stop: its parent and the run that spawned it.
+        let mut known = BTreeSet::new();
+        ended.retain(|run| known.insert(*run));
         Ok(Stopped { ended, already: None })
     }
 
@@ -308,13 +317,13 @@ impl TreeHandle {
                 Some(outcome) => Ok(outcome),
                 None => ended.await.map_err(|_| gone()),
             },
-            Ok(None) => Err(Refusal::error("unknown_run", format!("there is no run {run}"))
-                .with_hint("list the runs with `offshoot runs list`")),
+            Ok(None) => Err(unknown_run(run)),
             Err(error) => Err(Refusal::error("store", error.to_string())),
         }
     }
 
-    /// Waits until no run is open and no result is on its way in the tree of `root`.
+    /// Waits until no run is open and no result is on its way in the tree of `root`. A run of another kind of
+    /// host counts for nothing: this process neither executes it nor ends it.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -335,8 +344,16 @@ impl TreeHandle {
         self.shared.barrier().await?;
         let storage = &self.shared.storage;
         let open = ListFilter { root: Some(root.clone()), open: true, ..ListFilter::default() };
-        if !storage.list_runs(open, Page { offset: 0, limit: 1 }).await?.is_empty() {
-            return Ok(false);
+        let mut page = Page { offset: 0, limit: 16 };
+        loop {
+            let runs = storage.list_runs(open.clone(), page).await?;
+            if runs.iter().any(|run| run.host == self.shared.host) {
+                return Ok(false);
+            }
+            if runs.len() < page.limit as usize {
+                break;
+            }
+            page.offset = page.offset.saturating_add(page.limit);
         }
         for key in storage.waiting_sessions().await? {
             if storage.session(key).await?.is_some_and(|session| session.root == *root) {

@@ -58,3 +58,31 @@ async fn a_parent_that_waits_wakes_once_with_all_results() {
     assert_eq!(bench.storage.all_runs().len(), 4);
     bench.tree.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_names_each_run_that_it_ended_once() {
+    let bench = start(settings(), |request, _| async move {
+        match (request.step, last_user(&request).as_str()) {
+            (1, "go") => Ok(Answer::tools(vec![call("1", "spawn", "a"), call("2", "spawn", "b")])),
+            _ => std::future::pending().await,
+        }
+    })
+    .await;
+    let tree = bench.tree.handle();
+    tree.submit(PromptRequest::new(main_key(), "go"), Origin::Operator).await.unwrap();
+    while tree
+        .live()
+        .iter()
+        .filter(|live| live.run.as_ref().is_some_and(|run| run.state == "running"))
+        .count()
+        < 3
+    {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    let stopped = tree.stop(main_key(), Origin::Operator).await.unwrap();
+    let mut ended = stopped.ended.clone();
+    ended.sort();
+    ended.dedup();
+    assert_eq!((stopped.ended.len(), ended.len()), (3, 3), "{:?}", stopped.ended);
+    bench.tree.stop().await;
+}

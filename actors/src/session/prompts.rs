@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::SessionMeta;
 
-/// Whether a child's final text says that its parent is to hear nothing.
-pub(super) fn is_silent(text: &str) -> bool {
+/// Whether a final text says that whoever would get it is to hear nothing: a child's parent, or the user of a run
+/// that was started by results of children.
+#[must_use]
+pub fn is_silent(text: &str) -> bool {
     let text = text.trim();
     text == "ANNOUNCE_SKIP" || text.eq_ignore_ascii_case("NO_REPLY")
 }

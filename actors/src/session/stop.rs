@@ -8,7 +8,7 @@ use super::commit::Closing;
 use super::{Active, Fate, Session, SessionChild, SessionMsg, Stage, Standing};
 use crate::kit::{Ctx, Reply};
 use crate::sessions::SessionsMsg;
-use crate::tree::Stopped;
+use crate::tree::{Stopped, unknown_run};
 use crate::types::{Origin, Outcome, Refusal, RunId, SessionKey, Terminal};
 
 impl Session {
@@ -226,8 +226,7 @@ impl Session {
 pub(crate) async fn already_ended(shared: &crate::shared::Shared, run: RunId) -> Result<Stopped, Refusal> {
     match shared.storage.run(run).await {
         Ok(Some(row)) => Ok(Stopped { ended: Vec::new(), already: row.outcome }),
-        Ok(None) => Err(Refusal::error("unknown_run", format!("there is no run {run}"))
-            .with_hint("list the runs with `offshoot runs list`")),
+        Ok(None) => Err(unknown_run(run)),
         Err(error) => Err(Refusal::error("store", error.to_string())),
     }
 }

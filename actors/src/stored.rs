@@ -1,0 +1,98 @@
+//! Changes to runs that nobody executes, in a store on which no tree runs.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use tokio::sync::oneshot;
+
+use crate::ports::{AuditRecord, Clock, Op, Refused, RunEnd, RunRow, Storage, StoreError, SubtreeRun};
+use crate::session::announce_of;
+use crate::tree::{Stopped, unknown_run};
+use crate::types::{Origin, Outcome, Refusal, RunId, Terminal};
+
+/// Cancels a run that is open in a store on which no tree runs, with the sessions that it spawned and all that
+/// is open below them. Their results wait in the store for whoever runs a tree on it next.
+///
+/// # Errors
+/// The run does not exist, or the store cannot be read or written.
+pub async fn cancel_stored(
+    storage: &dyn Storage,
+    clock: &dyn Clock,
+    run: RunId,
+    origin: Origin,
+) -> Result<Stopped, Refusal> {
+    let Some(row) = storage.run(run).await.map_err(failed)? else { return Err(unknown_run(run)) };
+    if !row.state.is_open() {
+        return Ok(Stopped { ended: Vec::new(), already: row.outcome });
+    }
+    let cancel = Cancel { storage, clock, origin };
+    let (own, below) = cancel.subtree(row).await.map_err(failed)?;
+    let mut ended = Vec::new();
+    for descendant in below {
+        ended.extend(cancel.end(&descendant, "its parent was cancelled".to_owned(), true).await?);
+    }
+    if let Some(own) = own {
+        let reason = format!("cancelled by {}", cancel.origin);
+        ended.extend(cancel.end(&own, reason, false).await?);
+    }
+    Ok(Stopped { ended, already: None })
+}
+
+fn failed(error: StoreError) -> Refusal {
+    Refusal::error("store", error.to_string())
+}
+
+struct Cancel<'a> {
+    storage: &'a dyn Storage,
+    clock: &'a dyn Clock,
+    origin: Origin,
+}
+
+impl Cancel<'_> {
+    /// The run, and the open runs of the sessions that it spawned and below, deepest first.
+    async fn subtree(&self, row: RunRow) -> Result<(Option<SubtreeRun>, Vec<SubtreeRun>), StoreError> {
+        let mut own = None;
+        let mut below = BTreeMap::new();
+        for open in self.storage.open_in_subtree(row.session).await? {
+            if open.row.id == row.id {
+                own = Some(open);
+            } else if open.row.spawner == Some(row.id) {
+                let spawned = self.storage.open_in_subtree(open.row.session).await?;
+                below.extend(spawned.into_iter().map(|open| (open.row.id, open)));
+            }
+        }
+        let mut below: Vec<SubtreeRun> = below.into_values().collect();
+        below.sort_by_key(|open| Reverse(open.session.depth));
+        Ok((own, below))
+    }
+
+    /// Ends one run and puts its result on its way. None if it had ended before.
+    async fn end(&self, open: &SubtreeRun, reason: String, quiet: bool) -> Result<Option<RunId>, Refusal> {
+        let SubtreeRun { row, session } = open;
+        let at = self.clock.now();
+        let outcome = Outcome::ended(Terminal::Cancelled, reason, None);
+        let end = RunEnd { run: row.id, outcome, usage: row.usage, steps: row.steps, at };
+        let (label, cleanup) = (session.label.as_ref(), session.cleanup);
+        let announce = announce_of(row, &end, row.started_at, quiet, row.usage, label, cleanup);
+        let audit = AuditRecord {
+            at,
+            event: "run.cancelled",
+            origin: self.origin.clone(),
+            session: Some(row.session.clone()),
+            run: Some(row.id),
+            facts: vec![("reason", end.outcome.reason.clone().unwrap_or_default())],
+        };
+        let mut transaction = vec![Op::EndRun(Box::new(end))];
+        transaction.extend(announce.map(|announce| Op::QueueAnnounce(Box::new(announce))));
+        transaction.push(Op::Audit(Box::new(audit)));
+        let (sender, receiver) = oneshot::channel();
+        // Without a receiver nobody is left to tell.
+        self.storage.submit(transaction, Box::new(move |result| drop(sender.send(result))));
+        match receiver.await {
+            Ok(Ok(())) => Ok(Some(row.id)),
+            Ok(Err(Refused::Ended { .. })) => Ok(None),
+            Ok(Err(refused)) => Err(Refusal::error("store", refused.to_string())),
+            Err(_) => Err(Refusal::error("store", "the store went away before it answered")),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Cancelling runs that a process left open.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{call, last_user, main_key, settings, start};
+use offshoot_actors::cancel_stored;
+use offshoot_actors::ports::{Answer, RunState, Storage, TokioClock};
+use offshoot_actors::types::{Origin, PromptRequest, RunId, SpawnRequest, Terminal, Timestamp};
+
+/// Runs whose models never answer: a prompt with a child and a grandchild, and a child that nobody's run spawned.
+async fn left_open() -> (common::Bench, RunId, RunId) {
+    let bench = start(settings(), |request, _| async move {
+        let next = match (request.step, last_user(&request).as_str()) {
+            (1, "prompt") => "child",
+            (1, "child") => "grandchild",
+            _ => return std::future::pending().await,
+        };
+        Ok(Answer::tools(vec![call("1", "spawn", next)]))
+    })
+    .await;
+    let tree = bench.tree.handle();
+    let prompt = tree.submit(PromptRequest::new(main_key(), "prompt"), Origin::Operator).await.unwrap().run;
+    let other = tree.spawn(SpawnRequest::new(main_key(), "other"), Origin::Operator).await.unwrap().run;
+    while bench.storage.all_runs().iter().filter(|run| run.state == RunState::Running).count() < 4 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    (bench, prompt, other)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_takes_what_the_run_spawned_and_nothing_else() {
+    let (bench, prompt, other) = left_open().await;
+    let storage = bench.storage.clone();
+    bench.tree.stop().await;
+    let clock = TokioClock::starting_at(Timestamp(1));
+    let stopped = cancel_stored(storage.as_ref(), &clock, prompt, Origin::Operator).await.unwrap();
+    assert_eq!(stopped.ended.len(), 3);
+    assert_eq!(stopped.ended.last(), Some(&prompt), "the leaves end first");
+    let open: Vec<RunId> =
+        storage.all_runs().iter().filter(|run| run.state.is_open()).map(|run| run.id).collect();
+    assert_eq!(open, [other]);
+    let reason = storage.run(prompt).await.unwrap().unwrap().outcome.unwrap().reason.unwrap();
+    assert_eq!(reason, "cancelled by origin=operator");
+
+    let again = cancel_stored(storage.as_ref(), &clock, prompt, Origin::Operator).await.unwrap();
+    assert!(again.ended.is_empty());
+    assert_eq!(again.already.unwrap().state, Terminal::Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_run_is_refused() {
+    let (bench, ..) = left_open().await;
+    let clock = TokioClock::starting_at(Timestamp(1));
+    let nobody = RunId(uuid::Uuid::nil());
+    let refusal = cancel_stored(bench.storage.as_ref(), &clock, nobody, Origin::Operator).await.unwrap_err();
+    assert_eq!(refusal.code, "unknown_run");
+    bench.tree.stop().await;
+}

@@ -1,0 +1,282 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use offshoot_actors::types::{Cleanup, Mode, RunId, SessionKey};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done, every run ended ok
+  1    a run ended otherwise: partial, error, crashed, interrupted, cancelled
+  2    the command line or the configuration is wrong
+  3    a policy or a limit refused the request
+  4    the state directory is in use, or the store is not available
+  5    there is no such run or session
+  124  a run met its deadline
+  130  stopped by Ctrl-C
+  143  stopped by SIGTERM
+
+Files:
+  ~/.offshoot/offshoot.json  the configuration; without one the built-in rehearsal model is used
+  ~/.offshoot                state; OFFSHOOT_STATE_DIR or --state-dir name another directory
+
+Examples:
+  offshoot spawn \"Reply with exactly: SUBAGENT_OK\"
+  offshoot run \"Summarise the notes in ./notes\" --json
+  offshoot runs list --open";
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default());
+
+/// Agents that spawn supervised sub-agents, on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "offshoot", version, after_long_help = EXIT_CODES, styles = STYLES, max_term_width = 100)]
+#[command(arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// Read this configuration, an offshoot.json or an openclaw.json [env: OFFSHOOT_CONFIG]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) config: Option<PathBuf>,
+    /// Keep state in this directory [env: OFFSHOOT_STATE_DIR] [default: ~/.offshoot]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) state_dir: Option<String>,
+    /// Write one JSON document to standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Tell each change of a run's state on standard error
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+    /// Log to standard error: error, warn, info, debug, trace, or directives [env: OFFSHOOT_LOG] [default: warn]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
+    /// When to use colours; auto respects NO_COLOR
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Spawn(SpawnArgs),
+    Run(RunArgs),
+    #[command(subcommand)]
+    Runs(RunsCommand),
+    #[command(subcommand)]
+    Sessions(SessionsCommand),
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    Completions(CompletionsArgs),
+}
+
+/// Spawn a sub-agent and wait for its result
+///
+/// The sub-agent is spawned by the main session of the default agent, inside this process. The command
+/// waits until the whole tree is quiet, and prints the sub-agent's result, its run, its session, and
+/// the tree.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  offshoot spawn \"Reply with exactly: SUBAGENT_OK\"
+  offshoot spawn --agent research --timeout 600 --label papers \"Find three papers on WAL\"
+  git diff | offshoot spawn --json - | jq -r .result
+
+`offshoot --help` lists the exit codes.")]
+pub(crate) struct SpawnArgs {
+    /// The task; - reads it from standard input
+    pub(crate) task: String,
+    /// The agent that does it; the parent's own where none is named
+    #[arg(long, value_name = "ID")]
+    pub(crate) agent: Option<String>,
+    /// The model, as provider/model or an alias
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// A name for people
+    #[arg(long)]
+    pub(crate) label: Option<String>,
+    /// The deadline, from the first step on; 0 for none
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=1_000_000_000))]
+    pub(crate) timeout: Option<u64>,
+    /// Whether the sub-agent's session ends with its run or takes further messages
+    #[arg(long, default_value = "run")]
+    pub(crate) mode: ModeArg,
+    /// What happens to the sub-agent's session once its result is delivered
+    #[arg(long, default_value = "keep")]
+    pub(crate) cleanup: CleanupArg,
+    /// The session that spawns [default: the main session of the default agent]
+    #[arg(long, value_name = "SESSION")]
+    pub(crate) parent: Option<SessionKey>,
+    /// Do not deliver the result to the parent
+    #[arg(long)]
+    pub(crate) no_announce: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ModeArg {
+    Run,
+    Session,
+}
+
+impl From<ModeArg> for Mode {
+    fn from(mode: ModeArg) -> Self {
+        match mode {
+            ModeArg::Run => Self::Run,
+            ModeArg::Session => Self::Session,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum CleanupArg {
+    Keep,
+    Delete,
+}
+
+impl From<CleanupArg> for Cleanup {
+    fn from(cleanup: CleanupArg) -> Self {
+        match cleanup {
+            CleanupArg::Keep => Self::Keep,
+            CleanupArg::Delete => Self::Delete,
+        }
+    }
+}
+
+/// Send a message to a session and wait for the answer
+///
+/// Prints the answer of the run that the message starts, and the answers of runs that results of
+/// sub-agents start later in the same session, in order.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  offshoot run \"What did the sub-agents find?\"
+  offshoot run --session agent:research:notes --model openai/gpt-5.4 \"Go on\"
+  offshoot run 'Spawn: {\"task\": \"Reply with exactly: SUBAGENT_OK\"}'
+
+`offshoot --help` lists the exit codes.")]
+pub(crate) struct RunArgs {
+    /// The message; - reads it from standard input
+    pub(crate) message: String,
+    /// The session [default: the main session of the agent]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) session: Option<SessionKey>,
+    /// The agent [default: the configured default agent]
+    #[arg(long, value_name = "ID", conflicts_with = "session")]
+    pub(crate) agent: Option<String>,
+    /// The model for this run, as provider/model or an alias
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// The deadline, from the first step on; 0 for none
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=1_000_000_000))]
+    pub(crate) timeout: Option<u64>,
+}
+
+/// List, show and cancel runs
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// List runs, the newest first
+    List(RunsListArgs),
+    /// Show a run: how it ended, what it used, what it said
+    Show {
+        /// The run's id
+        id: RunId,
+    },
+    /// Cancel a run that an earlier process left open, with the sub-agents that it spawned
+    ///
+    /// A run that another process executes is cancelled there: the error names the process. Of a run that has
+    /// ended the command says how, with exit code 1.
+    Cancel {
+        /// The run's id
+        id: RunId,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunsListArgs {
+    /// Only runs of this session
+    #[arg(long, value_name = "KEY")]
+    pub(crate) session: Option<SessionKey>,
+    /// Only runs that have not ended
+    #[arg(long)]
+    pub(crate) open: bool,
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) limit: u32,
+}
+
+/// List and show sessions
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionsCommand {
+    /// List sessions, the newest first
+    List {
+        /// Draw each session under the one that spawned it
+        #[arg(long)]
+        tree: bool,
+        /// At most this many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+    },
+    /// Show a session with its latest transcript entries
+    Show {
+        /// The session's key
+        key: SessionKey,
+        /// Entries to show
+        #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+        entries: u32,
+    },
+}
+
+/// Check the configuration and say where it is
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// List every problem with its line and column
+    ///
+    /// Exit code 0 if the configuration can be used, 2 if it has errors.
+    Check {
+        /// The file to check [default: the one that would be used]
+        path: Option<PathBuf>,
+    },
+    /// Print the configuration file that is used, or the one that would be if it existed
+    Path,
+}
+
+/// Print completions for a shell
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  offshoot completions bash > ~/.local/share/bash-completion/completions/offshoot
+  offshoot completions zsh > \"${fpath[1]}/_offshoot\"
+  offshoot completions fish > ~/.config/fish/completions/offshoot.fish")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,253 @@
+//! What has happened in the tree since the command began, as its events told.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use offshoot_actors::ports::{Clock, Event, EventSink};
+use offshoot_actors::types::{Outcome, RunId, SessionKey, Terminal, Timestamp, Usage};
+use tokio::sync::mpsc;
+
+use super::output::one_line;
+
+/// Lines that wait to be written; what comes on top of them is left out and counted.
+const MAX_LINES: usize = 4_096;
+
+/// A run that was started, or went on, since the command began.
+#[derive(Debug, Clone)]
+pub(crate) struct SeenRun {
+    pub(crate) id: RunId,
+    pub(crate) session: SessionKey,
+    pub(crate) state: SeenState,
+    pub(crate) started: Option<Timestamp>,
+    pub(crate) ended: Option<Timestamp>,
+    pub(crate) usage: Usage,
+    /// The tools that run now, by their calls.
+    pub(crate) tools: Vec<(Arc<str>, Arc<str>)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SeenState {
+    Queued,
+    Running,
+    Yielded,
+    Ended(Terminal),
+}
+
+impl SeenState {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Yielded => "yielded",
+            Self::Ended(state) => state.as_str(),
+        }
+    }
+}
+
+impl SeenRun {
+    pub(crate) fn elapsed(&self, now: Timestamp) -> Option<Duration> {
+        self.started.map(|started| self.ended.unwrap_or(now) - started)
+    }
+}
+
+/// A session that was spawned since the command began.
+#[derive(Debug, Clone)]
+pub(crate) struct SeenSession {
+    pub(crate) parent: SessionKey,
+    pub(crate) label: Option<String>,
+}
+
+/// Everything that was seen.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    /// In the order in which they were accepted.
+    pub(crate) runs: Vec<SeenRun>,
+    pub(crate) spawned: BTreeMap<SessionKey, SeenSession>,
+    places: BTreeMap<RunId, usize>,
+}
+
+impl Seen {
+    fn run(&mut self, id: RunId, session: &SessionKey) -> &mut SeenRun {
+        let place = *self.places.entry(id).or_insert(self.runs.len());
+        if place == self.runs.len() {
+            self.runs.push(SeenRun {
+                id,
+                session: session.clone(),
+                state: SeenState::Queued,
+                started: None,
+                ended: None,
+                usage: Usage::default(),
+                tools: Vec::new(),
+            });
+        }
+        &mut self.runs[place]
+    }
+
+    pub(crate) fn count(&self, is: impl Fn(SeenState) -> bool) -> usize {
+        self.runs.iter().filter(|run| is(run.state)).count()
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        self.runs.iter().map(|run| run.usage).sum()
+    }
+
+    /// A session's name for people: its label, or its key.
+    pub(crate) fn name(&self, session: &SessionKey) -> String {
+        let label = self.spawned.get(session).and_then(|spawned| spawned.label.as_deref());
+        label.map_or_else(|| session.to_string(), |label| format!("{} ({session})", one_line(label, 40)))
+    }
+}
+
+/// Listens to the tree.
+pub(crate) struct Journal {
+    clock: Arc<dyn Clock>,
+    seen: Mutex<Seen>,
+    lines: Option<mpsc::Sender<String>>,
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, seen: Mutex::default(), lines: None }
+    }
+
+    /// One that also tells each change of a run's state as a line.
+    pub(crate) fn telling(clock: Arc<dyn Clock>) -> (Self, mpsc::Receiver<String>) {
+        let (sender, receiver) = mpsc::channel(MAX_LINES);
+        (Self { clock, seen: Mutex::default(), lines: Some(sender) }, receiver)
+    }
+
+    pub(crate) fn seen(&self) -> Seen {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, seen: &Seen, session: &SessionKey, run: RunId, what: &str) {
+        if let Some(lines) = &self.lines {
+            // Whoever cannot keep up misses a line, not the result.
+            _ = lines.try_send(format!("{} run {run} {what}", seen.name(session)));
+        }
+    }
+}
+
+fn ended_line(outcome: &Outcome) -> String {
+    match &outcome.reason {
+        Some(reason) => format!("{}: {}", outcome.state, one_line(reason, 200)),
+        None => outcome.state.to_string(),
+    }
+}
+
+impl EventSink for Journal {
+    fn publish(&self, event: Event) {
+        if matches!(event, Event::Text { .. }) {
+            return;
+        }
+        let now = self.clock.now();
+        let seen = &mut *self.lock();
+        match event {
+            Event::Spawned { parent, child, label, .. } => {
+                seen.spawned.insert(child.session.clone(), SeenSession { parent, label });
+                seen.run(child.run, &child.session);
+                self.tell(seen, &child.session, child.run, "queued");
+            }
+            Event::Submitted { session, run } => {
+                let known = seen.places.contains_key(&run);
+                seen.run(run, &session);
+                if !known {
+                    self.tell(seen, &session, run, "queued");
+                }
+            }
+            Event::Started { session, run } => {
+                let entry = seen.run(run, &session);
+                entry.state = SeenState::Running;
+                entry.started.get_or_insert(now);
+                self.tell(seen, &session, run, "running");
+            }
+            Event::StepFinished { session, run, usage, .. } => {
+                let entry = seen.run(run, &session);
+                entry.usage = usage;
+                if entry.state == SeenState::Yielded {
+                    entry.state = SeenState::Running;
+                }
+            }
+            Event::StepRestarted { session, run, step, reason } => {
+                let what = format!("makes step {step} again: {}", one_line(&reason, 200));
+                self.tell(seen, &session, run, &what);
+            }
+            Event::ToolStarted { session, run, call, name } => {
+                seen.run(run, &session).tools.push((call, name));
+            }
+            Event::ToolFinished { session, run, call, .. } => {
+                seen.run(run, &session).tools.retain(|(open, _)| *open != call);
+            }
+            Event::Yielded { session, run } => {
+                seen.run(run, &session).state = SeenState::Yielded;
+                self.tell(seen, &session, run, "yielded");
+            }
+            Event::Ended { session, run, outcome, usage, .. } => {
+                let entry = seen.run(run, &session);
+                entry.state = SeenState::Ended(outcome.state);
+                entry.ended = Some(now);
+                entry.usage = usage;
+                entry.tools.clear();
+                self.tell(seen, &session, run, &ended_line(&outcome));
+            }
+            Event::Refused { .. } | Event::Announced { .. } | Event::Text { .. } => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use offshoot_actors::ports::TokioClock;
+
+    use super::*;
+
+    fn publish(journal: &Journal, run: RunId, session: &SessionKey) {
+        journal.publish(Event::Submitted { session: session.clone(), run });
+        journal.publish(Event::Started { session: session.clone(), run });
+    }
+
+    #[test]
+    fn a_run_keeps_its_place_and_its_end() {
+        let journal = Journal::new(Arc::new(TokioClock::starting_at(Timestamp(1))));
+        let session: SessionKey = "agent:main:main".parse().unwrap();
+        let [first, second] = [1, 2].map(|n| RunId(uuid::Uuid::from_u128(n)));
+        publish(&journal, second, &session);
+        publish(&journal, first, &session);
+        let outcome = Outcome::ended(Terminal::Crashed, "boom", None);
+        let usage = Usage { input: 3, output: 4, cached: 0 };
+        journal.publish(Event::Ended { session, run: second, outcome, usage, steps: 1 });
+        let seen = journal.seen();
+        let states: Vec<_> = seen.runs.iter().map(|run| (run.id, run.state.as_str())).collect();
+        assert_eq!(states, [(second, "crashed"), (first, "running")]);
+        assert_eq!(seen.usage().total(), 7);
+        assert_eq!(seen.count(|state| state == SeenState::Running), 1);
+    }
+
+    #[test]
+    fn lines_tell_each_change_once_and_never_block() {
+        let (journal, mut lines) = Journal::telling(Arc::new(TokioClock::starting_at(Timestamp(1))));
+        let session: SessionKey = "agent:main:main".parse().unwrap();
+        for n in 0..MAX_LINES as u128 {
+            publish(&journal, RunId(uuid::Uuid::from_u128(n)), &session);
+        }
+        drop(journal);
+        let mut told = Vec::new();
+        while let Ok(line) = lines.try_recv() {
+            told.push(line);
+        }
+        assert_eq!(told.len(), MAX_LINES);
+        assert!(told[0].ends_with("queued") && told[1].ends_with("running"), "{told:?}");
+    }
+}

@@ -1,0 +1,110 @@
+//! The command line. One file per command; what they share stands beside them.
+
+mod args;
+mod completions;
+mod config;
+mod exit;
+mod journal;
+mod live;
+mod output;
+mod progress;
+mod run;
+mod runs;
+mod sessions;
+mod signals;
+mod spawn;
+mod transcript;
+mod view;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use self::args::Cli;
+use self::args::{Color, Command};
+pub use self::exit::Exit;
+use self::exit::Failure;
+use self::output::{Output, Paint};
+use crate::config::Environment;
+use crate::store::{OpenError, SqliteStorage};
+use crate::telemetry;
+
+/// What every command is told.
+#[derive(Debug)]
+struct Global {
+    environment: Environment,
+    config: Option<PathBuf>,
+    verbose: bool,
+    output: Output,
+}
+
+impl Global {
+    /// The store for reading, if there is one yet.
+    fn read_store(&self) -> Result<Option<SqliteStorage>, Failure> {
+        match SqliteStorage::open_read_only(&self.environment.state_dir()?) {
+            Ok(storage) => Ok(Some(storage)),
+            Err(OpenError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Runs the command that `arguments` ask for, the program's name first.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to do about a text that cannot be written.
+            _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
+        }
+    };
+    match cli.global.color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    let mut environment = Environment::of_process();
+    if let Some(dir) = &cli.global.state_dir {
+        environment.vars.insert("OFFSHOOT_STATE_DIR".to_owned(), dir.clone());
+    }
+    let output = Output::new(cli.global.json);
+    let global = Global { environment, config: cli.global.config, verbose: cli.global.verbose, output };
+    let filter = cli.global.log.as_deref().or_else(|| global.environment.var("OFFSHOOT_LOG"));
+    let done = telemetry::install(filter, Paint::stderr().colors())
+        .map_err(Failure::from)
+        .and_then(|()| dispatch(cli.command, &global));
+    match done {
+        Ok(exit) => exit.into(),
+        // Whoever read the output has seen enough.
+        Err(failure) if failure.code == "broken_pipe" => Exit::Ok.into(),
+        Err(failure) => {
+            output::report(&failure, output);
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
+    match command {
+        Command::Spawn(spawn) => on_threads(spawn::run(spawn, global)),
+        Command::Run(run) => on_threads(run::run(run, global)),
+        Command::Runs(command) => on_this_thread(runs::run(command, global)),
+        Command::Sessions(command) => on_this_thread(sessions::run(command, global)),
+        Command::Config(command) => config::run(command, global),
+        Command::Completions(completions) => completions::run(&completions, global.output),
+    }
+}
+
+/// Runs work that keeps several actors busy. Few threads, because what takes long here is waited for.
+fn on_threads(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let threads = std::thread::available_parallelism().map_or(2, |threads| threads.get().clamp(2, 4));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    runtime.block_on(work)
+}
+
+fn on_this_thread(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}

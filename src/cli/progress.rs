@@ -1,0 +1,240 @@
+//! What a person sees of the tree while it works. Always on standard error.
+//!
+//! On a terminal it is a picture that is drawn again and again; elsewhere a summary now and then. A command
+//! that is done within a second shows neither. With `--verbose` each change of a run's state is a line.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use offshoot_actors::ports::Clock;
+use offshoot_actors::types::Timestamp;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::journal::{Journal, Seen, SeenRun, SeenState};
+use super::output::{Paint, elapsed, note, one_line, tokens};
+use crate::telemetry;
+
+/// What is done before this needs no display.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two pictures; the eye wants no more.
+const FRAME: Duration = Duration::from_millis(100);
+/// Between two summaries in a file or a pipe.
+const SUMMARY: Duration = Duration::from_secs(10);
+/// Runs in the picture; a terminal has at least 24 lines.
+const MAX_RUNS: usize = 16;
+
+/// How the tree is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Show {
+    Picture,
+    Summary,
+    /// Only the lines that `--verbose` asks for.
+    Nothing,
+}
+
+/// Shows the tree until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    done: CancellationToken,
+    task: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Progress {
+    pub(crate) fn start(
+        journal: Arc<Journal>,
+        clock: Arc<dyn Clock>,
+        lines: Option<mpsc::Receiver<String>>,
+        json: bool,
+    ) -> Self {
+        let show = match (json, std::io::stderr().is_terminal()) {
+            (true, _) => Show::Nothing,
+            (false, true) => Show::Picture,
+            (false, false) if lines.is_some() => Show::Nothing,
+            (false, false) => Show::Summary,
+        };
+        let done = CancellationToken::new();
+        let display = Display { journal, began: clock.now(), clock, show, bar: None };
+        let task = tokio::spawn(display.run(lines, done.clone()));
+        Self { done, task: Some(task) }
+    }
+
+    /// Takes the display away, before anything else is written.
+    pub(crate) async fn finish(mut self) {
+        self.done.cancel();
+        if let Some(task) = self.task.take() {
+            // A display that failed has nothing to take away.
+            _ = task.await;
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.done.cancel();
+    }
+}
+
+struct Display {
+    journal: Arc<Journal>,
+    clock: Arc<dyn Clock>,
+    began: Timestamp,
+    show: Show,
+    bar: Option<ProgressBar>,
+}
+
+impl Display {
+    async fn run(mut self, mut lines: Option<mpsc::Receiver<String>>, done: CancellationToken) {
+        let mut next = PATIENCE;
+        loop {
+            let line = async {
+                match &mut lines {
+                    Some(lines) => lines.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                line = line => match line {
+                    Some(line) => note(line),
+                    None => lines = None,
+                },
+                () = done.cancelled() => break,
+                () = self.clock.sleep(next), if self.show != Show::Nothing => {
+                    next = self.draw();
+                }
+            }
+        }
+        while let Some(line) = lines.as_mut().and_then(|lines| lines.try_recv().ok()) {
+            note(line);
+        }
+        if let Some(bar) = self.bar.take() {
+            telemetry::make_room_with(None);
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Shows how things stand, and says when to do so again.
+    fn draw(&mut self) -> Duration {
+        let (seen, now) = (self.journal.seen(), self.clock.now());
+        if self.show == Show::Summary {
+            note(summary(&seen, now - self.began));
+            return SUMMARY;
+        }
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("{msg}") {
+                bar.set_style(style);
+            }
+            let hidden = bar.clone();
+            telemetry::make_room_with(Some(Box::new(move |write| hidden.suspend(write))));
+            bar
+        });
+        bar.set_message(picture(&seen, now, now - self.began));
+        bar.tick();
+        FRAME
+    }
+}
+
+/// One line that counts.
+fn summary(seen: &Seen, elapsed_so_far: Duration) -> String {
+    let running = seen.count(|state| state == SeenState::Running);
+    let yielded = seen.count(|state| state == SeenState::Yielded);
+    let queued = seen.count(|state| state == SeenState::Queued);
+    let ended = seen.count(|state| matches!(state, SeenState::Ended(_)));
+    let mut parts = vec![format!("{running} running")];
+    for (count, what) in [(yielded, "waiting"), (queued, "queued"), (ended, "ended")] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
+    format!("{}: {}, {}", elapsed(elapsed_so_far), parts.join(", "), tokens(seen.usage()))
+}
+
+/// The open runs, then the latest ends while there is room, under a line that counts.
+fn picture(seen: &Seen, now: Timestamp, elapsed_so_far: Duration) -> String {
+    let paint = Paint::stderr();
+    let is_open = |run: &&SeenRun| !matches!(run.state, SeenState::Ended(_));
+    let open = seen.runs.iter().filter(|run| run.state != SeenState::Queued).filter(is_open);
+    let queued = seen.runs.iter().filter(|run| run.state == SeenState::Queued);
+    let ended = seen.runs.iter().rev().filter(|run| !is_open(run));
+    let shown: Vec<&SeenRun> = open.chain(queued).chain(ended).take(MAX_RUNS).collect();
+    let mut lines = vec![paint.bold(summary(seen, elapsed_so_far))];
+    for run in &shown {
+        let depth = depth(seen, run);
+        let mut parts = vec![format!("{}{}", "  ".repeat(depth + 1), one_line(&name(seen, run), 48))];
+        parts.push(paint.state(run.state.as_str()));
+        parts.extend(run.elapsed(now).map(elapsed));
+        parts.push(tokens(run.usage));
+        let tools: Vec<&str> = run.tools.iter().map(|(_, name)| name.as_ref()).take(3).collect();
+        if !tools.is_empty() {
+            parts.push(paint.dim(one_line(&tools.join(", "), 40)));
+        }
+        lines.push(parts.join("  "));
+    }
+    if seen.runs.len() > shown.len() {
+        lines.push(paint.dim(format!("  … and {} more", seen.runs.len() - shown.len())));
+    }
+    lines.join("\n")
+}
+
+/// A short name: the label, or the agent and the beginning of the session's id.
+fn name(seen: &Seen, run: &SeenRun) -> String {
+    let spawned = seen.spawned.get(&run.session);
+    if let Some(label) = spawned.and_then(|spawned| spawned.label.as_ref()) {
+        return label.clone();
+    }
+    let key = run.session.as_str();
+    match key.rsplit_once(':') {
+        Some((head, id)) if run.session.is_subagent() => {
+            format!("{head}:{}", id.chars().take(8).collect::<String>())
+        }
+        _ => key.to_owned(),
+    }
+}
+
+fn depth(seen: &Seen, run: &SeenRun) -> usize {
+    let parent = |key| seen.spawned.get(key).map(|spawned| &spawned.parent);
+    std::iter::successors(parent(&run.session), |key| parent(key)).take(8).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use offshoot_actors::ports::{Event, EventSink, TokioClock};
+    use offshoot_actors::types::{Outcome, RunId, SessionKey, Usage};
+
+    use super::*;
+
+    fn journal(runs: u128) -> Journal {
+        let journal = Journal::new(Arc::new(TokioClock::starting_at(Timestamp(0))));
+        let session: SessionKey = "agent:main:subagent:0123456789abcdef".parse().unwrap();
+        for n in 0..runs {
+            let run = RunId(uuid::Uuid::from_u128(n));
+            journal.publish(Event::Submitted { session: session.clone(), run });
+            if n % 2 == 0 {
+                let (session, outcome) = (session.clone(), Outcome::ok("done"));
+                let usage = Usage { input: 1, output: 1, cached: 0 };
+                journal.publish(Event::Started { session: session.clone(), run });
+                journal.publish(Event::Ended { session, run, outcome, usage, steps: 1 });
+            }
+        }
+        journal
+    }
+
+    #[test]
+    fn the_summary_counts() {
+        let text = summary(&journal(5).seen(), Duration::from_secs(2));
+        assert_eq!(text, "2.0s: 0 running, 2 queued, 3 ended, 6 tokens");
+    }
+
+    #[test]
+    fn the_picture_is_bounded_and_shows_open_runs_first() {
+        let text = picture(&journal(100).seen(), Timestamp(5), Duration::from_secs(2));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), MAX_RUNS + 2);
+        assert!(lines[1].contains("agent:main:subagent:01234567") && lines[1].contains("queued"), "{text}");
+        assert!(lines[MAX_RUNS + 1].contains("84 more"), "{text}");
+    }
+}

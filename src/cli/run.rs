@@ -1,0 +1,120 @@
+//! `offshoot run`
+
+use std::time::Duration;
+
+use offshoot_actors::is_silent;
+use offshoot_actors::ports::{Cause, RunRow};
+use offshoot_actors::types::{AgentId, Origin, PromptRequest, RunId, SessionKey, Settings, Terminal};
+use serde_json::json;
+
+use super::Global;
+use super::args::RunArgs;
+use super::exit::{Exit, Failure};
+use super::live::{Live, Quiet, configuration};
+use super::spawn::{document, ended_run, left_open, say_why, text};
+
+pub(super) async fn run(args: RunArgs, global: &Global) -> Result<Exit, Failure> {
+    let config = configuration(global)?;
+    let session = session(args.session, args.agent, &config.settings)?;
+    let mut request = PromptRequest::new(session, text(args.message, &config.settings)?);
+    request.model = args.model;
+    request.timeout = args.timeout.map(Duration::from_secs);
+    let mut live = Live::start(global, &config).await?;
+    let done = submit(request, &mut live, global).await;
+    live.close().await;
+    done
+}
+
+fn session(
+    session: Option<SessionKey>,
+    agent: Option<String>,
+    settings: &Settings,
+) -> Result<SessionKey, Failure> {
+    if let Some(session) = session {
+        return Ok(session);
+    }
+    let Some(agent) = agent else { return Ok(SessionKey::main(&settings.default_agent)) };
+    let agent: AgentId = agent.parse().map_err(|error| Failure::usage(format!("{error}")))?;
+    if settings.agents.contains_key(&agent) {
+        return Ok(SessionKey::main(&agent));
+    }
+    let known: Vec<&str> = settings.agents.keys().map(AgentId::as_str).collect();
+    Err(Failure::usage(format!("there is no agent {agent}"))
+        .with_hint(format!("configured are {}; add it to agents.list", known.join(", "))))
+}
+
+async fn submit(request: PromptRequest, live: &mut Live, global: &Global) -> Result<Exit, Failure> {
+    let session = request.session.clone();
+    let submitted = live.handle().submit(request, Origin::Operator).await?;
+    let quiet = live.quiet(&session).await?;
+    let rows = answers(submitted.run, &session, &quiet, live).await?;
+    let mut exit = Exit::Ok;
+    for row in &rows {
+        let state = row.outcome.as_ref().map_or(Terminal::Interrupted, |outcome| outcome.state);
+        if exit == Exit::Ok {
+            exit = Exit::of(state);
+        }
+    }
+    if global.output.json {
+        print_json(&rows, &quiet, global)?;
+    } else {
+        print(&rows, global)?;
+    }
+    Ok(quiet.exit(exit))
+}
+
+/// The run that the message started, and those that results started in the same session after it.
+async fn answers(
+    first: RunId,
+    session: &SessionKey,
+    quiet: &Quiet,
+    live: &Live,
+) -> Result<Vec<RunRow>, Failure> {
+    let mut rows = Vec::new();
+    let own = quiet.seen.runs.iter().filter(|run| run.session == *session).map(|run| run.id);
+    for run in own.skip_while(|run| *run != first) {
+        let row = ended_run(live.storage(), run).await?;
+        if row.id == first || row.cause == Cause::Announce {
+            rows.push(row);
+        }
+    }
+    if rows.is_empty() {
+        rows.push(ended_run(live.storage(), first).await?);
+    }
+    Ok(rows)
+}
+
+fn print(rows: &[RunRow], global: &Global) -> Result<(), Failure> {
+    for row in rows {
+        let outcome = row.outcome.clone().unwrap_or_else(left_open);
+        let silent = |text: &&String| row.cause == Cause::Announce && is_silent(text);
+        if let Some(text) = outcome.text.as_ref().filter(|text| !silent(text)) {
+            global.output.text(text)?;
+        }
+        say_why(row, &outcome);
+    }
+    Ok(())
+}
+
+fn print_json(rows: &[RunRow], quiet: &Quiet, global: &Global) -> Result<(), Failure> {
+    let Some(first) = rows.first() else { return Ok(()) };
+    let outcome = first.outcome.clone().unwrap_or_else(left_open);
+    let mut document = document(first, &outcome, quiet);
+    let answers: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let outcome = row.outcome.clone().unwrap_or_else(left_open);
+            json!({
+                "runId": row.id,
+                "cause": row.cause.as_str(),
+                "state": outcome.state,
+                "reason": outcome.reason,
+                "text": outcome.text,
+            })
+        })
+        .collect();
+    document.insert("sessionKey".to_owned(), json!(first.session));
+    document.insert("result".to_owned(), json!(outcome.text));
+    document.insert("answers".to_owned(), json!(answers));
+    global.output.document(&document)
+}

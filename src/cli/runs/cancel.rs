@@ -1,0 +1,76 @@
+//! `offshoot runs cancel`: of a run that an earlier process left open.
+
+use offshoot_actors::ports::Storage;
+use offshoot_actors::types::{Origin, Outcome, RunId};
+use offshoot_actors::{Stopped, cancel_stored};
+use serde_json::json;
+
+use super::super::Global;
+use super::super::exit::{Exit, Failure};
+use super::super::output::note;
+use super::unknown;
+use crate::runtime;
+use crate::store::{OpenError, SqliteStorage};
+
+pub(super) async fn run(id: RunId, global: &Global) -> Result<Exit, Failure> {
+    let row = match global.read_store()? {
+        Some(storage) => storage.run(id).await?.ok_or_else(|| unknown(id))?,
+        None => return Err(unknown(id)),
+    };
+    if let Some(outcome) = row.outcome {
+        return already(id, &outcome, global);
+    }
+    let config = super::super::live::configuration(global)?;
+    let dir = global.environment.state_dir()?;
+    let storage =
+        SqliteStorage::open(&dir, runtime::durability(&config)).map_err(|error| in_use(error, id))?;
+    let clock = runtime::clock();
+    let stopped = cancel_stored(&storage, clock.as_ref(), id, Origin::Operator).await?;
+    storage.close();
+    match &stopped.already {
+        Some(outcome) => already(id, outcome, global),
+        None => done(id, &stopped, global),
+    }
+}
+
+/// Whoever has the store executes its runs.
+fn in_use(error: OpenError, id: RunId) -> Failure {
+    let pid = match &error {
+        OpenError::InUse { pid, .. } => *pid,
+        _ => return error.into(),
+    };
+    let hint = match pid {
+        Some(pid) => format!("stop it there: press Ctrl-C in its terminal, or `kill -INT {pid}`"),
+        None => "stop it there: press Ctrl-C in its terminal".to_owned(),
+    };
+    let mut failure = Failure::from(error).with_hint(hint);
+    failure.message = format!("run {id} cannot be cancelled from here: {}", failure.message);
+    failure
+}
+
+fn already(id: RunId, outcome: &Outcome, global: &Global) -> Result<Exit, Failure> {
+    if global.output.json {
+        let document = json!({
+            "status": "already_ended",
+            "runId": id,
+            "state": outcome.state,
+            "reason": outcome.reason,
+            "ended": [],
+        });
+        global.output.document(&document)?;
+    }
+    note(format_args!("run {id} had ended before, as {}", outcome.state));
+    Ok(Exit::Ended)
+}
+
+fn done(id: RunId, stopped: &Stopped, global: &Global) -> Result<Exit, Failure> {
+    if global.output.json {
+        let document = json!({"status": "cancelled", "runId": id, "ended": stopped.ended});
+        global.output.document(&document)?;
+        return Ok(Exit::Ok);
+    }
+    for run in &stopped.ended {
+        global.output.line(format_args!("cancelled {run}"))?;
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,24 @@
+//! `offshoot runs`
+
+mod cancel;
+mod list;
+mod show;
+
+use offshoot_actors::types::RunId;
+
+use super::Global;
+use super::args::RunsCommand;
+use super::exit::{Exit, Failure};
+
+pub(super) async fn run(command: RunsCommand, global: &Global) -> Result<Exit, Failure> {
+    match command {
+        RunsCommand::List(args) => list::run(args, global).await,
+        RunsCommand::Show { id } => show::run(id, global).await,
+        RunsCommand::Cancel { id } => cancel::run(id, global).await,
+    }
+}
+
+fn unknown(run: RunId) -> Failure {
+    Failure::new(Exit::NotFound, "unknown_run", format!("there is no run {run}"))
+        .with_hint("list the runs with `offshoot runs list`")
+}

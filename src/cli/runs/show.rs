@@ -1,0 +1,96 @@
+//! `offshoot runs show`
+
+use std::sync::Arc;
+
+use offshoot_actors::ports::{RunRow, Storage, StoreError};
+use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
+use serde_json::{Value, json};
+
+use super::super::exit::{Exit, Failure};
+use super::super::output::{Output, ago, elapsed, printable, tokens};
+use super::super::{Global, transcript, view};
+use super::{list, unknown};
+use crate::runtime;
+
+/// Entries that are read at once.
+const PAGE: u32 = 500;
+
+pub(super) async fn run(id: RunId, global: &Global) -> Result<Exit, Failure> {
+    let storage = global.read_store()?.ok_or_else(|| unknown(id))?;
+    let row = storage.run(id).await?.ok_or_else(|| unknown(id))?;
+    let subtree = storage.subtree_usage(row.session.clone()).await?;
+    let entries = entries_of(&storage, &row.session, id).await?;
+    let now = runtime::clock().now();
+    if global.output.json {
+        let mut document = list::document(&row, now);
+        if let Value::Object(map) = &mut document {
+            map.insert("sessionTreeUsage".to_owned(), json!(subtree));
+            map.insert("entries".to_owned(), entries.iter().map(|entry| transcript::json(entry)).collect());
+        }
+        global.output.document(&document)?;
+    } else {
+        print(&row, subtree, &entries, now, global.output)?;
+    }
+    Ok(Exit::Ok)
+}
+
+async fn entries_of(
+    storage: &dyn Storage,
+    session: &SessionKey,
+    run: RunId,
+) -> Result<Vec<Arc<StoredEntry>>, StoreError> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    loop {
+        let page = storage.entries(session.clone(), from, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(found) };
+        from = last.seq.saturating_add(1);
+        found.extend(page.into_iter().filter(|entry| entry.run == Some(run)));
+    }
+}
+
+fn print(
+    row: &RunRow,
+    subtree: Usage,
+    entries: &[Arc<StoredEntry>],
+    now: Timestamp,
+    output: Output,
+) -> Result<(), Failure> {
+    let mut facts = vec![
+        ("run", row.id.to_string()),
+        ("session", row.session.to_string()),
+        ("cause", row.cause.as_str().to_owned()),
+        ("state", output.paint.state(row.state.as_str())),
+    ];
+    if let Some(reason) = row.outcome.as_ref().and_then(|outcome| outcome.reason.as_deref()) {
+        facts.push(("reason", printable(reason)));
+    }
+    if let Some(spawner) = row.spawner {
+        facts.push(("spawned by", spawner.to_string()));
+    }
+    facts.push(("model", view::model(row)));
+    if let Some(timeout) = row.timeout {
+        facts.push(("deadline", elapsed(timeout)));
+    }
+    facts.push(("accepted", ago(row.accepted_at, now)));
+    if let Some(took) = view::duration(row, now) {
+        facts.push(("took", elapsed(took)));
+    }
+    facts.push(("steps", row.steps.to_string()));
+    facts.push(("used", detail(row.usage)));
+    facts.push(("session tree", detail(subtree)));
+    for (name, value) in facts {
+        output.line(format_args!("{name:<13} {value}"))?;
+    }
+    for entry in entries {
+        output.line("")?;
+        for line in transcript::lines(entry, now, output.paint) {
+            output.line(line)?;
+        }
+    }
+    Ok(())
+}
+
+fn detail(usage: Usage) -> String {
+    format!("{} ({} in, {} of them cached, {} out)", tokens(usage), usage.input, usage.cached, usage.output)
+}

@@ -1,0 +1,66 @@
+//! `offshoot sessions list`
+
+use offshoot_actors::ports::{ListFilter, Page, SessionRow, Storage};
+use serde_json::{Value, json};
+
+use super::super::Global;
+use super::super::exit::{Exit, Failure};
+use super::super::output::{ago, note, one_line, table};
+use super::super::view::{Node, lines, nest};
+use crate::runtime;
+
+pub(super) async fn run(tree: bool, limit: u32, global: &Global) -> Result<Exit, Failure> {
+    let rows = match global.read_store()? {
+        Some(storage) => storage.list_sessions(ListFilter::default(), Page { offset: 0, limit }).await?,
+        None => Vec::new(),
+    };
+    let output = global.output;
+    if output.json {
+        let sessions: Vec<Value> = rows.iter().map(document).collect();
+        output.document(&json!({"sessions": sessions}))?;
+        return Ok(Exit::Ok);
+    }
+    if rows.is_empty() {
+        note("no sessions");
+    } else if tree {
+        let roots = nest(rows.into_iter().rev().map(node));
+        for line in lines(&roots, output.paint, usize::MAX) {
+            output.line(line)?;
+        }
+    } else {
+        let now = runtime::clock().now();
+        let cells: Vec<Vec<String>> = rows
+            .iter()
+            .map(|row| {
+                let label = row.label.as_deref().map(|label| one_line(label, 40)).unwrap_or_default();
+                vec![row.key.to_string(), ago(row.updated_at, now), row.depth.to_string(), label]
+            })
+            .collect();
+        for line in table(output.paint, &["SESSION", "UPDATED", "DEPTH", "LABEL"], &cells) {
+            output.line(line)?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn node(row: SessionRow) -> Node {
+    Node { key: row.key, parent: row.parent, label: row.label, runs: Vec::new(), children: Vec::new() }
+}
+
+/// A session's row for programs.
+pub(super) fn document(row: &SessionRow) -> Value {
+    json!({
+        "sessionKey": row.key,
+        "agentId": row.agent,
+        "parent": row.parent,
+        "root": row.root,
+        "depth": row.depth,
+        "label": row.label,
+        "mode": row.mode,
+        "cleanup": row.cleanup,
+        "model": row.model,
+        "waitingRun": row.yielded,
+        "createdAt": row.created_at,
+        "updatedAt": row.updated_at,
+    })
+}

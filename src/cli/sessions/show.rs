@@ -1,0 +1,83 @@
+//! `offshoot sessions show`
+
+use std::sync::Arc;
+
+use offshoot_actors::ports::{SessionRow, Storage, StoreError};
+use offshoot_actors::types::{SessionKey, StoredEntry, Timestamp, Usage};
+use serde_json::{Value, json};
+
+use super::super::exit::{Exit, Failure};
+use super::super::output::{Output, ago, one_line, tokens};
+use super::super::{Global, transcript};
+use super::list;
+use crate::runtime;
+
+/// Entries that are read at once.
+const PAGE: u32 = 500;
+
+fn unknown(key: &SessionKey) -> Failure {
+    Failure::new(Exit::NotFound, "unknown_session", format!("there is no session {key}"))
+        .with_hint("list the sessions with `offshoot sessions list`")
+}
+
+pub(super) async fn run(key: SessionKey, entries: u32, global: &Global) -> Result<Exit, Failure> {
+    let storage = global.read_store()?.ok_or_else(|| unknown(&key))?;
+    let row = storage.session(key.clone()).await?.ok_or_else(|| unknown(&key))?;
+    let usage = storage.subtree_usage(key.clone()).await?;
+    let entries = latest(&storage, &key, entries as usize).await?;
+    let now = runtime::clock().now();
+    if global.output.json {
+        let mut document = list::document(&row);
+        if let Value::Object(map) = &mut document {
+            map.insert("treeUsage".to_owned(), json!(usage));
+            map.insert("entries".to_owned(), entries.iter().map(|entry| transcript::json(entry)).collect());
+        }
+        global.output.document(&document)?;
+    } else {
+        print(&row, usage, &entries, now, global.output)?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// The last `count` entries, oldest first.
+async fn latest(
+    storage: &dyn Storage,
+    key: &SessionKey,
+    count: usize,
+) -> Result<Vec<Arc<StoredEntry>>, StoreError> {
+    let mut kept = std::collections::VecDeque::new();
+    let mut from = 0;
+    loop {
+        let page = storage.entries(key.clone(), from, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(kept.into()) };
+        from = last.seq.saturating_add(1);
+        kept.extend(page);
+        kept.drain(..kept.len().saturating_sub(count));
+    }
+}
+
+fn print(
+    row: &SessionRow,
+    usage: Usage,
+    entries: &[Arc<StoredEntry>],
+    now: Timestamp,
+    output: Output,
+) -> Result<(), Failure> {
+    let mut facts = vec![("session", row.key.to_string()), ("agent", row.agent.to_string())];
+    facts.extend(row.label.as_deref().map(|label| ("label", one_line(label, 200))));
+    facts.extend(row.parent.as_ref().map(|parent| ("parent", parent.to_string())));
+    facts.push(("depth", row.depth.to_string()));
+    facts.push(("created", ago(row.created_at, now)));
+    facts.push(("updated", ago(row.updated_at, now)));
+    facts.push(("tree used", tokens(usage)));
+    for (name, value) in facts {
+        output.line(format_args!("{name:<10} {value}"))?;
+    }
+    for entry in entries {
+        output.line("")?;
+        for line in transcript::lines(entry, now, output.paint) {
+            output.line(line)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! A transcript's entries, for people and for programs.
+
+use offshoot_actors::types::{Entry, Origin, StoredEntry, Timestamp};
+use serde_json::{Value, json};
+
+use super::output::{Paint, ago, one_line, printable};
+
+/// Longest text of one entry on a terminal or in a pipe, in characters; `--json` has it whole.
+const MAX_TEXT: usize = 2_000;
+
+/// The lines that tell one entry.
+pub(crate) fn lines(entry: &StoredEntry, now: Timestamp, paint: Paint) -> Vec<String> {
+    let mut lines = Vec::new();
+    let head = |who: &str, what: &str| {
+        format!(
+            "{} {}{what} {}",
+            paint.dim(format!("#{}", entry.seq)),
+            paint.bold(who),
+            paint.dim(ago(entry.at, now))
+        )
+    };
+    match &entry.entry {
+        Entry::User { text, origin } => {
+            lines.push(head("message", &format!(" from {}", sender(origin))));
+            body(text, &mut lines);
+        }
+        Entry::Assistant { text, tool_calls, model, .. } => {
+            lines.push(head("answer", &format!(" by {model}")));
+            body(text, &mut lines);
+            for call in tool_calls {
+                lines.push(format!("  calls {} {}", call.name, one_line(&call.arguments, 200)));
+            }
+        }
+        Entry::ToolResult { name, text, status, .. } => {
+            let status = format!("{status:?}").to_lowercase();
+            lines.push(head("result", &format!(" of {name} ({status})")));
+            body(text, &mut lines);
+        }
+        Entry::Announce { items } => {
+            lines.push(head("results of sub-agents", ""));
+            for item in items {
+                let name = item.label.as_deref().unwrap_or(item.session.as_str());
+                lines.push(format!("  {} {}", one_line(name, 80), paint.state(item.state.as_str())));
+                body(item.text.as_deref().or(item.reason.as_deref()).unwrap_or_default(), &mut lines);
+            }
+        }
+        Entry::Notice { text } => {
+            lines.push(head("notice", ""));
+            body(text, &mut lines);
+        }
+    }
+    lines
+}
+
+fn body(text: &str, lines: &mut Vec<String>) {
+    let mut shown: String = text.chars().take(MAX_TEXT).collect();
+    if shown.len() < text.len() {
+        shown.push_str(" … (whole with --json)");
+    }
+    lines.extend(printable(&shown).lines().map(|line| format!("  {line}")));
+}
+
+fn sender(origin: &Origin) -> String {
+    match origin {
+        Origin::Agent { session, .. } => session.to_string(),
+        Origin::Client { .. } => "a client".to_owned(),
+        Origin::Operator => "the command line".to_owned(),
+        Origin::Embedder => "the program".to_owned(),
+        Origin::Timer => "the runtime".to_owned(),
+    }
+}
+
+/// One entry as it is stored.
+pub(crate) fn json(entry: &StoredEntry) -> Value {
+    json!({"seq": entry.seq, "runId": entry.run, "at": entry.at, "entry": entry.entry})
+}

@@ -1,0 +1,136 @@
+//! From a configuration to what a tree is started with.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use offshoot_actors::TreeOptions;
+use offshoot_actors::ports::{
+    Answer, BoxFuture, Clock, EventSink, Host, ModelError, ModelErrorKind, ModelRequest, ModelSink, Models,
+    Storage, TokioClock,
+};
+use offshoot_actors::types::{ModelRef, Timestamp};
+
+use crate::config::{Aliases, BUILTIN, Config, Durability, Provider, Providers};
+use crate::ids::SystemIds;
+use crate::models::{ModelSpec, ProviderSpec, Registry, SpecError};
+use crate::store;
+use crate::tools::AgentTools;
+
+/// A clock that reads the calendar's time once and counts on from there.
+#[must_use]
+pub fn clock() -> Arc<dyn Clock> {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let millis = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+    Arc::new(TokioClock::starting_at(Timestamp(millis)))
+}
+
+/// What a tree is started with under this configuration.
+///
+/// # Errors
+/// A provider or an alias of the configuration cannot work.
+pub fn tree_options(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    storage: Arc<dyn Storage>,
+    events: Arc<dyn EventSink>,
+    host: Host,
+) -> Result<TreeOptions, SpecError> {
+    let models = Arc::new(ConfiguredModels::new(config, Arc::clone(&clock))?);
+    let tools = Arc::new(AgentTools::new(Arc::clone(&clock)));
+    let ids = Arc::new(SystemIds);
+    let mut options = TreeOptions::new(clock, ids, storage, models, tools, config.settings.clone());
+    options.events = events;
+    options.host = host;
+    // A result that an earlier process left on its way would keep its tree from ever being quiet.
+    options.wake_waiting = true;
+    Ok(options)
+}
+
+/// The durability of the store that a configuration asks for.
+#[must_use]
+pub const fn durability(config: &Config) -> store::Durability {
+    match config.durability {
+        Durability::Full => store::Durability::Full,
+        Durability::Normal => store::Durability::Normal,
+    }
+}
+
+/// The registry of models, which for a model that cannot be called names the setting that is missing.
+#[derive(Debug)]
+struct ConfiguredModels {
+    registry: Registry,
+    providers: Providers,
+    aliases: Aliases,
+}
+
+impl ConfiguredModels {
+    fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, SpecError> {
+        let specs = config.providers.iter().map(|provider| spec(provider));
+        let aliases = config.aliases.iter().map(|(name, model)| (name.to_owned(), model.clone()));
+        let registry = Registry::new(specs, aliases, clock)?;
+        Ok(Self { registry, providers: config.providers.clone(), aliases: config.aliases.clone() })
+    }
+}
+
+impl Models for ConfiguredModels {
+    fn resolve(&self, name: &str) -> Result<ModelRef, ModelError> {
+        if let Ok(model) = self.aliases.resolve(name)
+            && model.provider() != BUILTIN
+        {
+            let missing =
+                |error: &dyn std::fmt::Display| ModelError::new(ModelErrorKind::NotFound, error.to_string());
+            self.providers.serving(&model).map_err(|error| missing(&error))?;
+        }
+        self.registry.resolve(name)
+    }
+
+    fn call(&self, request: ModelRequest, sink: Arc<dyn ModelSink>) -> BoxFuture<Result<Answer, ModelError>> {
+        self.registry.call(request, sink)
+    }
+}
+
+fn spec(provider: &Provider) -> ProviderSpec {
+    let mut spec = ProviderSpec::new(&provider.id, &provider.base_url);
+    spec.api_key = provider.api_key.clone();
+    spec.headers = provider.headers.clone();
+    spec.request_timeout = provider.timeout;
+    spec.models = provider
+        .models
+        .iter()
+        .map(|model| ModelSpec { max_tokens: model.max_tokens, ..ModelSpec::new(&model.id) })
+        .collect();
+    spec
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, load_text};
+
+    fn models(text: &str) -> ConfiguredModels {
+        let config = load_text(&Environment::default(), "offshoot.json", text).unwrap();
+        ConfiguredModels::new(&config, clock()).unwrap()
+    }
+
+    #[test]
+    fn a_configured_model_resolves_by_name_and_by_alias() {
+        let models = models(
+            r#"{ models: { providers: { local: { baseUrl: "http://127.0.0.1:1/v1" } } },
+                 agents: { defaults: { models: { "local/large": { alias: "Big" } } } } }"#,
+        );
+        assert_eq!(models.resolve("local/any").unwrap().as_str(), "local/any");
+        assert_eq!(models.resolve("big").unwrap().as_str(), "local/large");
+        assert_eq!(models.resolve("builtin/rehearsal").unwrap(), ModelRef::rehearsal());
+    }
+
+    #[test]
+    fn a_model_that_cannot_be_called_names_the_setting() {
+        let models = models("{}");
+        let text = models.resolve("openai/gpt-5.4").unwrap_err().message;
+        assert!(text.contains("models.providers.openai.apiKey"), "{text}");
+        assert!(text.contains("OPENAI_API_KEY"), "{text}");
+        let text = models.resolve("nowhere/x").unwrap_err().message;
+        assert!(text.contains("models.providers.nowhere.baseUrl"), "{text}");
+        assert!(models.resolve("builtin/other").is_err());
+    }
+}

@@ -1,0 +1,17 @@
+//! The command line, through the real binary, each test with a home of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
+
+#[path = "cli/configuration.rs"]
+mod configuration;
+#[path = "cli/errors.rs"]
+mod errors;
+#[path = "cli/processes.rs"]
+mod processes;
+#[path = "cli/reading.rs"]
+mod reading;
+#[path = "cli/run.rs"]
+mod run;
+#[path = "cli/spawn.rs"]
+mod spawn;
+#[path = "cli/support.rs"]
+mod support;

@@ -1,0 +1,79 @@
+//! What goes wrong, and what is said of it.
+
+use crate::support::World;
+
+#[test]
+fn usage_errors_exit_with_two() {
+    let world = World::new();
+    world.run(&[]).exits(2);
+    world.run(&["spawn"]).exits(2).says("<TASK>");
+    world.run(&["spwan", "x"]).exits(2).says("spawn");
+    world.run(&["runs", "show", "not-an-id"]).exits(2).says("run ids are UUIDs");
+    world.run(&["run", "--session", "main", "x"]).exits(2).says("agent:<agentId>:<name>");
+    world.run(&["--log", "warn,=", "runs", "list"]).exits(2).says("hint:");
+    world.run(&["spawn", ""]).exits(2).says("error:");
+}
+
+#[test]
+fn help_has_the_exit_codes_and_examples() {
+    let world = World::new();
+    let help = world.run(&["--help"]).exits(0).stdout;
+    for text in ["Exit codes:", "124", "130", "Examples:", "OFFSHOOT_STATE_DIR"] {
+        assert!(help.contains(text), "no {text:?} in {help}");
+    }
+    assert!(world.run(&["spawn", "--help"]).exits(0).stdout.contains("Examples:"));
+    let version = world.run(&["--version"]).exits(0).stdout;
+    assert_eq!(version, format!("offshoot {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn an_unknown_agent_or_model_names_what_to_set() {
+    let world = World::new();
+    world
+        .run(&["run", "--agent", "nobody", "x"])
+        .exits(2)
+        .says("there is no agent nobody")
+        .says("agents.list");
+    world
+        .run(&["run", "--model", "openai/gpt-5.4", "x"])
+        .exits(2)
+        .says("models.providers.openai.apiKey")
+        .says("OPENAI_API_KEY");
+    world
+        .run(&["spawn", "--parent", "agent:main:subagent:0", "x"])
+        .exits(5)
+        .says("there is no session agent:main:subagent:0")
+        .says("offshoot sessions list");
+}
+
+#[test]
+fn a_failure_is_a_document_with_json() {
+    let world = World::new();
+    let document = world.run(&["spawn", "--json", "--agent", "finance", "x"]).exits(3).json();
+    assert_eq!(document["status"], "forbidden");
+    assert!(document["error"].as_str().unwrap().starts_with("agentId is not allowed"), "{document}");
+    assert!(document["hint"].as_str().unwrap().contains("allowAgents"), "{document}");
+    let id = "00000000-0000-0000-0000-000000000000";
+    let document = world.run(&["runs", "show", "--json", id]).exits(5).json();
+    assert_eq!((&document["status"], &document["code"]), (&"error".into(), &"unknown_run".into()));
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_is_said_so() {
+    let world = World::new();
+    world.write(
+        ".offshoot/offshoot.db",
+        "this is no database, and long enough to be read as one: ".repeat(100).as_str(),
+    );
+    world.run(&["spawn", "x"]).exits(4).says("error:").says("offshoot.db");
+    world.run(&["runs", "list"]).exits(4).says("offshoot.db");
+}
+
+#[test]
+fn errors_are_lower_case_with_a_hint() {
+    let done = World::new().run(&["spawn", "--agent", "finance", "x"]).exits(3);
+    let lines: Vec<&str> = done.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with("error: agentId is not allowed"), "{lines:?}");
+    assert!(lines[1].starts_with("hint: "), "{lines:?}");
+}

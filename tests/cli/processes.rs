@@ -1,0 +1,83 @@
+//! Several processes on one state directory, and the end of one from outside.
+
+use rustix::process::Signal;
+
+use crate::support::World;
+
+const SLOW: &str = "Wait: 10m";
+
+fn states(world: &World) -> Vec<String> {
+    world.runs().iter().map(|run| run["state"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_second_process_is_told_who_the_first_is() {
+    let world = World::new();
+    let first = world.start(&["spawn", SLOW]);
+    let pid = first.pid().to_string();
+    let who = format!("is in use by process {pid}");
+    world.run(&["spawn", "x"]).exits(4).says(&who).says("--state-dir");
+    let document = world.run(&["run", "--json", "x"]).exits(4).json();
+    assert_eq!(document["code"], "in_use");
+
+    let runs = world.runs();
+    assert_eq!((runs.len(), &runs[0]["state"]), (1, &"running".into()), "reading needs no lock");
+    let id = runs[0]["runId"].as_str().unwrap();
+    world.run(&["runs", "cancel", id]).exits(4).says(&who).says(&format!("kill -INT {pid}"));
+    first.kill();
+}
+
+#[test]
+fn what_a_killed_process_left_is_interrupted_and_told_to_its_parent() {
+    let world = World::new();
+    let first = world.start(&["spawn", SLOW]);
+    let id = world.runs()[0]["runId"].as_str().unwrap().to_owned();
+    first.kill();
+    world.run(&["run", "Reply with exactly: next"]).exits(0);
+    let shown = world.run(&["runs", "show", "--json", &id]).exits(0).json();
+    assert_eq!(shown["state"], "interrupted");
+    assert!(world.run(&["runs", "show", &id]).stdout.contains("interrupted"));
+    let parent = world.run(&["sessions", "show", "agent:main:main", "--json"]).json().to_string();
+    assert_eq!(parent.matches("\"type\":\"announce\"").count(), 1, "{parent}");
+    assert!(!states(&world).iter().any(|state| state == "running" || state == "accepted"));
+}
+
+#[test]
+fn what_a_killed_process_left_can_be_cancelled() {
+    let world = World::new();
+    let mut first = world.start(&["run", "Spawn: {\"task\":\"Wait: 10m\"}"]);
+    first.until("yielded");
+    let runs = world.runs();
+    let parent = runs.iter().find(|run| run["sessionKey"] == "agent:main:main").unwrap();
+    let id = parent["runId"].as_str().unwrap();
+    first.kill();
+    let document = world.run(&["runs", "cancel", "--json", id]).exits(0).json();
+    assert_eq!(document["status"], "cancelled");
+    assert_eq!(document["ended"].as_array().unwrap().len(), 2, "with its child: {document}");
+    assert_eq!(states(&world), ["cancelled", "cancelled"]);
+    let again = world.run(&["runs", "cancel", "--json", id]).exits(1).says("had ended before, as cancelled");
+    assert_eq!(again.json()["state"], "cancelled");
+    world.run(&["run", "Reply with exactly: next"]).exits(0);
+    assert!(!states(&world).contains(&"interrupted".to_owned()));
+}
+
+#[test]
+fn ctrl_c_stops_the_tree_and_says_so() {
+    let world = World::new();
+    let mut first = world.start(&["run", "Spawn: {\"task\":\"Wait: 10m\"}\nSpawn: {\"task\":\"Wait: 10m\"}"]);
+    first.until("yielded");
+    first.signal(Signal::INT);
+    let done = first.done().exits(130).says("Ctrl-C: stopping").says("stopped: 3 runs were cancelled");
+    assert_eq!(done.stdout, "");
+    assert_eq!(states(&world), ["cancelled", "cancelled", "cancelled"]);
+}
+
+#[test]
+fn sigterm_stops_the_tree_too() {
+    let world = World::new();
+    let first = world.start(&["spawn", "--json", SLOW]);
+    first.signal(Signal::TERM);
+    let document = first.done().exits(143).says("stopped: 1 run was cancelled").json();
+    assert_eq!(document["state"], "cancelled");
+    assert_eq!(states(&world), ["cancelled"]);
+}

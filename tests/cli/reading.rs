@@ -1,0 +1,74 @@
+//! `runs`, `sessions`, `completions`: commands that change nothing.
+
+use crate::support::World;
+
+#[test]
+fn without_a_store_there_is_nothing_and_nothing_is_made() {
+    let world = World::new();
+    for arguments in [&["runs", "list"][..], &["sessions", "list"], &["sessions", "list", "--tree"]] {
+        let done = world.run(arguments).exits(0);
+        assert_eq!(done.stdout, "");
+    }
+    assert!(world.runs().is_empty());
+    assert!(world.sessions().is_empty());
+    let id = "00000000-0000-0000-0000-000000000000";
+    world.run(&["runs", "show", id]).exits(5).says("there is no run");
+    world.run(&["runs", "cancel", id]).exits(5).says("there is no run");
+    world.run(&["sessions", "show", "agent:main:main"]).exits(5).says("there is no session");
+    assert!(!world.state().exists());
+}
+
+#[test]
+fn lists_can_be_narrowed() {
+    let world = World::new();
+    world.run(&["spawn", "Reply with exactly: a"]).exits(0);
+    let runs = world.runs();
+    assert_eq!(runs.len(), 2);
+    let of_main = world.run(&["runs", "list", "--json", "--session", "agent:main:main"]).json();
+    assert_eq!(of_main["runs"].as_array().unwrap().len(), 1);
+    let open = world.run(&["runs", "list", "--json", "--open"]).json();
+    assert_eq!(open["runs"].as_array().unwrap().len(), 0);
+    let one = world.run(&["runs", "list", "--limit", "1"]).exits(0);
+    assert_eq!(one.stdout.lines().count(), 2);
+    let tree = world.run(&["sessions", "list", "--tree"]).exits(0).stdout;
+    assert!(tree.starts_with("agent:main:main\n└─ agent:main:subagent:"), "{tree}");
+}
+
+#[test]
+fn a_run_is_shown_with_what_it_said_and_used() {
+    let world = World::new();
+    let prompt = "Spawn: {\"task\":\"Reply with exactly: deep\",\"label\":\"helper\"}";
+    let id = world.run(&["run", "--json", prompt]).json()["runId"].as_str().unwrap().to_owned();
+    let shown = world.run(&["runs", "show", &id]).exits(0).stdout;
+    for text in
+        ["state         ok", "calls sessions_spawn", "results of sub-agents", "helper ok", "deep", "used "]
+    {
+        assert!(shown.contains(text), "no {text:?} in {shown}");
+    }
+    let document = world.run(&["runs", "show", "--json", &id]).exits(0).json();
+    assert_eq!(document["result"], "deep");
+    let (own, tree) = (&document["usage"]["input"], &document["sessionTreeUsage"]["input"]);
+    assert!(tree.as_u64() > own.as_u64(), "{tree} {own}");
+    assert!(document["entries"].as_array().unwrap().len() >= 4);
+}
+
+#[test]
+fn a_session_is_shown_with_its_latest_entries() {
+    let world = World::new();
+    for text in ["one", "two", "three"] {
+        world.run(&["run", &format!("Reply with exactly: {text}")]).exits(0);
+    }
+    let shown = world.run(&["sessions", "show", "agent:main:main", "--entries", "1"]).exits(0).stdout;
+    assert!(shown.contains("three") && !shown.contains("two"), "{shown}");
+    let document = world.run(&["sessions", "show", "agent:main:main", "--json"]).exits(0).json();
+    assert_eq!(document["entries"].as_array().unwrap().len(), 6);
+}
+
+#[test]
+fn every_shell_has_completions() {
+    let world = World::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = world.run(&["completions", shell]).exits(0).stdout;
+        assert!(script.contains("offshoot") && script.contains("sessions"), "{shell}");
+    }
+}
