@@ -88,6 +88,19 @@ impl SqliteStorage {
         &self.file
     }
 
+    /// How the writer's connection is set up, as SQLite itself says: pragmas and their values. Empty for a store
+    /// that was opened for reading. Blocks until the writer is between two batches.
+    #[must_use]
+    pub fn pragmas(&self) -> Vec<(&'static str, String)> {
+        let Some(writer) = &self.writer else { return Vec::new() };
+        let (answer, answered) = std::sync::mpsc::channel();
+        writer.visit(move |connection| {
+            // Who asked waits below.
+            _ = answer.send(schema::pragmas(connection));
+        });
+        answered.recv().unwrap_or_default()
+    }
+
     /// Finishes what was submitted, closes the database and gives up the lock. What comes later is refused
     /// with [`StoreError::Unavailable`]. Blocks until it is done.
     pub fn close(&self) {

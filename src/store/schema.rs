@@ -143,6 +143,22 @@ impl Database {
     }
 }
 
+/// What durability and speed depend on, as it is in force.
+pub(super) fn pragmas(connection: &Connection) -> Vec<(&'static str, String)> {
+    const NAMES: [&str; 6] =
+        ["journal_mode", "synchronous", "wal_autocheckpoint", "page_size", "cache_size", "foreign_keys"];
+    let value = |name| {
+        let read = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);
+        match connection.pragma_query_value(None, name, read) {
+            Ok(rusqlite::types::Value::Integer(number)) => number.to_string(),
+            Ok(rusqlite::types::Value::Text(text)) => text,
+            Ok(other) => format!("{other:?}"),
+            Err(error) => error.to_string(),
+        }
+    };
+    NAMES.map(|name| (name, value(name))).into()
+}
+
 fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }

@@ -25,7 +25,6 @@ const BATCH: usize = 512;
 enum Message {
     Write(Write),
     Close,
-    #[cfg(test)]
     Visit(Box<dyn FnOnce(&Connection) + Send>),
 }
 
@@ -94,7 +93,7 @@ impl Writer {
         threads::join(self.thread.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    #[cfg(test)]
+    /// Looks at the connection between two batches. A writer that is gone drops the function unused.
     pub(super) fn visit(&self, visit: impl FnOnce(&Connection) + Send + 'static) {
         _ = self.messages.send(Message::Visit(Box::new(visit)));
     }
@@ -125,7 +124,6 @@ impl WriterThread {
             match message {
                 Message::Write(write) => batch.push(write),
                 Message::Close => open = false,
-                #[cfg(test)]
                 Message::Visit(visit) => visit(&self.connection),
             }
             next = if open && batch.len() < BATCH { received.try_recv().ok() } else { None };

@@ -1,0 +1,79 @@
+//! How fast a spawn, a run's end and a stop are, and what a session takes: each row beside its floor.
+//!
+//! `cargo bench` runs all; `cargo bench -- --quick` shows that they run; `cargo bench -- memory` runs the rows whose
+//! name holds the word; `--json` prints one document. `docs/performance.md` says how to read it.
+#![allow(
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_precision_loss
+)]
+
+mod accept;
+mod announce;
+#[path = "../common/mod.rs"]
+mod common;
+mod memory;
+mod start;
+mod stop;
+mod world;
+
+use common::Args;
+use common::report::Row;
+use tokio::runtime::Runtime;
+
+/// Rows are measured from a task, as a tool call is one, not from the thread that waits for the runtime.
+fn run(rows: impl Future<Output = Vec<Row>> + Send + 'static) -> Vec<Row> {
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async { tokio::spawn(rows).await.unwrap() })
+}
+
+/// A group of rows: the words by which it is chosen, and what measures it.
+type Group = (&'static str, fn(Args) -> Vec<Row>);
+
+const GROUPS: &[Group] = &[
+    ("spawn in memory", |args| run(async move { accept::in_memory(&args).await })),
+    ("spawn durable", |args| run(async move { accept::durable(&args).await })),
+    ("spawn in flight", |args| run(async move { accept::in_flight(&args).await })),
+    ("announce", |args| run(async move { announce::measure(&args).await })),
+    ("memory", |args| memory::measure(&args)),
+    ("stop", |args| run(async move { stop::measure(&args).await })),
+    ("start", |args| run(async move { start::measure(&args).await })),
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, flag, kind, count] = arguments.as_slice()
+        && flag == memory::CHILD
+    {
+        let (kind, count) = (kind.clone(), count.parse().unwrap());
+        // The process is done when it has printed: what it holds need not be taken apart.
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            tokio::spawn(async move { memory::child(&kind, count).await }).await.unwrap()
+        });
+        std::process::exit(0);
+    }
+    let args = Args::read();
+    let machine = common::machine::describe(args.quick);
+    if !args.json {
+        machine.iter().for_each(|(name, value)| println!("{name:<20} {value}"));
+    }
+    let mut rows = Vec::new();
+    for (_, measure) in GROUPS.iter().filter(|(name, _)| args.wants(name)) {
+        for row in measure(args.clone()) {
+            if !args.json {
+                row.print();
+            }
+            rows.push(row.json());
+        }
+    }
+    if args.json {
+        let machine: serde_json::Map<_, _> =
+            machine.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        println!("{:#}", serde_json::json!({ "machine": machine, "rows": rows }));
+    }
+}
