@@ -1,9 +1,6 @@
-//! The running tree: spawn, announce, wait, cancel.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+//! A spawn and its announce, a wait for children.
 
-mod common;
-
-use common::{announced, call, last_user, main_key, settings, start};
+use crate::common::{announced, call, last_user, main_key, settings, start};
 use offshoot_actors::ports::Answer;
 use offshoot_actors::types::{Origin, PromptRequest, SpawnRequest, Terminal};
 

@@ -1,0 +1,20 @@
+//! The running tree, tested from outside.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod rig;
+
+mod announces;
+mod basics;
+mod cancels;
+mod caps;
+mod deadlines;
+mod lanes;
+mod models;
+mod repeats;
+mod sleeps;
+mod steers;
+mod tools;
+mod trees;
+mod yields;

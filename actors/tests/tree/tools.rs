@@ -1,0 +1,133 @@
+//! Tool calls of one step.
+
+use offshoot_actors::ports::{Answer, Event};
+use offshoot_actors::types::{Entry, Terminal, ToolCall, ToolStatus};
+
+use crate::rig::{Call, Rig, call, main_key, setup};
+
+/// A tree whose main session makes these calls in its first step.
+async fn making(calls: Vec<ToolCall>) -> Rig {
+    setup()
+        .start(move |call: Call| {
+            let calls = calls.clone();
+            async move {
+                Ok(if call.request.step == 1 && call.task() == "go" {
+                    Answer::tools(calls)
+                } else {
+                    Answer::text("done")
+                })
+            }
+        })
+        .await
+}
+
+fn results(rig: &Rig) -> Vec<(String, String, ToolStatus)> {
+    rig.transcript(&main_key())
+        .iter()
+        .filter_map(|entry| match &entry.entry {
+            Entry::ToolResult { call, text, status, .. } => Some((call.to_string(), text.clone(), *status)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_may_run_side_by_side_do_and_the_others_run_alone_in_order() {
+    let rig = making(vec![
+        call("a", "wait", "300"),
+        call("b", "wait", "100"),
+        call("c", "alone", "50"),
+        call("d", "alone", "10"),
+        call("e", "wait", "20"),
+        call("f", "wait", "10"),
+    ])
+    .await;
+    let run = rig.say("go").await;
+    assert_eq!(rig.outcome(run).await.state, Terminal::Ok);
+    assert_eq!(*rig.log.tool_ends.lock().unwrap(), ["b", "a", "c", "d", "f", "e"]);
+    let row = rig.row(run);
+    assert_eq!((row.ended_at.unwrap() - row.started_at.unwrap()).as_millis(), 300 + 50 + 10 + 20);
+    assert!(rig.storage.tool_rows().iter().all(|row| row.finished.is_some()));
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_an_unknown_tool_is_answered() {
+    let rig = making(vec![call("a", "nonsense", ""), call("b", "wait", "1")]).await;
+    assert_eq!(rig.answer("go").await.state, Terminal::Ok);
+    let results = results(&rig);
+    assert_eq!(results.len(), 2);
+    assert_eq!(
+        results[0],
+        (
+            "a".into(),
+            "tool nonsense is not available here; available: spawn, yield, wait, alone, panic, hang".into(),
+            ToolStatus::Error
+        )
+    );
+    let rig_ = making(vec![call("a", "nonsense", "")]).await;
+    assert_eq!(rig_.answer("go").await.state, Terminal::Ok);
+    rig_.finish().await;
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_with_the_same_id_are_told_apart() {
+    let rig = making(vec![
+        call("a", "wait", "20"),
+        call("a", "wait", "10"),
+        call("", "wait", "1"),
+        call("", "nonsense", ""),
+        call("a", "alone", "1"),
+    ])
+    .await;
+    let outcome = rig.answer("go").await;
+    assert_eq!(outcome.state, Terminal::Ok, "{outcome:?}");
+    assert_eq!(results(&rig).len(), 5);
+    assert_eq!(rig.log.tools.lock().unwrap().len(), 4);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_calls_than_one_step_may_make_are_answered() {
+    let calls = (0..200).map(|number| call(&format!("c{number}"), "wait", "1")).collect();
+    let rig = making(calls).await;
+    assert_eq!(rig.answer("go").await.state, Terminal::Ok);
+    let results = results(&rig);
+    let refused = results.iter().filter(|result| result.2 == ToolStatus::Error).count();
+    assert_eq!((results.len(), refused, rig.log.tools.lock().unwrap().len()), (200, 72, 128));
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_panics_ends_its_run_only() {
+    let rig = making(vec![call("a", "wait", "1"), call("b", "panic", ""), call("c", "wait", "1")]).await;
+    let child = rig.spawn("child").await;
+    let outcome = rig.answer("go").await;
+    assert_eq!(outcome.state, Terminal::Crashed);
+    assert_eq!(outcome.reason.as_deref(), Some("the tool panics on purpose"));
+    assert_eq!(rig.outcome(child.run).await.state, Terminal::Ok);
+    assert_eq!(rig.log.tools.lock().unwrap().len(), 2);
+    assert_eq!(rig.answer("hello").await.state, Terminal::Ok);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_is_told_of_when_it_starts_and_when_it_is_done() {
+    let rig = making(vec![call("a", "wait", "5"), call("b", "alone", "5")]).await;
+    rig.answer("go").await;
+    let told: Vec<_> = rig
+        .events
+        .all()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::ToolStarted { call, .. } => Some(format!("{call} starts")),
+            Event::ToolFinished { call, status, .. } => Some(format!("{call} {status:?}")),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, ["a starts", "a Ok", "b starts", "b Ok"]);
+    let audited = rig.storage.audit().iter().filter(|line| line.event == "tool.started").count();
+    assert_eq!(audited, 2);
+    rig.finish().await;
+}
