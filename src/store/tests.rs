@@ -1,6 +1,5 @@
 use std::ops::Deref;
 
-use offshoot_actors::contract;
 use tempfile::TempDir;
 
 use super::{Durability, SqliteStorage};

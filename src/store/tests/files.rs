@@ -92,13 +92,13 @@ fn directory_and_files_are_private() {
 fn one_process_writes_and_others_read() {
     block_on(async {
         let store = store();
-        fill(&**store).await;
+        fill(&*store).await;
         let error = open(store.dir.path()).unwrap_err();
         assert!(matches!(error, OpenError::InUse { pid: Some(pid), .. } if pid == std::process::id()));
         let reader = SqliteStorage::open_read_only(store.dir.path()).unwrap();
-        assert_eq!(View::of(&reader).await, View::of(&**store).await);
-        apply(&**store, vec![contract::create(&contract::session("late"))]).await;
-        assert_eq!(View::of(&reader).await, View::of(&**store).await);
+        assert_eq!(View::of(&reader).await, View::of(&*store).await);
+        apply(&*store, vec![contract::create(&contract::session("late"))]).await;
+        assert_eq!(View::of(&reader).await, View::of(&*store).await);
         let refused = contract::submit(&reader, vec![contract::create(&contract::session("never"))]).await;
         assert!(matches!(refused, Err(Refused::Storage(StoreError::ReadOnly(_)))), "{refused:?}");
         store.close();
@@ -161,11 +161,11 @@ fn every_earlier_schema_is_brought_up_to_date() {
     };
     let mut fresh = Connection::open_in_memory().unwrap();
     MIGRATIONS.to_latest(&mut fresh).unwrap();
-    let latest: usize = fresh.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    let latest: i64 = fresh.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     for version in 0..=latest {
         let dir = tempfile::tempdir().unwrap();
         let mut earlier = Connection::open(dir.path().join(DATABASE)).unwrap();
-        MIGRATIONS.to_version(&mut earlier, version).unwrap();
+        MIGRATIONS.to_version(&mut earlier, usize::try_from(version).unwrap()).unwrap();
         drop(earlier);
         let store = open(dir.path()).unwrap();
         block_on(fill(&store));
@@ -209,7 +209,7 @@ fn a_damaged_page_is_reported_as_damage() {
 fn an_unknown_version_of_a_message_is_reported_as_damage() {
     block_on(async {
         let store = store();
-        fill(&**store).await;
+        fill(&*store).await;
         let other = Connection::open(store.file()).unwrap();
         other.execute("UPDATE outbox SET message = x'02' || substr(message, 2)", []).unwrap();
         let loaded = store.load_session(contract::key("main")).await;
@@ -220,7 +220,7 @@ fn an_unknown_version_of_a_message_is_reported_as_damage() {
 #[test]
 fn the_audit_record_is_append_only() {
     let store = store();
-    block_on(fill(&**store));
+    block_on(fill(&*store));
     let other = Connection::open(store.file()).unwrap();
     for sql in ["UPDATE audit SET event = 'nothing'", "DELETE FROM audit"] {
         let error = other.execute(sql, []).unwrap_err().to_string();
@@ -245,7 +245,7 @@ fn a_changed_audit_row_is_found() {
     ];
     for (sql, broken) in changes {
         let store = store();
-        block_on(fill(&**store));
+        block_on(fill(&*store));
         let other = Connection::open(store.file()).unwrap();
         other.execute_batch("DROP TRIGGER audit_is_not_updated; DROP TRIGGER audit_is_not_deleted").unwrap();
         other.execute(sql, []).unwrap();

@@ -120,21 +120,21 @@ fn a_full_device_is_called_full_and_may_pass() {
     });
     let main = contract::session("main");
     let huge = vec![contract::create(&main), contract::append(&main.key, 0, &"x".repeat(200_000))];
-    let fate = block_on(submit(&**store, huge.clone()));
+    let fate = block_on(submit(&*store, huge.clone()));
     assert!(matches!(fate, Err(Refused::Storage(StoreError::Full(_)))), "{fate:?}");
     assert!(block_on(store.session(main.key.clone())).unwrap().is_none());
     assert_works(&store, 1);
     visit(&store, |connection| {
         connection.pragma_update_and_check(None, "max_page_count", 1_000_000, |_| Ok(())).unwrap();
     });
-    block_on(apply(&**store, huge));
+    block_on(apply(&*store, huge));
 }
 
 #[test]
 fn a_read_only_database_is_called_read_only() {
     let store = store();
     visit(&store, |connection| connection.pragma_update(None, "query_only", true).unwrap());
-    let fate = block_on(submit(&**store, vec![contract::create(&contract::session("main"))]));
+    let fate = block_on(submit(&*store, vec![contract::create(&contract::session("main"))]));
     assert!(matches!(fate, Err(Refused::Storage(StoreError::ReadOnly(_)))), "{fate:?}");
     visit(&store, |connection| connection.pragma_update(None, "query_only", false).unwrap());
     assert_works(&store, 1);
@@ -153,7 +153,7 @@ fn closing_finishes_what_was_submitted() {
     }
     store.close();
     assert_eq!(applied.load(Ordering::SeqCst), 1_500);
-    let fate = block_on(submit(&**store, sessions(1).remove(0)));
+    let fate = block_on(submit(&*store, sessions(1).remove(0)));
     assert!(matches!(fate, Err(Refused::Storage(StoreError::Unavailable(_)))), "{fate:?}");
     let read = block_on(store.open_runs());
     assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
@@ -186,14 +186,14 @@ fn the_last_owner_may_be_a_listener() {
 fn a_loaded_session_is_one_snapshot() {
     let store = store();
     let main = contract::session("main");
-    block_on(apply(&**store, vec![contract::create(&main)]));
+    block_on(apply(&*store, vec![contract::create(&main)]));
     std::thread::scope(|scope| {
         let writing = scope.spawn(|| {
             for number in 0..300 {
                 let run = contract::insert(&contract::run(number, &main.key));
                 let entry = contract::append(&main.key, number, "text");
                 let steer = Op::QueueSteer(Box::new(contract::steer(u128::from(number), &main.key)));
-                block_on(apply(&**store, vec![run, entry, steer]));
+                block_on(apply(&*store, vec![run, entry, steer]));
             }
         });
         while !writing.is_finished() {
@@ -208,7 +208,7 @@ fn a_loaded_session_is_one_snapshot() {
 fn more_questions_than_fit_the_queue_are_all_answered() {
     let store = store();
     block_on(async {
-        contract::apply(&**store, vec![contract::create(&contract::session("main"))]).await;
+        contract::apply(&*store, vec![contract::create(&contract::session("main"))]).await;
         let ask = || store.session(contract::key("main"));
         let answers = futures::future::join_all((0..3_000).map(|_| ask())).await;
         assert!(answers.into_iter().all(|answer| answer.unwrap().is_some()));
@@ -223,7 +223,7 @@ fn questions_that_nobody_waits_for_do_not_stay() {
             let question = store.open_runs();
             drop(futures::future::select(question, futures::future::ready(())).await);
         }
-        assert_eq!(View::of(&**store).await, View::of(&**super::store()).await);
+        assert_eq!(View::of(&*store).await, View::of(&*super::store()).await);
     });
 }
 
