@@ -408,8 +408,9 @@ impl TreeHandle {
     #[must_use]
     pub fn live(&self) -> Vec<LiveSession> {
         let mut runs: BTreeMap<SessionKey, LiveRun> = BTreeMap::new();
-        for entry in &self.shared.runs {
-            let cell = entry.value();
+        let mut cells: Vec<_> = self.shared.runs.iter().map(|entry| Arc::clone(entry.value())).collect();
+        cells.sort_by_key(|cell| cell.id);
+        for cell in cells {
             let progress = cell.progress();
             let run = LiveRun {
                 id: cell.id,
@@ -426,24 +427,19 @@ impl TreeHandle {
                 _ => drop(runs.insert(cell.session.clone(), run)),
             }
         }
-        let mut live: Vec<LiveSession> = self
-            .shared
-            .live
-            .iter()
-            .map(|entry| {
-                let meta = &entry.meta;
-                LiveSession {
-                    key: meta.key.clone(),
-                    parent: meta.parent.clone(),
-                    label: meta.label.clone(),
-                    mode: meta.mode,
-                    depth: meta.depth,
-                    run: runs.remove(&meta.key),
-                }
-            })
-            .collect();
-        live.sort_by(|a, b| a.key.cmp(&b.key));
-        live
+        let live = self.shared.live_sessions().into_iter();
+        live.map(|entry| {
+            let meta = entry.meta;
+            LiveSession {
+                key: meta.key.clone(),
+                parent: meta.parent.clone(),
+                label: meta.label.clone(),
+                mode: meta.mode,
+                depth: meta.depth,
+                run: runs.remove(&meta.key),
+            }
+        })
+        .collect()
     }
 
     async fn ask<T: Send + 'static>(

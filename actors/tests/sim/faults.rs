@@ -12,10 +12,14 @@ use super::scenario::FaultPlan;
 /// In the text of every panic that is meant.
 pub const ON_PURPOSE: &str = "on purpose";
 
+/// More than any process here has work for.
+const MOST_MESSAGES: u64 = 200_000;
+
 struct State {
     random: Random,
     left: BTreeMap<&'static str, (u64, u32)>,
     on: bool,
+    messages: u64,
 }
 
 pub struct SimFaults {
@@ -26,7 +30,11 @@ pub struct SimFaults {
 
 impl SimFaults {
     pub fn new(plan: &FaultPlan, bug: Option<Bug>, history: Arc<History>, random: Random) -> Self {
-        Self { state: Mutex::new(State { random, left: plan.panics.clone(), on: true }), bug, history }
+        Self {
+            state: Mutex::new(State { random, left: plan.panics.clone(), on: true, messages: 0 }),
+            bug,
+            history,
+        }
     }
 
     /// From now on nothing panics.
@@ -39,6 +47,15 @@ impl Faults for SimFaults {
     fn panics(&self, actor: &'static str, message: &'static str) -> bool {
         let panics = {
             let mut state = self.state.lock().unwrap();
+            state.messages += 1;
+            if state.messages > MOST_MESSAGES {
+                if state.messages == MOST_MESSAGES + 1 {
+                    let text = format!("actors send each other messages without end, the last is {message}");
+                    self.history.note(What::Broken(text));
+                }
+                // The only way out of a loop that takes no time.
+                return true;
+            }
             if !state.on {
                 return false;
             }

@@ -13,7 +13,7 @@ use super::world::World;
 
 /// The prompt that fills a lane, and how long its answer takes.
 pub const PROBE: &str = "probe";
-pub const PROBE_TIME: Duration = Duration::from_secs(60);
+pub const PROBE_TIME: Duration = Duration::from_secs(16);
 
 const TRANSIENT: [ModelErrorKind; 6] = [
     ModelErrorKind::RateLimited,

@@ -31,7 +31,10 @@ async fn an_idle_parent_runs_on_it() {
     rig.quiet().await;
     let runs = rig.runs_of(&main_key());
     assert_eq!(runs.len(), 1);
-    assert_eq!((runs[0].cause, runs[0].outcome.clone().unwrap().text.unwrap()), (Cause::Announce, "got ok:child 10".into()));
+    assert_eq!(
+        (runs[0].cause, runs[0].outcome.clone().unwrap().text.unwrap()),
+        (Cause::Announce, "got ok:child 10".into())
+    );
     rig.finish().await;
 }
 
@@ -117,7 +120,11 @@ async fn results_wake_sleeping_parents_on_many_threads() {
     }
     rig.quiet().await;
     for run in rig.storage.all_runs() {
-        assert_eq!(run.outcome.clone().map(|outcome| (outcome.state, outcome.reason)), Some((Terminal::Ok, None)), "{run:?}");
+        assert_eq!(
+            run.outcome.clone().map(|outcome| (outcome.state, outcome.reason)),
+            Some((Terminal::Ok, None)),
+            "{run:?}"
+        );
     }
     rig.check().await;
     rig.stop().await;

@@ -132,9 +132,16 @@ async fn a_result_that_waited_for_another_run_is_not_swallowed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_of_three_levels_with_one_that_sleeps() {
-    let rig = setup().with(|settings| settings.sleep_after = std::time::Duration::from_millis(5)).start(script).await;
+    let rig = setup()
+        .with(|settings| settings.sleep_after = std::time::Duration::from_millis(5))
+        .start(script)
+        .await;
     let run = rig.say("deep").await;
-    rig.until("all work", |rig| rig.log.in_flight() == 1 && rig.storage.all_runs().iter().filter(|row| row.state.is_open()).count() == 4).await;
+    rig.until("all work", |rig| {
+        rig.log.in_flight() == 1
+            && rig.storage.all_runs().iter().filter(|row| row.state.is_open()).count() == 4
+    })
+    .await;
     rig.sleep(100).await;
     assert_eq!(rig.live("session").len(), 4, "the session of the quick child sleeps");
     let stopped = soon("the stop", rig.handle.stop(main_key(), Origin::Operator)).await.unwrap();
@@ -195,7 +202,8 @@ async fn a_stop_meets_spawns_on_their_way() {
             }
             rig.handle.stop(main_key(), Origin::Operator).await.unwrap()
         };
-        let (_, answers) = soon("stop and spawns", async { tokio::join!(stop, futures::future::join_all(spawns)) }).await;
+        let (_, answers) =
+            soon("stop and spawns", async { tokio::join!(stop, futures::future::join_all(spawns)) }).await;
         // What was accepted after the stop is a new tree; all else is over.
         let late: Vec<_> = answers.into_iter().filter_map(Result::ok).collect();
         rig.sleep(1_000).await;

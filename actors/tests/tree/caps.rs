@@ -107,10 +107,7 @@ async fn the_deepest_level_spawns_nothing() {
     let refusal = rig.handle.spawn(request(two.session, "work"), Origin::Operator).await.unwrap_err();
     assert_eq!(refusal.code, "depth");
     assert_eq!(refusal.message, "sessions_spawn is not allowed at this depth (current depth: 2, max: 2)");
-    assert_eq!(
-        refusal.hint.as_deref(),
-        Some("raise agents.defaults.subagents.maxSpawnDepth (1 to 64)")
-    );
+    assert_eq!(refusal.hint.as_deref(), Some("raise agents.defaults.subagents.maxSpawnDepth (1 to 64)"));
     rig.finish().await;
 }
 
@@ -120,7 +117,10 @@ async fn a_spawn_for_a_session_that_does_not_exist_is_refused() {
     for key in ["agent:main:subagent:00000000-0000-4000-8000-000000000000", "agent:nobody:main"] {
         let parent = key.parse().unwrap();
         let refusal = rig.handle.spawn(request(parent, "work"), Origin::Operator).await.unwrap_err();
-        assert_eq!((refusal.code, refusal.message), ("unknown_session", format!("there is no session {key}")));
+        assert_eq!(
+            (refusal.code, refusal.message),
+            ("unknown_session", format!("there is no session {key}"))
+        );
     }
     rig.finish().await;
 }

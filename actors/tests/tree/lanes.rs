@@ -40,10 +40,9 @@ async fn a_run_that_waits_for_its_children_holds_no_permit() {
             let level: usize = task.parse().unwrap_or(0);
             Ok(match call_.request.step {
                 _ if level == 4 => Answer::text("bottom"),
-                1 => Answer::tools(vec![
-                    call("s", "spawn", &(level + 1).to_string()),
-                    call("y", "yield", ""),
-                ]),
+                1 => {
+                    Answer::tools(vec![call("s", "spawn", &(level + 1).to_string()), call("y", "yield", "")])
+                }
                 _ => Answer::text(call_.news().join(",")),
             })
         })
@@ -57,7 +56,10 @@ async fn a_run_in_back_off_holds_no_permit() {
     let rig = setup()
         .with(|settings| settings.lanes.subagent = 1)
         .start(|call: Call| async move {
-            if call.task() == "slow" && call.request.transcript.entries().len() == 1 && call.clock.now().0 < 1_700_000_050_000 {
+            if call.task() == "slow"
+                && call.request.transcript.entries().len() == 1
+                && call.clock.now().0 < 1_700_000_050_000
+            {
                 let mut error = ModelError::new(ModelErrorKind::RateLimited, "too many");
                 error.retry_after = Some(std::time::Duration::from_secs(50));
                 return Err(error);

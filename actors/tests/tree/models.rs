@@ -1,7 +1,7 @@
 //! Model calls that fail, and answers that are cut off.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use offshoot_actors::ports::{Answer, Event, ModelError, ModelErrorKind, StopReason};
@@ -74,7 +74,10 @@ async fn the_wish_of_the_provider_is_kept() {
 async fn it_gives_up_with_the_kind_and_the_words() {
     let rig = failing(100, ModelError::new(ModelErrorKind::Server, "status 500")).await;
     let outcome = rig.answer("hello").await;
-    assert_eq!((outcome.state, outcome.reason.as_deref()), (Terminal::Error, Some("server_error: status 500")));
+    assert_eq!(
+        (outcome.state, outcome.reason.as_deref()),
+        (Terminal::Error, Some("server_error: status 500"))
+    );
     assert_eq!(rig.log.count(), 4);
     rig.stop().await;
     let rig = failing(100, ModelError::new(ModelErrorKind::Auth, "wrong key")).await;

@@ -22,7 +22,8 @@ async fn a_repeated_spawn_is_the_same_spawn() {
     rig.quiet().await;
     assert_eq!(rig.spawn("key=k|work").await, first);
     let together =
-        join_all((0..10).map(|_| rig.handle.spawn(request(main_key(), "key=m|work"), Origin::Operator))).await;
+        join_all((0..10).map(|_| rig.handle.spawn(request(main_key(), "key=m|work"), Origin::Operator)))
+            .await;
     let mut runs: Vec<RunId> = together.into_iter().map(|answer| answer.unwrap().run).collect();
     runs.dedup();
     assert_eq!(runs.len(), 1);

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use offshoot_actors::ports::{
-    Answer, BoxFuture, Clock, Effect, Event, EventSink, Host, ListFilter, ModelError, ModelRequest, ModelSink,
-    Models, Page, RunRow, RunState, SeededIds, Storage, TokioClock, ToolContext, ToolOutput, ToolSpec, Tools,
+    Answer, BoxFuture, Clock, Effect, Event, EventSink, Host, ListFilter, ModelError, ModelRequest,
+    ModelSink, Models, Page, RunRow, RunState, SeededIds, Storage, TokioClock, ToolContext, ToolOutput,
+    ToolSpec, Tools,
 };
 use offshoot_actors::types::{
     Accepted, AnnounceItem, Cleanup, Entry, IdempotencyKey, Mode, ModelRef, Origin, Outcome, PromptRequest,
@@ -364,15 +365,7 @@ impl Setup {
             options.faults = self.faults;
         }
         let tree = Tree::start(options).await.unwrap();
-        Rig {
-            handle: tree.handle(),
-            tree,
-            storage: self.storage,
-            events,
-            log,
-            clock,
-            fresh: self.fresh,
-        }
+        Rig { handle: tree.handle(), tree, storage: self.storage, events, log, clock, fresh: self.fresh }
     }
 }
 
@@ -502,7 +495,11 @@ impl Rig {
         for (key, transcript) in self.storage.transcripts() {
             for item in items(&transcript) {
                 assert!(seen.insert(item.run), "I2: the result of {} stands twice", item.run);
-                assert_eq!(owner[&item.run].announce_to.as_ref(), Some(&key), "I2: a result in a wrong session");
+                assert_eq!(
+                    owner[&item.run].announce_to.as_ref(),
+                    Some(&key),
+                    "I2: a result in a wrong session"
+                );
             }
         }
         let kept: BTreeSet<SessionKey> = self.storage.transcripts().into_keys().collect();
@@ -518,7 +515,9 @@ impl Rig {
             .filter(|run| {
                 let session = self.storage.all_sessions().into_iter().find(|row| row.key == run.session);
                 session
-                    .or_else(|| self.storage.deleted_sessions().into_iter().find(|row| row.key == run.session))
+                    .or_else(|| {
+                        self.storage.deleted_sessions().into_iter().find(|row| row.key == run.session)
+                    })
                     .is_some_and(|row| row.root == main_key())
             })
             .map(|run| run.usage)

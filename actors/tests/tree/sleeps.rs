@@ -10,9 +10,9 @@ use crate::rig::{Call, main_key, setup, soon, texts};
 #[tokio::test(start_paused = true)]
 async fn a_quiet_session_sleeps_after_its_time_and_wakes_with_its_memory() {
     let rig = setup()
-        .start(|call: Call| async move {
-            Ok(Answer::text(texts(call.request.transcript.entries()).join("+")))
-        })
+        .start(
+            |call: Call| async move { Ok(Answer::text(texts(call.request.transcript.entries()).join("+"))) },
+        )
         .await;
     rig.answer("one").await;
     rig.sleep(29_000).await;
@@ -36,7 +36,9 @@ async fn a_child_of_one_run_sleeps_at_once_and_one_that_stays_takes_further_mess
     rig.quiet().await;
     rig.sleep(1).await;
     let live = rig.live("session");
-    let path = |child: &offshoot_actors::types::Accepted| format!("offshoot/sessions/agent:main:main/{}", child.session);
+    let path = |child: &offshoot_actors::types::Accepted| {
+        format!("offshoot/sessions/agent:main:main/{}", child.session)
+    };
     assert!(!live.contains(&path(&one)), "{live:?}");
     assert!(live.contains(&path(&stays)), "{live:?}");
     rig.sleep(60_000).await;
@@ -85,7 +87,9 @@ async fn no_message_to_a_session_that_keeps_falling_asleep_is_lost() {
         tokio::spawn(async move {
             for number in 0..each {
                 // A new session now and then, so that no transcript grows without end.
-                let key = format!("agent:main:s{}-{}", (number + sender) % sessions, number / 2_000).parse().unwrap();
+                let key = format!("agent:main:s{}-{}", (number + sender) % sessions, number / 2_000)
+                    .parse()
+                    .unwrap();
                 let request = offshoot_actors::types::PromptRequest::new(key, "hello");
                 let run = tree.submit(request, offshoot_actors::types::Origin::Operator).await.unwrap().run;
                 if number % 3 != 0 {

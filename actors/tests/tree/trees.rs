@@ -25,7 +25,10 @@ async fn join_below(call_: Call, width: usize, levels: usize) -> Answer {
         2 => Answer::tools(vec![call("y", "yield", "")]),
         _ => {
             let texts: Vec<_> = call_.results().into_iter().filter_map(|item| item.text).collect();
-            Answer { usage: Usage { input: 1, output: 1, cached: 0 }, ..Answer::text(format!("[{}]", texts.join(" "))) }
+            Answer {
+                usage: Usage { input: 1, output: 1, cached: 0 },
+                ..Answer::text(format!("[{}]", texts.join(" ")))
+            }
         }
     }
 }
@@ -34,7 +37,10 @@ async fn join_below(call_: Call, width: usize, levels: usize) -> Answer {
 async fn results_flow_up_three_levels_that_wait() {
     let rig = setup().start(|call| async { Ok(join_below(call, 2, 3).await) }).await;
     let outcome = rig.answer("go").await;
-    assert_eq!(outcome.text.as_deref(), Some("[[[0.0.0 0.0.1] [0.1.0 0.1.1]] [[1.0.0 1.0.1] [1.1.0 1.1.1]]]"));
+    assert_eq!(
+        outcome.text.as_deref(),
+        Some("[[[0.0.0 0.0.1] [0.1.0 0.1.1]] [[1.0.0 1.0.1] [1.1.0 1.1.1]]]")
+    );
     assert_eq!(rig.storage.all_runs().len(), 1 + 2 + 4 + 8);
     let results = items(&rig.transcript(&main_key()));
     let below = Usage { input: 3 * 4 + 3, output: 2 * 4 + 3, cached: 4 };
@@ -90,8 +96,12 @@ async fn a_fan_out_of_a_thousand_goes_through_a_lane_of_eight() {
     rig.quiet().await;
     assert_eq!(rig.log.children_peak(), 8);
     let order: Vec<_> = rig.log.calls.lock().unwrap().iter().map(|call| call.1).collect();
-    let order: Vec<_> = order.into_iter().filter(|run| children.iter().any(|child| child.run == *run)).collect();
-    assert!(order.iter().eq(children.iter().map(|child| &child.run)), "the children run in order of their spawns");
+    let order: Vec<_> =
+        order.into_iter().filter(|run| children.iter().any(|child| child.run == *run)).collect();
+    assert!(
+        order.iter().eq(children.iter().map(|child| &child.run)),
+        "the children run in order of their spawns"
+    );
     let results = items(&rig.transcript(&main_key()));
     assert_eq!(results.len(), 1_000);
     assert!(results.iter().all(|item| item.state == Terminal::Ok));
@@ -111,7 +121,8 @@ async fn a_stop_in_the_middle_of_a_fan_out_ends_all_of_it() {
     assert_eq!(rig.log.count(), called, "a model call started after the stop");
     let state = |child: &offshoot_actors::types::Accepted| rig.row(child.run).state;
     let ok = children.iter().filter(|child| state(child) == RunState::Ended(Terminal::Ok)).count();
-    let cancelled = children.iter().filter(|child| state(child) == RunState::Ended(Terminal::Cancelled)).count();
+    let cancelled =
+        children.iter().filter(|child| state(child) == RunState::Ended(Terminal::Cancelled)).count();
     assert_eq!((ok, ok + cancelled), (400, 1_000));
     assert!(stopped.ended.len() >= cancelled, "{} of {cancelled} are told", stopped.ended.len());
     for child in children.iter().filter(|child| state(child) == RunState::Ended(Terminal::Cancelled)) {
@@ -129,7 +140,10 @@ async fn a_cancel_in_the_middle_of_a_fan_out_ends_what_the_run_spawned() {
             }
             Ok(match call_.request.step {
                 1 => Answer::tools(
-                    (0..500).map(|n| call(&format!("s{n}"), "spawn", &format!("child {n}"))).take(120).collect(),
+                    (0..500)
+                        .map(|n| call(&format!("s{n}"), "spawn", &format!("child {n}")))
+                        .take(120)
+                        .collect(),
                 ),
                 2 => Answer::tools(
                     (120..200).map(|n| call(&format!("s{n}"), "spawn", &format!("child {n}"))).collect(),
@@ -150,8 +164,11 @@ async fn a_cancel_in_the_middle_of_a_fan_out_ends_what_the_run_spawned() {
     let mine: Vec<_> = runs.iter().filter(|row| row.spawner == Some(run)).collect();
     assert_eq!(mine.len(), 200);
     assert!(mine.iter().all(|row| !row.state.is_open()), "the cancel answers when all are terminal");
-    let cancelled: Vec<_> =
-        mine.iter().filter(|row| row.state == RunState::Ended(Terminal::Cancelled)).map(|row| row.id).collect();
+    let cancelled: Vec<_> = mine
+        .iter()
+        .filter(|row| row.state == RunState::Ended(Terminal::Cancelled))
+        .map(|row| row.id)
+        .collect();
     assert!(cancelled.len() > 100 && cancelled.len() < 200);
     assert!(cancelled.iter().all(|run| stopped.ended.contains(run)), "every ended run is told");
     assert_eq!(stopped.ended.last(), Some(&run), "leaves first");
@@ -185,7 +202,10 @@ async fn a_grandchild_of_a_finished_child_reaches_the_root() {
     let child = rig.spawn("middle").await;
     rig.quiet().await;
     let results: Vec<_> = items(&rig.transcript(&main_key())).iter().map(brief).collect();
-    assert_eq!(results, ["ok:middle is done".to_owned(), format!("ok:{} got ok:from the leaf", child.session)]);
+    assert_eq!(
+        results,
+        ["ok:middle is done".to_owned(), format!("ok:{} got ok:from the leaf", child.session)]
+    );
     let answers = rig.transcript(&main_key());
     let last = answers.iter().rev().find_map(|entry| match &entry.entry {
         Entry::Assistant { text, .. } => Some(text.clone()),
