@@ -12,8 +12,8 @@ use crate::run::{Continue, RunMsg};
 use crate::sessions::{Permit, SessionsMsg};
 use crate::shared::Shared;
 use crate::types::{
-    AnnounceItem, Cleanup, Origin, Outcome, RunId, SessionKey, StoredEntry, Terminal, Timestamp, Transcript,
-    Usage,
+    AnnounceItem, Cleanup, Entry, Origin, Outcome, RunId, SessionKey, StoredEntry, Terminal, Timestamp,
+    Transcript, Usage,
 };
 
 /// How long to wait before the store is asked again.
@@ -44,6 +44,16 @@ impl Taken {
             into.push(Op::TakeSteers { session: session.clone(), ids: self.steers.clone() });
         }
         into.extend(self.delete.iter().map(|session| Op::DeleteSession { session: session.clone() }));
+    }
+
+    /// The step whose answer is among the entries: no tools follow on it that would record it.
+    pub(super) fn step(&self, run: RunId, steps: u32, usage: Usage) -> Option<Op> {
+        self.entries.iter().find_map(|entry| match &entry.entry {
+            Entry::Assistant { model, .. } => {
+                Some(Op::RecordStep { run, steps, usage, model: model.clone() })
+            }
+            _ => None,
+        })
     }
 }
 
@@ -233,6 +243,7 @@ impl Session {
         let mut transaction = Transaction::new();
         if let Some(taken) = &end.taken {
             taken.ops(&self.meta.key, Some(end.end.run), &mut transaction);
+            transaction.extend(taken.step(end.end.run, end.end.steps, end.end.usage));
         }
         transaction.push(Op::EndRun(Box::new(end.end.clone())));
         match &end.announce {

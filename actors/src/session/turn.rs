@@ -247,6 +247,7 @@ impl Session {
     ) {
         let Some(active) = self.runs.get_mut(&run) else { return };
         active.stage = Stage::Boundary;
+        let (steps, usage) = active.cell.update(|progress| (progress.steps, progress.usage));
         let held = self.yielded.is_some();
         if answer.is_none() && (held || (self.announces.is_empty() && self.steers.is_empty())) {
             return self.go_on(run, transcript, permit, ctx);
@@ -258,6 +259,7 @@ impl Session {
         taken.entries.splice(0..0, answer);
         let mut transaction = Transaction::new();
         taken.ops(&self.meta.key, Some(run), &mut transaction);
+        transaction.extend(taken.step(run, steps, usage));
         self.commit(transaction, Ticket::Boundary { run, taken, permit }, ctx);
     }
 
