@@ -290,6 +290,8 @@ impl Behaviour for Session {
         if matches!(self.standing, Standing::Asleep) {
             return match message {
                 SessionMsg::Hello => self.answer_sleep(true, ctx),
+                // Words to itself and about its own sleep are no reason to wake it.
+                SessionMsg::Sleep | SessionMsg::Quiet | SessionMsg::Retry => {}
                 message => self.hand_back(message),
             };
         }

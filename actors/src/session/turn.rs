@@ -13,6 +13,9 @@ use crate::types::{Entry, Mode, Origin, Outcome, RunId, Terminal, Transcript};
 /// A run has nothing to finish: its tasks are aborted when it is dropped.
 const STOP_RUN_WITHIN: std::time::Duration = std::time::Duration::from_millis(100);
 
+/// How long the manager has at least for the answer to a wish to sleep.
+const ASK_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+
 impl Session {
     /// Does the next thing that can be done. Called after every change.
     pub(super) fn advance(&mut self, ctx: &mut Ctx<Self>) {
@@ -352,7 +355,8 @@ impl Session {
         self.sleep = None;
         if self.is_quiet(ctx) {
             self.tell_manager(SessionsMsg::Quiet { key: self.meta.key.clone() });
-            self.sleep = Some(ctx.after(self.shared.settings().sleep_after, SessionMsg::Quiet));
+            let pause = self.shared.settings().sleep_after.max(ASK_AGAIN_AFTER);
+            self.sleep = Some(ctx.after(pause, SessionMsg::Quiet));
         }
     }
 
@@ -361,6 +365,7 @@ impl Session {
         let agreed = self.is_quiet(ctx) && matches!(self.standing, Standing::Open);
         if agreed {
             self.standing = Standing::Asleep;
+            self.sleep = None;
         }
         self.answer_sleep(agreed, ctx);
         if !agreed {
