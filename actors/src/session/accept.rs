@@ -196,6 +196,7 @@ impl Session {
     pub(super) fn new_row(&self, cause: Cause, model: ModelChoice, ctx: &Ctx<Self>) -> RunRow {
         let settings = self.shared.settings();
         let spawned = self.meta.parent.is_some();
+        let timeout = if spawned { settings.subagents.run_timeout } else { settings.runs.timeout };
         // What follows on the results of children belongs to what the parent waits for.
         let announce_to = if cause == Cause::Announce { self.meta.parent.clone() } else { None };
         RunRow {
@@ -208,7 +209,7 @@ impl Session {
             wire_id: None,
             model,
             model_used: None,
-            timeout: if spawned { settings.subagents.run_timeout } else { settings.runs.timeout },
+            timeout: timeout.filter(|timeout| !timeout.is_zero()),
             input: None,
             state: RunState::Accepted,
             outcome: None,
