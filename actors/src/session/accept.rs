@@ -136,7 +136,8 @@ impl Session {
             given => given.or(row.timeout),
         };
         let named = request.idempotency.map(|idempotency| {
-            let digest = Sha256::digest(format!("{}\n{text}", self.meta.key).as_bytes()).into();
+            let parameters = format!("{}\n{:?}\n{:?}\n{text}", self.meta.key, request.model, request.timeout);
+            let digest = Sha256::digest(parameters.as_bytes()).into();
             let key = RequestKey { principal: origin.principal(), method: "prompt", key: idempotency.key };
             Box::new(Named { key, digest })
         });
