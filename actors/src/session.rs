@@ -263,6 +263,8 @@ pub(crate) struct Session {
     children: BTreeMap<RunId, OpenRun>,
     /// Whether results or steering messages are being committed while no run has its turn.
     delivering: bool,
+    /// The run that this starts: what is said to the session meanwhile is for it already.
+    next: Option<RunId>,
     /// Prompts and steering messages that are being committed.
     accepting: u32,
     /// Ends of runs that never had their turn, which the store could not take yet.

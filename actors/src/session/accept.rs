@@ -235,7 +235,7 @@ impl Session {
         Some(self.new_row(cause, model, ctx))
     }
 
-    /// A steering message for the run that works; without one it is a message like any other.
+    /// A steering message for the run that works or is about to; without one it is a message like any other.
     pub(super) fn on_steer(
         &mut self,
         text: String,
@@ -243,7 +243,7 @@ impl Session {
         reply: Reply<Result<Steered, Refusal>>,
         ctx: &Ctx<Self>,
     ) {
-        let Some(run) = self.current else {
+        let Some(run) = self.current.or(self.next) else {
             let request = PromptRequest::new(self.meta.key.clone(), text);
             let reply = Reply::to(move |answer: Result<Submitted, Refusal>| {
                 reply.send(answer.map(|submitted| Steered::Started(submitted.run)));

@@ -159,6 +159,7 @@ impl Session {
             (Ticket::Deliver { row, taken }, Ok(())) => {
                 self.took(&taken);
                 self.delivering = false;
+                self.next = None;
                 self.retries = 0;
                 self.transcript = Some(taken.transcript);
                 if let Some(row) = row {
@@ -179,6 +180,7 @@ impl Session {
             (Ticket::End(end), Err(refused)) => self.end_refused(end, &refused, ctx),
             (Ticket::Deliver { .. }, Err(refused)) => {
                 self.delivering = false;
+                self.next = None;
                 tracing::warn!(session = %self.meta.key, %refused, "results could not be appended, will try again");
                 self.transcript = None;
                 self.suspect = Some(self.announces.len());

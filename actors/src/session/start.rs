@@ -53,6 +53,7 @@ fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> S
         steers: steers.into(),
         children: children.into_iter().map(|child| (child.run, child)).collect(),
         delivering: false,
+        next: None,
         accepting: 0,
         unsettled: Vec::new(),
         below: Usage::default(),

@@ -5,6 +5,7 @@
 //! results. So the leaves end first, and no result is lost.
 
 use super::commit::Closing;
+use super::inbox::Due;
 use super::{Active, Fate, Session, SessionChild, SessionMsg, Stage, Standing};
 use crate::kit::{Ctx, Reply};
 use crate::sessions::SessionsMsg;
@@ -102,8 +103,8 @@ impl Session {
     fn record(&mut self, run: RunId, ctx: &mut Ctx<Self>) {
         // Another run that works has the transcript; then the results wait for its next step.
         let others = self.current.is_some_and(|current| current != run && self.transcript.is_none());
-        let takes =
-            !others && self.announces.iter().any(|announce| announce.spawner == Some(run) && announce.quiet);
+        let due = Due::QuietOf(run);
+        let takes = !others && self.announces.iter().any(|announce| due.takes(announce));
         if takes && self.transcript.is_none() {
             return self.load(ctx);
         }
@@ -111,7 +112,7 @@ impl Session {
         let Some(why) = active.cell.fate.get().cloned() else { return };
         let (row, partial) = (active.row.clone(), active.cell.partial());
         let taken = match self.transcript.take() {
-            Some(transcript) if takes => Some(self.take_inbox(transcript, Some(run), false, ctx)),
+            Some(transcript) if takes => Some(self.take_inbox(transcript, Some(run), None, due, ctx)),
             transcript => {
                 self.transcript = transcript;
                 None

@@ -128,16 +128,9 @@ impl Session {
     /// there is nothing to append, the run does not wait for the commit.
     fn begin(&mut self, run: RunId, transcript: Transcript, permit: Permit, ctx: &mut Ctx<Self>) {
         let at = ctx.system().clock.now();
-        let held = self.yielded.is_some();
-        let mut taken = if held {
-            super::commit::Taken { transcript, ..Default::default() }
-        } else {
-            self.take_inbox(transcript, Some(run), true, ctx)
-        };
-        let Some(active) = self.runs.get_mut(&run) else { return self.transcript = Some(taken.transcript) };
-        if let Some(input) = active.row.input.take() {
-            taken.entries.push(taken.transcript.push(Some(run), at, input));
-        }
+        let Some(active) = self.runs.get_mut(&run) else { return self.transcript = Some(transcript) };
+        let input = active.row.input.take();
+        let taken = self.take_inbox(transcript, Some(run), input, self.due(), ctx);
         let mut transaction = vec![Op::StartRun { run, at }];
         taken.ops(&self.meta.key, Some(run), &mut transaction);
         if taken.entries.is_empty() {
@@ -251,14 +244,13 @@ impl Session {
         let Some(active) = self.runs.get_mut(&run) else { return };
         active.stage = Stage::Boundary;
         let (steps, usage) = active.cell.update(|progress| (progress.steps, progress.usage));
-        let held = self.yielded.is_some();
-        if answer.is_none() && (held || (self.announces.is_empty() && self.steers.is_empty())) {
+        if answer.is_none() && !self.has_news() {
             return self.go_on(run, transcript, permit, ctx);
         }
         let at = ctx.system().clock.now();
         let mut transcript = transcript;
         let answer = answer.map(|answer| transcript.push(Some(run), at, answer));
-        let mut taken = self.take_inbox(transcript, Some(run), true, ctx);
+        let mut taken = self.take_inbox(transcript, Some(run), None, self.due(), ctx);
         taken.entries.splice(0..0, answer);
         let mut transaction = Transaction::new();
         taken.ops(&self.meta.key, Some(run), &mut transaction);
