@@ -33,7 +33,7 @@ use self::commit::{End, Ticket};
 pub(crate) use self::commit::{announce_of, notify_end};
 use self::deadline::Deadline;
 pub use self::prompts::is_silent;
-pub(crate) use self::stop::already_ended;
+pub(crate) use self::stop::{already_ended, name_once};
 use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError, Task};
 use crate::ports::{Announce, OpenRun, Refused, RunRow, Steer, StoreError, StoredSession};
 use crate::run::{Fate, Report, RunCell};
@@ -119,8 +119,9 @@ pub(crate) enum SessionMsg {
     Cancel { run: RunId, origin: Origin, reply: Reply<Result<Stopped, Refusal>> },
     /// End everything at and below this session. From the manager or the parent.
     Stop { cascade: bool, reply: Reply<Vec<RunId>> },
-    /// A child session has stopped and tells which runs that ended. From that child.
-    ChildStopped { ended: Vec<RunId> },
+    /// A child session has stopped, for this run if one is named, and tells which runs that ended. From that
+    /// child.
+    ChildStopped { run: Option<RunId>, ended: Vec<RunId> },
     /// Say again whether it is awake or asleep, and ask again for the permits it waits for. From the manager.
     Hello,
     /// A child's session has accepted a run whose result is for this one. From that child.
@@ -203,6 +204,8 @@ struct Active {
     timer: Option<Task>,
     /// Who waits for its cancellation.
     cancels: Vec<Reply<Result<Stopped, Refusal>>>,
+    /// Child sessions that are being stopped with this run and have not told yet what that ended.
+    stopping: usize,
     /// Runs that ended because this one was cancelled.
     stopped: Vec<RunId>,
 }
@@ -219,6 +222,7 @@ impl Active {
             deadline,
             timer: None,
             cancels: Vec::new(),
+            stopping: 0,
             stopped: Vec::new(),
         }
     }
@@ -317,7 +321,7 @@ impl Behaviour for Session {
             SessionMsg::HardDeadline { run } => self.on_hard_deadline(run, ctx),
             SessionMsg::Cancel { run, origin, reply } => self.on_cancel(run, origin, reply, ctx),
             SessionMsg::Stop { cascade, reply } => self.on_stop(cascade, reply, ctx),
-            SessionMsg::ChildStopped { ended } => self.on_child_stopped(ended, ctx),
+            SessionMsg::ChildStopped { run, ended } => self.on_child_stopped(run, ended, ctx),
             SessionMsg::Hello => {
                 self.say_up(ctx);
                 self.ask_permits(ctx);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Session, SessionChild, SessionMeta, SessionMsg, Stage};
+use super::{Session, SessionChild, SessionMeta, SessionMsg, Stage, name_once};
 use crate::kit::{Backoff, Ctx};
 use crate::ports::{Announce, AuditRecord, Event, Op, Refused, RunEnd, RunRow, Transaction};
 use crate::run::{Continue, RunMsg};
@@ -335,6 +335,7 @@ impl Session {
         let mut stopped = vec![run];
         if let Some(active) = active {
             stopped.splice(0..0, active.stopped);
+            name_once(&mut stopped);
             for reply in active.cancels {
                 let already = (end.outcome.state != Terminal::Cancelled).then(|| end.outcome.clone());
                 let ended = if already.is_some() { Vec::new() } else { stopped.clone() };

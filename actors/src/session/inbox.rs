@@ -55,7 +55,7 @@ impl Session {
         if let Err(error) = ctx.spawn::<Self>(child, name, ChildSpec::alike(STOP_CHILD_WITHIN), args) {
             self.tell_manager(SessionsMsg::Down { key: key.clone(), failure: Some(error.to_string()) });
         } else if matches!(self.standing, Standing::Stopping { .. }) {
-            self.stop_child(&key, ctx);
+            self.stop_child(&key, None, ctx);
         }
     }
 

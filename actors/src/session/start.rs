@@ -101,6 +101,7 @@ impl Session {
                     cell,
                     timer: None,
                     cancels: Vec::new(),
+                    stopping: 0,
                     stopped: Vec::new(),
                 };
                 Self::arm(&mut active, ctx);
