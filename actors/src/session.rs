@@ -111,6 +111,8 @@ pub(crate) enum SessionMsg {
     Committed { ticket: Box<Ticket>, result: Result<(), Refused> },
     /// The session as it is stored. From a reading task.
     Loaded { result: Box<Result<Option<StoredSession>, StoreError>> },
+    /// The run waits in its lane for the permit that it gave back during a pause, or has it. From the run.
+    Queueing { run: RunId, queueing: bool },
     /// The run is at a step boundary or at its end. From the run.
     Report { run: RunId, report: Box<Report> },
     /// The run's hard deadline has passed. From a timer.
@@ -146,6 +148,7 @@ impl Msg for SessionMsg {
             Self::Granted { .. } => "granted",
             Self::Committed { .. } => "committed",
             Self::Loaded { .. } => "loaded",
+            Self::Queueing { .. } => "queueing",
             Self::Report { .. } => "report",
             Self::HardDeadline { .. } => "hard_deadline",
             Self::Cancel { .. } => "cancel",
@@ -317,6 +320,7 @@ impl Behaviour for Session {
             SessionMsg::Granted { run, permit } => self.on_granted(run, permit, ctx),
             SessionMsg::Committed { ticket, result } => self.on_committed(ticket, result, ctx),
             SessionMsg::Loaded { result } => self.on_loaded(*result, ctx),
+            SessionMsg::Queueing { run, queueing } => self.on_queueing(run, queueing, ctx),
             SessionMsg::Report { run, report } => self.on_report(run, *report, ctx),
             SessionMsg::HardDeadline { run } => self.on_hard_deadline(run, ctx),
             SessionMsg::Cancel { run, origin, reply } => self.on_cancel(run, origin, reply, ctx),

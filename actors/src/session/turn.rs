@@ -189,6 +189,22 @@ impl Session {
         }
     }
 
+    /// A run works but has no permit after a pause: its clock stands until it has.
+    pub(super) fn on_queueing(&mut self, run: RunId, queueing: bool, ctx: &Ctx<Self>) {
+        let Some(active) = self.runs.get_mut(&run) else { return };
+        if !matches!(active.stage, Stage::Running) {
+            return;
+        }
+        if queueing {
+            active.deadline.pause(ctx.system().clock.monotonic());
+            active.timer = None;
+        } else {
+            Self::arm(active, ctx);
+        }
+        let phase = if queueing { Phase::Queued } else { Phase::Running };
+        active.cell.update(|progress| progress.phase = phase);
+    }
+
     pub(super) fn on_report(&mut self, run: RunId, report: Report, ctx: &mut Ctx<Self>) {
         let Report { transcript, permit, kind } = report;
         let Some(active) = self.runs.get_mut(&run) else { return };
