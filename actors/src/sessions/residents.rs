@@ -254,6 +254,10 @@ impl Sessions {
     }
 
     pub(super) fn on_up(&mut self, entry: LiveEntry, ctx: &mut Ctx<Self>) {
+        // The end of a child overtakes what it said before.
+        if entry.handle.info().has_left() {
+            return;
+        }
         let key = entry.meta.key.clone();
         let before = self.residents.insert(key.clone(), Resident::Awake(entry.clone()));
         if matches!(before, Some(Resident::Awake(_))) {
@@ -332,10 +336,13 @@ impl Sessions {
     }
 
     pub(super) fn on_sleep_answer(&mut self, entry: LiveEntry, agreed: bool, ctx: &mut Ctx<Self>) {
-        let key = entry.meta.key.clone();
+        if entry.handle.info().has_left() {
+            return;
+        }
         if !agreed {
             return self.on_up(entry, ctx);
         }
+        let key = entry.meta.key.clone();
         self.shared.live.remove(&key);
         let waiting = self
             .residents

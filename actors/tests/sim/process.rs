@@ -273,6 +273,8 @@ impl Process<'_> {
                 self.broken(format!("run {run} does not end"));
             }
         }
+        // The store shows an end before it is told.
+        clock.sleep(STOP_TIME).await;
     }
 
     async fn stop(&self, tree: Tree, clock: &Arc<dyn Clock>) {
