@@ -160,7 +160,11 @@ impl Run {
                 self.call_model(ctx);
             }
             Next::Fallback | Next::GiveUp => {
-                let reason = format!("{}: {error}", error.kind.as_str());
+                let reason = match error.kind {
+                    // Nothing in particular: the message says all there is.
+                    ModelErrorKind::Failed => error.to_string(),
+                    kind => format!("{}: {error}", kind.as_str()),
+                };
                 self.report(ReportKind::Failed { state: Terminal::Error, reason });
             }
         }
