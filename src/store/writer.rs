@@ -157,7 +157,8 @@ impl WriterThread {
     fn try_commit(&mut self) -> Result<Vec<Result<(), Refused>>, StoreError> {
         execute(&self.connection, "BEGIN IMMEDIATE").map_err(store_error)?;
         let Self { connection, heads, batch } = self;
-        let fates = batch.iter().map(|write| apply(connection, heads, &write.ops)).collect::<Result<_, _>>()?;
+        let fates =
+            batch.iter().map(|write| apply(connection, heads, &write.ops)).collect::<Result<_, _>>()?;
         execute(&self.connection, "COMMIT").map_err(store_error)?;
         Ok(fates)
     }
@@ -200,11 +201,7 @@ impl WriterThread {
 }
 
 /// Applies one transaction or leaves no trace of it. An error means that the batch cannot go on.
-fn apply(
-    connection: &Connection,
-    heads: &mut Heads,
-    ops: &[Op],
-) -> Result<Result<(), Refused>, StoreError> {
+fn apply(connection: &Connection, heads: &mut Heads, ops: &[Op]) -> Result<Result<(), Refused>, StoreError> {
     if ops.is_empty() {
         return Ok(Ok(()));
     }
