@@ -290,6 +290,8 @@ impl Behaviour for Session {
         if matches!(self.standing, Standing::Asleep) {
             return match message {
                 SessionMsg::Hello => self.answer_sleep(true, ctx),
+                // Of no use to whoever is woken; to be woken by these would have no end.
+                SessionMsg::Sleep | SessionMsg::Quiet | SessionMsg::Retry => {}
                 message => self.hand_back(message),
             };
         }

@@ -152,6 +152,8 @@ impl Behaviour for Sessions {
         if again {
             wake = sessions.take_over(&open);
         } else {
+            // A manager that failed took every session with it.
+            sessions.shared.live.clear();
             open = settle_left_behind(&sessions.shared, open).await.map_err(read)?;
             args.booted = true;
         }
@@ -242,6 +244,10 @@ impl Sessions {
     /// runs of this process that nobody has.
     fn take_over(&mut self, open: &[OpenRun]) -> Vec<SessionKey> {
         for entry in self.shared.live_sessions() {
+            if entry.handle.info().has_left() {
+                self.shared.live.remove(&entry.meta.key);
+                continue;
+            }
             self.residents.insert(entry.meta.key.clone(), Resident::Awake(entry));
         }
         // Those on their way to sleep or awake are in no index: they say where they are. All ask for permits.

@@ -191,7 +191,8 @@ impl ActorInfo {
         self.left.store(true, Ordering::Release);
     }
 
-    pub(super) fn has_left(&self) -> bool {
+    /// Whether it has ended and dropped its state.
+    pub(crate) fn has_left(&self) -> bool {
         self.left.load(Ordering::Acquire)
     }
 

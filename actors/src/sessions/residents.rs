@@ -254,9 +254,13 @@ impl Sessions {
     }
 
     pub(super) fn on_up(&mut self, entry: LiveEntry, ctx: &mut Ctx<Self>) {
+        // The end of a child overtakes what it said before.
+        if entry.handle.info().has_left() {
+            return;
+        }
         let key = entry.meta.key.clone();
         let before = self.residents.insert(key.clone(), Resident::Awake(entry.clone()));
-        if matches!(before, Some(Resident::Awake(_))) {
+        if matches!(before, Some(Resident::Awake(_) | Resident::Sleeping { .. })) {
             self.start_again_under(&key, ctx);
         }
         let waiting = before.and_then(|mut before| before.waiting().map(std::mem::take)).unwrap_or_default();
@@ -269,20 +273,19 @@ impl Sessions {
 
     /// A session was rebuilt after a panic: if that was on the start of a child, the child is started again.
     fn start_again_under(&mut self, parent: &SessionKey, ctx: &Ctx<Self>) {
+        for key in self.starting_under(parent) {
+            let waiting = self.residents.get_mut(&key).and_then(Resident::waiting).map(std::mem::take);
+            self.wake(key, waiting.unwrap_or_default(), ctx);
+        }
+    }
+
+    fn starting_under(&self, parent: &SessionKey) -> Vec<SessionKey> {
         let under_parent = |resident: &Resident| match resident {
             Resident::Starting { under, .. } => under.as_ref() == Some(parent),
             _ => false,
         };
-        let children: Vec<SessionKey> = self
-            .residents
-            .iter()
-            .filter(|(_, resident)| under_parent(resident))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in children {
-            let waiting = self.residents.get_mut(&key).and_then(Resident::waiting).map(std::mem::take);
-            self.wake(key, waiting.unwrap_or_default(), ctx);
-        }
+        let found = self.residents.iter().filter(|(_, resident)| under_parent(resident));
+        found.map(|(key, _)| key.clone()).collect()
     }
 
     fn flush(&mut self, entry: &LiveEntry, waiting: Vec<Waiting>, ctx: &mut Ctx<Self>) {
@@ -332,10 +335,13 @@ impl Sessions {
     }
 
     pub(super) fn on_sleep_answer(&mut self, entry: LiveEntry, agreed: bool, ctx: &mut Ctx<Self>) {
-        let key = entry.meta.key.clone();
+        if entry.handle.info().has_left() {
+            return;
+        }
         if !agreed {
             return self.on_up(entry, ctx);
         }
+        let key = entry.meta.key.clone();
         self.shared.live.remove(&key);
         let waiting = self
             .residents
@@ -372,6 +378,7 @@ impl Sessions {
             .map(|entry| entry.meta.key.clone())
             .collect();
         keys.push(key.clone());
+        keys.extend(keys.iter().flat_map(|key| self.starting_under(key)).collect::<Vec<_>>());
         for key in &keys {
             if let Some((_, entry)) = self.shared.live.remove(key) {
                 entry.meta.scope.cancel();

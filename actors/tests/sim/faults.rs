@@ -26,6 +26,7 @@ pub struct SimFaults {
     state: Mutex<State>,
     bug: Option<Bug>,
     history: Arc<History>,
+    trace: bool,
 }
 
 impl SimFaults {
@@ -34,6 +35,7 @@ impl SimFaults {
             state: Mutex::new(State { random, left: plan.panics.clone(), on: true, messages: 0 }),
             bug,
             history,
+            trace: std::env::var_os("SIM_TRACE").is_some(),
         }
     }
 
@@ -56,12 +58,10 @@ impl Faults for SimFaults {
                 // The only way out of a loop that takes no time.
                 return true;
             }
-            if !state.on {
-                return false;
-            }
             let roll = state.random.below(1_000);
+            let on = state.on;
             match state.left.get_mut(actor) {
-                Some((chance, left)) if *left > 0 && roll < *chance => {
+                Some((chance, left)) if on && *left > 0 && roll < *chance => {
                     *left -= 1;
                     true
                 }
@@ -70,6 +70,8 @@ impl Faults for SimFaults {
         };
         if panics {
             self.history.note(What::Panic { actor, message });
+        } else if self.trace {
+            self.history.note(What::Handled { actor, message });
         }
         panics
     }

@@ -38,6 +38,11 @@ pub enum Heard {
 pub enum What {
     /// A process begins.
     Life(usize),
+    /// With `SIM_TRACE` only.
+    Handled {
+        actor: &'static str,
+        message: &'static str,
+    },
     Event(Event),
     ModelBegan {
         call: u64,

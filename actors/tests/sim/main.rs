@@ -4,6 +4,7 @@
 //! cargo test -p offshoot-actors --features faults --test sim              300 seeds
 //! SIM_SEEDS=5000 cargo test -p offshoot-actors --features faults --test sim
 //! SIM_SEED=42 cargo test -p offshoot-actors --features faults --test sim  one seed, with its history if it fails
+//! SIM_TRACE=1                                                             a history has every message in it
 //! ```
 #![allow(
     unreachable_pub,

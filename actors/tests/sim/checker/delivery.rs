@@ -99,6 +99,13 @@ fn worked_on(facts: &Facts<'_>, broken: &mut Vec<String>) {
             _ => {}
         }
     }
+    // A cancel or a deadline stops the sessions that the run spawned.
+    for row in facts.rows.values() {
+        let spawner = row.spawner.and_then(|run| facts.rows.get(&run)?.outcome.as_ref());
+        if spawner.is_some_and(|outcome| matches!(outcome.state, Terminal::Cancelled | Terminal::Timeout)) {
+            stopped.extend(facts.subtree(&row.session));
+        }
+    }
     for (session, entries) in facts.played.store.transcripts() {
         for stored in entries {
             let Entry::Announce { items } = &stored.entry else { continue };
