@@ -33,7 +33,12 @@ fn what_a_killed_process_left_is_interrupted_and_told_to_its_parent() {
     let first = world.start(&["spawn", SLOW]);
     let id = world.runs()[0]["runId"].as_str().unwrap().to_owned();
     first.kill();
-    world.run(&["run", "Reply with exactly: next"]).exits(0);
+    let left = world.run(&["runs", "list", "--open"]).exits(0).stdout;
+    assert!(left.contains(&id) && left.contains("running"), "nobody has settled it yet: {left}");
+    assert_eq!(world.run(&["run", "Reply with exactly: next"]).exits(0).stdout, "next\n");
+    let listed = world.run(&["runs", "list"]).exits(0).stdout;
+    let line = listed.lines().find(|line| line.contains(&id)).unwrap();
+    assert!(line.contains("interrupted"), "{listed}");
     let shown = world.run(&["runs", "show", "--json", &id]).exits(0).json();
     assert_eq!(shown["state"], "interrupted");
     assert!(world.run(&["runs", "show", &id]).stdout.contains("interrupted"));
@@ -70,6 +75,24 @@ fn ctrl_c_stops_the_tree_and_says_so() {
     let done = first.done().exits(130).says("Ctrl-C: stopping").says("stopped: 3 runs were cancelled");
     assert_eq!(done.stdout, "");
     assert_eq!(states(&world), ["cancelled", "cancelled", "cancelled"]);
+}
+
+#[test]
+fn a_second_ctrl_c_leaves_at_once() {
+    let world = World::new();
+    let mut first = world.start(&["spawn", SLOW]);
+    let id = world.runs()[0]["runId"].as_str().unwrap().to_owned();
+    // While somebody else holds the database, the end of the run cannot be committed.
+    let holder = rusqlite::Connection::open(world.state().join("offshoot.db")).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    first.signal(Signal::INT);
+    first.until("Ctrl-C leaves at once");
+    first.signal(Signal::INT);
+    let done = first.done().exits(130).says("left at once");
+    assert!(!done.stderr.contains("stopped:"), "{}", done.stderr);
+    drop(holder);
+    world.run(&["run", "Reply with exactly: next"]).exits(0);
+    assert_eq!(world.run(&["runs", "show", "--json", &id]).exits(0).json()["state"], "interrupted");
 }
 
 #[test]
