@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::accept::{refused_by_store, stopping};
-use self::commit::{End, Ticket};
+use self::commit::{End, Meanwhile, Ticket};
 pub(crate) use self::commit::{announce_of, notify_end};
 use self::deadline::Deadline;
 pub use self::prompts::is_silent;
@@ -250,7 +250,11 @@ pub(crate) struct Session {
     standing: Standing,
     /// Absent while a run works on it, and after one was aborted.
     transcript: Option<Transcript>,
+    /// What the store held when the state was rebuilt while a run worked. The answer to what the run reports next
+    /// may have been lost, and then this is newer than what it reports again.
+    reread: Option<Transcript>,
     loading: Option<Task>,
+    meanwhile: Meanwhile,
     /// Accepted runs that wait for their turn in this session.
     queue: VecDeque<RunRow>,
     /// Open runs that had their turn: at most one that works, and at most one that has yielded.

@@ -177,7 +177,10 @@ impl Session {
         match (result, named) {
             (Ok(()), _) => {
                 reply.send(Ok(submitted(&row)));
-                self.queue.push_back(row);
+                // After a rebuild it may be known from the store.
+                if !self.runs.contains_key(&row.id) && !self.queue.iter().any(|known| known.id == row.id) {
+                    self.queue.push_back(row);
+                }
             }
             (Err(Refused::Repeated), Some(named)) => {
                 let shared = Arc::clone(&self.shared);
@@ -295,7 +298,10 @@ impl Session {
             reply.send(Err(refused_by_store(&refused)));
             return self.advance(ctx);
         }
-        self.steers.push_back(steer);
+        // After a rebuild it may be known from the store.
+        if !self.steers.iter().any(|known| known.id == steer.id) {
+            self.steers.push_back(steer);
+        }
         reply.send(Ok(Steered::Queued(run)));
         self.advance(ctx);
     }

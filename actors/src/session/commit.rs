@@ -1,5 +1,6 @@
 //! What a session commits, and what follows once it is committed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,13 @@ use crate::types::{
 
 /// How long to wait before the store is asked again.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(5) };
+
+/// What was taken out of the inbox while the session is being read, which may still show it.
+#[derive(Debug, Default)]
+pub(super) struct Meanwhile {
+    pub(super) announces: BTreeSet<RunId>,
+    pub(super) steers: BTreeSet<Uuid>,
+}
 
 /// What a transaction takes out of the inbox and appends to the transcript.
 #[derive(Debug, Default)]
@@ -186,6 +194,10 @@ impl Session {
 
     /// Forgets what a transaction took out of the inbox.
     fn took(&mut self, taken: &Taken) {
+        if self.loading.is_some() {
+            self.meanwhile.announces.extend(&taken.announces);
+            self.meanwhile.steers.extend(&taken.steers);
+        }
         if !taken.announces.is_empty() {
             self.announces.retain(|announce| !taken.announces.contains(&announce.item.run));
         }

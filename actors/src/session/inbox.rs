@@ -45,12 +45,17 @@ impl Session {
         announce: Option<Box<Announce>>,
         ctx: &mut Ctx<Self>,
     ) {
-        self.children.remove(&run);
+        let was_open = self.children.remove(&run).is_some();
         self.below += usage;
         if let Some(announce) = announce
             && !self.announces.iter().any(|known| known.item.run == run)
         {
-            self.announces.push(*announce);
+            if was_open {
+                self.announces.push(*announce);
+            } else {
+                // After a rebuild it may be taken already; the store knows.
+                self.load(ctx);
+            }
         }
         self.check_joined(ctx);
         self.advance(ctx);
@@ -181,12 +186,19 @@ impl Session {
             self.announces.drain(..known.min(self.announces.len()));
             self.steers.clear();
         }
+        let meanwhile = std::mem::take(&mut self.meanwhile);
         for announce in stored.announces {
+            if meanwhile.announces.contains(&announce.item.run) {
+                continue;
+            }
             if !self.announces.iter().any(|known| known.item.run == announce.item.run) {
                 self.announces.push(announce);
             }
         }
         for steer in stored.steers {
+            if meanwhile.steers.contains(&steer.id) {
+                continue;
+            }
             if !self.steers.iter().any(|known| known.id == steer.id) {
                 self.steers.push_back(steer);
             }

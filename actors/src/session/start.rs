@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::commit::Closing;
+use super::commit::{Closing, Meanwhile};
 use super::{Active, Deadline, Session, SessionArgs, SessionChild, Stage, Standing};
 use crate::kit::{Ctx, StartError};
 use crate::ports::{RunRow, RunState, StoredSession};
@@ -43,7 +43,9 @@ fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> S
         meta: Arc::clone(&args.meta),
         standing: Standing::Open,
         transcript: Some(Transcript::new(transcript)),
+        reread: None,
         loading: None,
+        meanwhile: Meanwhile::default(),
         queue: VecDeque::new(),
         runs: BTreeMap::new(),
         current: None,
@@ -108,7 +110,7 @@ impl Session {
                     self.yielded = Some(run);
                 } else {
                     self.current = Some(run);
-                    self.transcript = None;
+                    self.reread = self.transcript.take();
                     // It repeats what it reported last, if it waits for an answer.
                     drop(handle.send(RunMsg::Resync));
                 }

@@ -200,7 +200,9 @@ impl Session {
             return;
         }
         // After a rebuild the store may hold what the run has not seen.
-        let newest = self.transcript.take().filter(|own| own.next_seq() > transcript.next_seq());
+        let own = [self.transcript.take(), self.reread.take()].into_iter().flatten();
+        let newest = own.max_by_key(Transcript::next_seq);
+        let newest = newest.filter(|own| own.next_seq() > transcript.next_seq());
         let transcript = newest.unwrap_or(transcript);
         match kind {
             // One run at a time waits for the children: another one that asks to goes on without.
