@@ -121,6 +121,8 @@ pub(crate) enum SessionMsg {
     Stop { cascade: bool, reply: Reply<Vec<RunId>> },
     /// A child session has stopped and tells which runs that ended. From that child.
     ChildStopped { ended: Vec<RunId> },
+    /// A child's session is gone, and what it had said before has been heard. From itself.
+    ChildLeft,
     /// Say again whether it is awake or asleep, and ask again for the permits it waits for. From the manager.
     Hello,
     /// A run whose result is for this session is committed as accepted. From the store.
@@ -150,6 +152,7 @@ impl Msg for SessionMsg {
             Self::Cancel { .. } => "cancel",
             Self::Stop { .. } => "stop",
             Self::ChildStopped { .. } => "child_stopped",
+            Self::ChildLeft => "child_left",
             Self::Hello => "hello",
             Self::ChildOpened { .. } => "child_opened",
             Self::Sleep => "sleep",
@@ -232,6 +235,8 @@ enum Standing {
     Stopping {
         replies: Vec<Reply<Vec<RunId>>>,
         ended: Vec<RunId>,
+        /// Children that are gone and whose last words may wait in the mailbox.
+        leaving: usize,
     },
     /// It hands every message back and ends when its door is closed.
     Asleep,
@@ -295,7 +300,7 @@ impl Behaviour for Session {
             return match message {
                 SessionMsg::Hello => self.answer_sleep(true, ctx),
                 // Of no use to whoever is woken; to be woken by these would have no end.
-                SessionMsg::Sleep | SessionMsg::Quiet | SessionMsg::Retry => {}
+                SessionMsg::Sleep | SessionMsg::Quiet | SessionMsg::Retry | SessionMsg::ChildLeft => {}
                 message => self.hand_back(message),
             };
         }
@@ -320,6 +325,7 @@ impl Behaviour for Session {
             SessionMsg::Cancel { run, origin, reply } => self.on_cancel(run, origin, reply, ctx),
             SessionMsg::Stop { cascade, reply } => self.on_stop(cascade, reply, ctx),
             SessionMsg::ChildStopped { ended } => self.on_child_stopped(ended, ctx),
+            SessionMsg::ChildLeft => self.on_child_left(ctx),
             SessionMsg::Hello => {
                 self.say_up(ctx);
                 self.ask_permits(ctx);
@@ -341,7 +347,7 @@ impl Behaviour for Session {
                     Exit::Normal | Exit::Asked => None,
                 };
                 self.tell_manager(crate::sessions::SessionsMsg::Down { key, failure });
-                self.advance(ctx);
+                self.child_gone(ctx);
             }
         }
     }
