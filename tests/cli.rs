@@ -11,7 +11,11 @@ mod processes;
 mod reading;
 #[path = "cli/run.rs"]
 mod run;
+#[path = "cli/shows.rs"]
+mod shows;
 #[path = "cli/spawn.rs"]
 mod spawn;
 #[path = "cli/support.rs"]
 mod support;
+#[path = "cli/terminal.rs"]
+mod terminal;

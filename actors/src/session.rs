@@ -102,7 +102,7 @@ pub(crate) enum SessionMsg {
         result: Result<(), Refused>,
     },
     /// Start a child session under this one. From the manager.
-    StartChild { args: Box<SessionArgs>, open: Option<Box<OpenRun>> },
+    StartChild { args: Box<SessionArgs> },
     /// A child's run is terminal and committed. From that child's session.
     ChildEnded { run: RunId, usage: Usage, announce: Option<Box<Announce>> },
     /// The run has its place in the lane. From the manager.
@@ -124,9 +124,11 @@ pub(crate) enum SessionMsg {
     /// A child session has stopped, for this run if one is named, and tells which runs that ended. From that
     /// child.
     ChildStopped { run: Option<RunId>, ended: Vec<RunId> },
+    /// A child's session is gone, and what it had said before has been heard. From itself.
+    ChildLeft,
     /// Say again whether it is awake or asleep, and ask again for the permits it waits for. From the manager.
     Hello,
-    /// A child's session has accepted a run whose result is for this one. From that child.
+    /// A run whose result is for this session is committed as accepted. From the store.
     ChildOpened { open: Box<OpenRun> },
     /// Go to sleep, unless there is work again. From the manager.
     Sleep,
@@ -154,6 +156,7 @@ impl Msg for SessionMsg {
             Self::Cancel { .. } => "cancel",
             Self::Stop { .. } => "stop",
             Self::ChildStopped { .. } => "child_stopped",
+            Self::ChildLeft => "child_left",
             Self::Hello => "hello",
             Self::ChildOpened { .. } => "child_opened",
             Self::Sleep => "sleep",
@@ -239,6 +242,8 @@ enum Standing {
     Stopping {
         replies: Vec<Reply<Vec<RunId>>>,
         ended: Vec<RunId>,
+        /// Children that are gone and whose last words may wait in the mailbox.
+        leaving: usize,
     },
     /// It hands every message back and ends when its door is closed.
     Asleep,
@@ -304,7 +309,7 @@ impl Behaviour for Session {
             return match message {
                 SessionMsg::Hello => self.answer_sleep(true, ctx),
                 // Of no use to whoever is woken; to be woken by these would have no end.
-                SessionMsg::Sleep | SessionMsg::Quiet | SessionMsg::Retry => {}
+                SessionMsg::Sleep | SessionMsg::Quiet | SessionMsg::Retry | SessionMsg::ChildLeft => {}
                 // Nothing of it is open. Woken below a parent that stops, it would be stopped again.
                 SessionMsg::Stop { reply, .. } => reply.send(Vec::new()),
                 message => self.hand_back(message),
@@ -319,7 +324,7 @@ impl Behaviour for Session {
             SessionMsg::SteerSettled { steer, run, reply, result } => {
                 self.on_steer_settled(*steer, run, reply, result, ctx);
             }
-            SessionMsg::StartChild { args, open } => self.on_start_child(*args, open, ctx),
+            SessionMsg::StartChild { args } => self.on_start_child(*args, ctx),
             SessionMsg::ChildEnded { run, usage, announce } => {
                 self.on_child_ended(run, usage, announce, ctx);
             }
@@ -332,13 +337,12 @@ impl Behaviour for Session {
             SessionMsg::Cancel { run, origin, reply } => self.on_cancel(run, origin, reply, ctx),
             SessionMsg::Stop { cascade, reply } => self.on_stop(cascade, reply, ctx),
             SessionMsg::ChildStopped { run, ended } => self.on_child_stopped(run, ended, ctx),
+            SessionMsg::ChildLeft => self.on_child_left(ctx),
             SessionMsg::Hello => {
                 self.say_up(ctx);
                 self.ask_permits(ctx);
             }
-            SessionMsg::ChildOpened { open } => {
-                self.children.insert(open.run, *open);
-            }
+            SessionMsg::ChildOpened { open } => self.on_child_opened(*open, ctx),
             SessionMsg::Sleep => self.on_sleep(ctx),
             SessionMsg::Quiet => self.on_quiet(ctx),
             SessionMsg::Retry => self.on_retry(ctx),
@@ -355,7 +359,7 @@ impl Behaviour for Session {
                     Exit::Normal | Exit::Asked => None,
                 };
                 self.tell_manager(crate::sessions::SessionsMsg::Down { key, failure });
-                self.advance(ctx);
+                self.child_gone(ctx);
             }
         }
     }

@@ -97,8 +97,9 @@ async fn log_lines_carry_the_actor_that_runs_and_not_the_sender() {
     root.stop();
     root.ended().await;
 
-    let actor =
-        |name, handle: &Handle<Say>| format!("actor kind=speaker name={name} id={}", handle.info().view().id);
+    let actor = |name, handle: &Handle<Say>| {
+        format!("actor kind=speaker actor={name} id={}", handle.info().view().id)
+    };
     let (root, child) = (actor("root", &root), actor("child", &child));
     let expected = [
         (&root, "starting"),

@@ -67,7 +67,7 @@ impl Live {
             (Journal::new(Arc::clone(&clock)), None)
         };
         let journal = Arc::new(journal);
-        let dir = global.environment.state_dir()?;
+        let dir = global.own_state_dir()?;
         let storage = Arc::new(SqliteStorage::open(&dir, runtime::durability(config))?);
         let options = runtime::tree_options(
             config,
@@ -89,8 +89,7 @@ impl Live {
         self.storage.as_ref()
     }
 
-    /// Waits until nothing is at work any more, under `session` or anywhere else. A signal stops the tree; a
-    /// second Ctrl-C leaves the process at once.
+    /// Waits until nothing is at work any more, under `session` or anywhere else. A signal stops the tree.
     pub(crate) async fn quiet(&mut self, session: &SessionKey) -> Result<Quiet, Failure> {
         let handle = self.tree.handle();
         let root =
@@ -98,15 +97,13 @@ impl Live {
         let signal = tokio::select! {
             quiet = all_quiet(&handle, &root) => { quiet?; None }
             () = self.tree.ended() => return Err(gave_up()),
-            signal = self.signals.next() => Some(signal),
+            signal = self.signals.first() => Some(signal),
         };
         let mut ended = 0;
-        if let Some(signal) = signal {
-            note(format_args!("{}: stopping; Ctrl-C leaves at once", signal.name()));
+        if signal.is_some() {
             ended = tokio::select! {
                 ended = stop_all(&handle, &root) => ended?,
                 () = self.tree.ended() => return Err(gave_up()),
-                () = self.signals.next_interrupt() => leave(),
             };
         }
         self.finish_progress().await;
@@ -159,10 +156,4 @@ async fn stop_all(handle: &TreeHandle, root: &SessionKey) -> Result<usize, Failu
 fn gave_up() -> Failure {
     Failure::new(Exit::Ended, "gave_up", "the tree failed again and again and gave up")
         .with_hint("run the command again with --log info to see why; open runs can be seen with `offshoot runs list --open`")
-}
-
-/// The second Ctrl-C. What is committed stays; what is open is settled by the next command.
-fn leave() -> usize {
-    note("left at once: the next command settles the runs that were open");
-    std::process::exit(i32::from(Exit::Interrupted as u8))
 }

@@ -28,7 +28,7 @@ pub use self::exit::Exit;
 use self::exit::Failure;
 use self::output::{Output, Paint};
 use crate::config::Environment;
-use crate::store::{OpenError, SqliteStorage};
+use crate::store::{OpenError, SqliteStorage, make_private};
 use crate::telemetry;
 
 /// What every command is told.
@@ -41,6 +41,18 @@ struct Global {
 }
 
 impl Global {
+    /// The state directory, for writing. The usual one is the program's own and so made private if it is not,
+    /// for example because somebody made it for a configuration; one that was named may have other uses.
+    fn own_state_dir(&self) -> Result<PathBuf, Failure> {
+        let dir = self.environment.state_dir()?;
+        if self.environment.var("OFFSHOOT_STATE_DIR").is_none()
+            && let Err(error) = make_private(&dir, 0o700)
+        {
+            tracing::warn!(dir = %dir.display(), %error, "the state directory cannot be made private");
+        }
+        Ok(dir)
+    }
+
     /// The store for reading, if there is one yet.
     fn read_store(&self) -> Result<Option<SqliteStorage>, Failure> {
         match SqliteStorage::open_read_only(&self.environment.state_dir()?) {
@@ -53,13 +65,11 @@ impl Global {
 
 /// Runs the command that `arguments` ask for, the program's name first.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let json = arguments.iter().any(|argument| argument == "--json");
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Nothing is left to do about a text that cannot be written.
-            _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
-        }
+        Err(error) => return not_a_command(&error, json).into(),
     };
     match cli.global.color {
         Color::Auto => {}
@@ -85,6 +95,22 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// Help that was asked for, or what is wrong with the command line.
+fn not_a_command(error: &clap::Error, json: bool) -> Exit {
+    // Nothing is left to do about a text that cannot be written.
+    _ = error.print();
+    if !error.use_stderr() {
+        return Exit::Ok;
+    }
+    if json {
+        let text = error.to_string();
+        let text = text.split("\n\n").next().unwrap_or_default();
+        let problem = text.strip_prefix("error: ").unwrap_or(text).trim_end();
+        output::document(&Failure::usage(problem).with_hint("`offshoot --help` lists the commands"));
+    }
+    Exit::Usage
 }
 
 fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {

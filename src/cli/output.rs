@@ -121,15 +121,20 @@ pub(crate) fn report(failure: &Failure, output: Output) {
         hint(text);
     }
     if output.json {
-        let document = serde_json::json!({
-            "status": failure.status(),
-            "code": failure.code,
-            "error": failure.message,
-            "hint": failure.hint,
-        });
-        // Whoever reads it has gone if it cannot be written.
-        _ = output.document(&document);
+        document(failure);
     }
+}
+
+/// Writes the document of a command that failed.
+pub(crate) fn document(failure: &Failure) {
+    let document = serde_json::json!({
+        "status": failure.status(),
+        "code": failure.code,
+        "error": failure.message,
+        "hint": failure.hint,
+    });
+    // Whoever reads it has gone if it cannot be written.
+    _ = Output::new(true).document(&document);
 }
 
 /// The text with every control character but line breaks and tabs made visible.

@@ -57,6 +57,9 @@ async fn submit(request: PromptRequest, live: &mut Live, global: &Global) -> Res
     }
     if global.output.json {
         print_json(&rows, &quiet, global)?;
+        for row in &rows {
+            say_why(row, &row.outcome.clone().unwrap_or_else(left_open));
+        }
     } else {
         print(&rows, global)?;
     }

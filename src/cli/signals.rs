@@ -2,9 +2,11 @@
 
 use std::io;
 
-use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use super::exit::Exit;
+use super::output::note;
 
 /// A wish of the person, or of the system, that the command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,28 +33,45 @@ impl Signal {
     }
 }
 
-/// Takes the signals from when it is made.
+/// Takes the signals from when it is made until the process ends: the first one is for the command, a Ctrl-C
+/// after that leaves at once, whatever the command is waiting for.
 #[derive(Debug)]
 pub(crate) struct Signals {
-    interrupt: Stream,
-    terminate: Stream,
+    first: watch::Receiver<Option<Signal>>,
 }
 
 impl Signals {
+    /// # Errors
+    /// The system refuses. Must be called inside a runtime.
     pub(crate) fn listen() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let (tell, first) = watch::channel(None);
+        tokio::spawn(async move {
+            let signal = tokio::select! {
+                _ = interrupt.recv() => Signal::Interrupt,
+                _ = terminate.recv() => Signal::Terminate,
+            };
+            note(format_args!("{}: stopping; Ctrl-C leaves at once", signal.name()));
+            tell.send_replace(Some(signal));
+            interrupt.recv().await;
+            leave();
+        });
+        Ok(Self { first })
     }
 
-    /// The next of either kind.
-    pub(crate) async fn next(&mut self) -> Signal {
-        tokio::select! {
-            _ = self.interrupt.recv() => Signal::Interrupt,
-            _ = self.terminate.recv() => Signal::Terminate,
+    /// The first signal.
+    pub(crate) async fn first(&mut self) -> Signal {
+        match self.first.wait_for(Option::is_some).await.map(|signal| *signal) {
+            Ok(Some(signal)) => signal,
+            // The listener ends with the process only.
+            _ => std::future::pending().await,
         }
     }
+}
 
-    /// The next Ctrl-C.
-    pub(crate) async fn next_interrupt(&mut self) {
-        self.interrupt.recv().await;
-    }
+/// What is committed stays; what is open is settled by the next command.
+fn leave() -> ! {
+    note("left at once: the next command settles the runs that were open");
+    std::process::exit(i32::from(Exit::Interrupted as u8))
 }

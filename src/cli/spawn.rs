@@ -71,6 +71,7 @@ async fn spawn(request: SpawnRequest, live: &mut Live, global: &Global) -> Resul
     } else {
         print(&accepted, &row, &outcome, &quiet, global.output)?;
     }
+    say_why(&row, &outcome);
     Ok(quiet.exit(Exit::of(outcome.state)))
 }
 
@@ -131,7 +132,6 @@ fn print(
     for line in view::lines(&quiet.tree, paint, MAX_TREE) {
         output.line(line)?;
     }
-    say_why(row, outcome);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use super::keys::{ACTED_ON, NOT_ACTED_ON};
 use super::problem::{Kind, Problems};
 use super::read::{Cursor, not_set};
-use super::tree::{Node, Value};
+use super::tree::{Node, Place, Value};
 use super::variables::Variables;
 
 /// What is known of one place and of those below it.
@@ -60,7 +60,7 @@ static KNOWN: LazyLock<Known> = LazyLock::new(|| {
 
 /// Warns of every key that is unknown or that nothing acts on, and of variables there that are not set.
 pub(super) fn keys(root: &Node, variables: &Variables<'_>, problems: &mut Problems) {
-    Checker { variables, problems }.walk(&Cursor::root(root), &KNOWN, false);
+    Checker { variables, problems }.walk(&Cursor::root(root), root.place, &KNOWN, false);
 }
 
 struct Checker<'a> {
@@ -69,11 +69,11 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    /// `named` tells that a warning already says that nothing acts on this value.
-    fn walk(&mut self, cursor: &Cursor<'_>, known: &Known, named: bool) {
+    /// `place` is that of the value's key; `named` tells that a warning already says that nothing acts on it.
+    fn walk(&mut self, cursor: &Cursor<'_>, place: Place, known: &Known, named: bool) {
         if !known.acted_on && !named {
             let text = "known to OpenClaw, not acted on by Offshoot";
-            self.problems.warning(cursor.place(), Kind::NotActedOn, cursor.trail, text);
+            self.problems.warning(place, Kind::NotActedOn, cursor.trail, text);
         }
         if known.names.is_empty() {
             if !known.acted_on {
@@ -85,7 +85,7 @@ impl Checker<'_> {
             Value::Object(_) => {
                 for (member, below) in cursor.members() {
                     match known.below(&member.name) {
-                        Some(known_below) => self.walk(&below, known_below, !known.acted_on),
+                        Some(known_below) => self.walk(&below, member.place, known_below, !known.acted_on),
                         None => {
                             let hint = known.nearest(&member.name);
                             let hint =
@@ -100,7 +100,7 @@ impl Checker<'_> {
             Value::List(_) => {
                 if let Some(known_below) = known.names.get("[]") {
                     for item in cursor.items() {
-                        self.walk(&item, known_below, !known.acted_on);
+                        self.walk(&item, item.place(), known_below, !known.acted_on);
                     }
                 }
             }

@@ -1,8 +1,8 @@
 //! Only one process writes to a state directory.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -49,6 +49,21 @@ impl Drop for StateLock {
     }
 }
 
+/// Takes everybody but the owner's access to a file or directory away, if there is one that others can access.
+///
+/// # Errors
+/// The system refuses.
+pub fn make_private(path: &Path, mode: u32) -> io::Result<()> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
+            std::fs::set_permissions(path, Permissions::from_mode(mode))
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 fn read_pid(file: &File) -> Option<u32> {
     let mut text = String::new();
     file.take(MAX_PID_TEXT).read_to_string(&mut text).ok()?;
@@ -57,8 +72,6 @@ fn read_pid(file: &File) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]

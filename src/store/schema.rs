@@ -12,6 +12,7 @@ use rusqlite_migration::{M, Migrations};
 
 use super::Durability;
 use super::error::OpenError;
+use super::lock::make_private;
 
 const DATABASE_FILE: &str = "offshoot.db";
 
@@ -119,7 +120,10 @@ impl Database {
                 let synced = file.sync_all().and_then(|()| File::open(dir)?.sync_all());
                 synced.map_err(OpenError::io(&self.file))
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            // A copy that was put back may have another mode.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                make_private(&self.file, 0o600).map_err(OpenError::io(&self.file))
+            }
             Err(error) => Err(OpenError::io(&self.file)(error)),
         }
     }

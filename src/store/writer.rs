@@ -72,7 +72,7 @@ impl Writer {
         let heads = Heads::load(&connection).map_err(store_error)?;
         let (messages, received) = channel();
         let thread = threads::start("store-writer", move || {
-            let mut thread = WriterThread { connection, heads };
+            let mut thread = WriterThread { connection, heads, batch: Vec::new() };
             thread.work(&received);
             // Whoever is still queued is told before the lock is given up.
             drop(received);
@@ -102,6 +102,8 @@ impl Writer {
 struct WriterThread {
     connection: Connection,
     heads: Heads,
+    /// What is being committed. It outlives a panic, so that nobody is told of one before all is as it was.
+    batch: Vec<Write>,
 }
 
 impl WriterThread {
@@ -109,7 +111,6 @@ impl WriterThread {
     fn work(&mut self, received: &Receiver<Message>) {
         let mut open = true;
         while open {
-            // A panic drops the batch at work, and with it answers.
             open = catch_unwind(AssertUnwindSafe(|| self.turn(received)))
                 .unwrap_or_else(|_| self.recover(received));
         }
@@ -119,16 +120,17 @@ impl WriterThread {
     fn turn(&mut self, received: &Receiver<Message>) -> bool {
         let mut next = received.recv().ok();
         let mut open = next.is_some();
-        let mut batch = Vec::new();
         while let Some(message) = next {
             match message {
-                Message::Write(write) => batch.push(write),
+                Message::Write(write) => self.batch.push(write),
                 Message::Close => open = false,
                 Message::Visit(visit) => visit(&self.connection),
             }
-            next = if open && batch.len() < BATCH { received.try_recv().ok() } else { None };
+            next = if open && self.batch.len() < BATCH { received.try_recv().ok() } else { None };
         }
-        match self.commit(&batch) {
+        let committed = self.commit();
+        let batch = std::mem::take(&mut self.batch);
+        match committed {
             Ok(fates) => batch.into_iter().zip(fates).for_each(|(write, fate)| write.answer.give(fate)),
             Err(error) => {
                 tracing::error!(%error, transactions = batch.len(), "a commit failed");
@@ -139,12 +141,12 @@ impl WriterThread {
     }
 
     /// Makes the batch durable and returns the fate of each transaction; on an error none was applied.
-    fn commit(&mut self, batch: &[Write]) -> Result<Vec<Result<(), Refused>>, StoreError> {
-        if batch.iter().all(|write| write.ops.is_empty()) {
-            return Ok(batch.iter().map(|_| Ok(())).collect());
+    fn commit(&mut self) -> Result<Vec<Result<(), Refused>>, StoreError> {
+        if self.batch.iter().all(|write| write.ops.is_empty()) {
+            return Ok(self.batch.iter().map(|_| Ok(())).collect());
         }
         let heads = self.heads;
-        let committed = self.try_commit(batch);
+        let committed = self.try_commit();
         if committed.is_err() {
             self.heads = heads;
             self.roll_back();
@@ -152,65 +154,40 @@ impl WriterThread {
         committed
     }
 
-    fn try_commit(&mut self, batch: &[Write]) -> Result<Vec<Result<(), Refused>>, StoreError> {
-        self.execute("BEGIN IMMEDIATE").map_err(store_error)?;
-        let fates = batch.iter().map(|write| self.apply(&write.ops)).collect::<Result<_, _>>()?;
-        self.execute("COMMIT").map_err(store_error)?;
+    fn try_commit(&mut self) -> Result<Vec<Result<(), Refused>>, StoreError> {
+        execute(&self.connection, "BEGIN IMMEDIATE").map_err(store_error)?;
+        let Self { connection, heads, batch } = self;
+        let fates =
+            batch.iter().map(|write| apply(connection, heads, &write.ops)).collect::<Result<_, _>>()?;
+        execute(&self.connection, "COMMIT").map_err(store_error)?;
         Ok(fates)
-    }
-
-    /// Applies one transaction or leaves no trace of it. An error means that the batch cannot go on.
-    fn apply(&mut self, ops: &[Op]) -> Result<Result<(), Refused>, StoreError> {
-        if ops.is_empty() {
-            return Ok(Ok(()));
-        }
-        let heads = self.heads;
-        self.execute("SAVEPOINT one").map_err(store_error)?;
-        let applied = Apply { connection: &self.connection, heads: &mut self.heads }.all(ops);
-        match applied {
-            Ok(()) => {
-                self.execute("RELEASE one").map_err(store_error)?;
-                Ok(Ok(()))
-            }
-            // On some errors, such as a full device, SQLite has rolled back the batch by itself.
-            Err(Failure::Sqlite(error)) if self.connection.is_autocommit() => Err(store_error(error)),
-            Err(failure) => {
-                self.heads = heads;
-                self.execute("ROLLBACK TO one").map_err(store_error)?;
-                self.execute("RELEASE one").map_err(store_error)?;
-                Ok(Err(failure.into()))
-            }
-        }
-    }
-
-    fn execute(&self, sql: &'static str) -> rusqlite::Result<()> {
-        self.connection.prepare_cached(sql)?.execute([]).map(|_| ())
     }
 
     fn roll_back(&self) {
         if !self.connection.is_autocommit()
-            && let Err(error) = self.execute("ROLLBACK")
+            && let Err(error) = execute(&self.connection, "ROLLBACK")
         {
             tracing::error!(%error, "a failed commit could not be rolled back");
         }
     }
 
-    /// After a panic: refuses what waits and begins anew from what is on disk. Says whether that worked.
+    /// After a panic: refuses what was at work and what waits, and begins anew from what is on disk. Says
+    /// whether that worked. What is submitted by those who are told so is not refused with the rest.
     fn recover(&mut self, received: &Receiver<Message>) -> bool {
         tracing::error!("the store's writer panicked; what waited for it is refused");
         self.roll_back();
         self.connection.flush_prepared_statement_cache();
-        let mut open = true;
-        while let Ok(message) = received.try_recv() {
-            open &= !matches!(message, Message::Close);
-        }
+        let lost = std::mem::take(&mut self.batch);
+        let waiting: Vec<Message> = received.try_iter().collect();
+        let mut open = !waiting.iter().any(|message| matches!(message, Message::Close));
         match Heads::load(&self.connection) {
             Ok(heads) => self.heads = heads,
             Err(error) => {
                 tracing::error!(%error, "the store's writer could not begin anew");
-                return false;
+                open = false;
             }
         }
+        drop((lost, waiting));
         open && self.connection.is_autocommit()
     }
 
@@ -221,4 +198,32 @@ impl WriterThread {
             tracing::warn!(%error, "the store's log could not be moved into the database");
         }
     }
+}
+
+/// Applies one transaction or leaves no trace of it. An error means that the batch cannot go on.
+fn apply(connection: &Connection, heads: &mut Heads, ops: &[Op]) -> Result<Result<(), Refused>, StoreError> {
+    if ops.is_empty() {
+        return Ok(Ok(()));
+    }
+    let before = *heads;
+    execute(connection, "SAVEPOINT one").map_err(store_error)?;
+    let applied = Apply { connection, heads }.all(ops);
+    match applied {
+        Ok(()) => {
+            execute(connection, "RELEASE one").map_err(store_error)?;
+            Ok(Ok(()))
+        }
+        // On some errors, such as a full device, SQLite has rolled back the batch by itself.
+        Err(Failure::Sqlite(error)) if connection.is_autocommit() => Err(store_error(error)),
+        Err(failure) => {
+            *heads = before;
+            execute(connection, "ROLLBACK TO one").map_err(store_error)?;
+            execute(connection, "RELEASE one").map_err(store_error)?;
+            Ok(Err(failure.into()))
+        }
+    }
+}
+
+fn execute(connection: &Connection, sql: &'static str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(|_| ())
 }

@@ -15,6 +15,22 @@ fn usage_errors_exit_with_two() {
 }
 
 #[test]
+fn a_usage_error_is_a_document_too_with_json() {
+    let world = World::new();
+    for (arguments, problem) in [
+        (&["--json"][..], "requires a subcommand"),
+        (&["spawn", "--json"], "required arguments"),
+        (&["runs", "show", "--json", "x"], "run ids are UUIDs"),
+    ] {
+        let done = world.run(arguments).exits(2);
+        let document = done.json();
+        assert_eq!((&document["status"], &document["code"]), (&"error".into(), &"usage".into()));
+        assert!(document["error"].as_str().unwrap().contains(problem), "{document}");
+        assert!(!done.stderr.is_empty());
+    }
+}
+
+#[test]
 fn help_has_the_exit_codes_and_examples() {
     let world = World::new();
     let help = world.run(&["--help"]).exits(0).stdout;

@@ -20,8 +20,11 @@ fn the_second_process_is_told_who_the_first_is() {
     let document = world.run(&["run", "--json", "x"]).exits(4).json();
     assert_eq!(document["code"], "in_use");
 
+    // Reading needs no lock. A run does not wait until its start is committed.
+    while states(&world) != ["running"] {
+        assert!(matches!(&states(&world)[..], [state] if state == "accepted" || state == "running"));
+    }
     let runs = world.runs();
-    assert_eq!((runs.len(), &runs[0]["state"]), (1, &"running".into()), "reading needs no lock");
     let id = runs[0]["runId"].as_str().unwrap();
     world.run(&["runs", "cancel", id]).exits(4).says(&who).says(&format!("kill -INT {pid}"));
     first.kill();
@@ -33,7 +36,12 @@ fn what_a_killed_process_left_is_interrupted_and_told_to_its_parent() {
     let first = world.start(&["spawn", SLOW]);
     let id = world.runs()[0]["runId"].as_str().unwrap().to_owned();
     first.kill();
-    world.run(&["run", "Reply with exactly: next"]).exits(0);
+    let left = world.run(&["runs", "list", "--open"]).exits(0).stdout;
+    assert!(left.contains(&id) && !left.contains("interrupted"), "nobody has settled it yet: {left}");
+    assert_eq!(world.run(&["run", "Reply with exactly: next"]).exits(0).stdout, "next\n");
+    let listed = world.run(&["runs", "list"]).exits(0).stdout;
+    let line = listed.lines().find(|line| line.contains(&id)).unwrap();
+    assert!(line.contains("interrupted"), "{listed}");
     let shown = world.run(&["runs", "show", "--json", &id]).exits(0).json();
     assert_eq!(shown["state"], "interrupted");
     assert!(world.run(&["runs", "show", &id]).stdout.contains("interrupted"));
@@ -70,6 +78,24 @@ fn ctrl_c_stops_the_tree_and_says_so() {
     let done = first.done().exits(130).says("Ctrl-C: stopping").says("stopped: 3 runs were cancelled");
     assert_eq!(done.stdout, "");
     assert_eq!(states(&world), ["cancelled", "cancelled", "cancelled"]);
+}
+
+#[test]
+fn a_second_ctrl_c_leaves_at_once() {
+    let world = World::new();
+    let mut first = world.start(&["spawn", SLOW]);
+    let id = world.runs()[0]["runId"].as_str().unwrap().to_owned();
+    // While somebody else holds the database, the end of the run cannot be committed.
+    let holder = rusqlite::Connection::open(world.state().join("offshoot.db")).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    first.signal(Signal::INT);
+    first.until("Ctrl-C leaves at once");
+    first.signal(Signal::INT);
+    let done = first.done().exits(130).says("left at once");
+    assert!(!done.stderr.contains("stopped:"), "{}", done.stderr);
+    drop(holder);
+    world.run(&["run", "Reply with exactly: next"]).exits(0);
+    assert_eq!(world.run(&["runs", "show", "--json", &id]).exits(0).json()["state"], "interrupted");
 }
 
 #[test]

@@ -70,5 +70,7 @@ fn every_shell_has_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = world.run(&["completions", shell]).exits(0).stdout;
         assert!(script.contains("offshoot") && script.contains("sessions"), "{shell}");
+        let document = world.run(&["completions", "--json", shell]).exits(0).json();
+        assert_eq!(document["script"].as_str().unwrap().trim_end(), script.trim_end());
     }
 }

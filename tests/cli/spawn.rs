@@ -61,6 +61,13 @@ fn the_task_can_come_from_standard_input() {
 #[test]
 fn state_is_private() {
     let world = World::new();
+    // As somebody may have made them: the directory for a configuration, the file from a copy.
+    world.write(".offshoot/offshoot.db", "");
+    let open = |path: &str, mode| {
+        std::fs::set_permissions(world.path(path), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(".offshoot/offshoot.db", 0o644);
+    open(".offshoot", 0o755);
     world.run(&["spawn", OK]).exits(0);
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&world.state()), 0o700);
@@ -101,26 +108,9 @@ fn options_reach_the_run() {
 }
 
 #[test]
-fn a_child_that_panics_is_told_and_nothing_else_ends() {
-    let world = World::new();
-    let done = world.run(&["spawn", "--json", "Panic: boom"]).exits(1).says("ended as crashed: boom");
-    let document = done.json();
-    assert_eq!((&document["state"], &document["reason"]), (&json!("crashed"), &json!("boom")));
-    assert_eq!(document["tree"][0]["runs"][0]["state"], "ok", "the parent was told: {document}");
-    world.run(&["spawn", OK]).exits(0);
-}
-
-#[test]
 fn other_ends_have_their_exit_codes() {
     let world = World::new();
     world.run(&["spawn", "Fail: out of ideas"]).exits(1).says("ended as error: out of ideas");
     let done = world.run(&["spawn", "--timeout", "1", "Wait: 10m"]).exits(124).says("ended as timeout");
     assert!(done.stdout.contains("timeout"), "{}", done.stdout);
-}
-
-#[test]
-fn colours_are_for_those_who_ask() {
-    let world = World::new();
-    assert!(!world.run(&["spawn", OK]).stdout.contains('\u{1b}'));
-    assert!(world.run(&["--color", "always", "spawn", OK]).stdout.contains('\u{1b}'));
 }

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 pub struct World {
     home: TempDir,
+    state: Option<TempDir>,
 }
 
 /// What a finished command left.
@@ -54,14 +55,24 @@ impl Done {
 
 impl World {
     pub fn new() -> Self {
-        Self { home: tempfile::tempdir().unwrap() }
+        Self { home: tempfile::tempdir().unwrap(), state: None }
     }
 
     /// With a configuration in its place.
     pub fn with(config: &str) -> Self {
         let world = Self::new();
-        world.write(".offshoot/offshoot.json", config);
+        world.configure(config);
         world
+    }
+
+    /// One that keeps its state in the home directory, and one that keeps it elsewhere.
+    pub fn both() -> [Self; 2] {
+        let elsewhere = Self { state: Some(tempfile::tempdir().unwrap()), ..Self::new() };
+        [Self::new(), elsewhere]
+    }
+
+    pub fn configure(&self, config: &str) {
+        self.write(self.state().join("offshoot.json").to_str().unwrap(), config);
     }
 
     pub fn write(&self, path: &str, text: &str) {
@@ -75,11 +86,12 @@ impl World {
     }
 
     pub fn state(&self) -> PathBuf {
-        self.path(".offshoot")
+        self.state.as_ref().map_or_else(|| self.path(".offshoot"), |dir| dir.path().to_owned())
     }
 
-    fn surroundings(&self) -> [(&'static str, &Path); 1] {
-        [("HOME", self.home.path())]
+    fn surroundings(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let state = self.state.as_ref().map(|dir| ("OFFSHOOT_STATE_DIR", dir.path()));
+        [("HOME", self.home.path())].into_iter().chain(state)
     }
 
     pub fn command(&self, arguments: &[&str]) -> assert_cmd::Command {
@@ -92,22 +104,27 @@ impl World {
         self.command(arguments).output().unwrap().into()
     }
 
+    /// The program with pipes.
+    pub fn process(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_offshoot"));
+        command.env_clear().envs(self.surroundings()).current_dir(self.home.path()).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
     /// Starts a command that goes on, and returns once a line on its standard error says that a run runs.
     pub fn start(&self, arguments: &[&str]) -> Running {
-        let child = std::process::Command::new(env!("CARGO_BIN_EXE_offshoot"))
-            .env_clear()
-            .envs(self.surroundings())
-            .args(arguments)
-            .arg("--verbose")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut running = self.begin(&[arguments, &["--verbose"]].concat());
+        running.until("running");
+        running
+    }
+
+    /// Starts a command that goes on.
+    pub fn begin(&self, arguments: &[&str]) -> Running {
+        let child = self.process(arguments).spawn().unwrap();
         let mut running = Running { child: Some(child), stderr: None, said: String::new() };
         let stderr = running.child.as_mut().and_then(|child| child.stderr.take()).unwrap();
         running.stderr = Some(BufReader::new(stderr));
-        running.until("running");
         running
     }
 
@@ -117,10 +134,34 @@ impl World {
         list["runs"].as_array().unwrap().clone()
     }
 
+    /// The transcript of a session.
+    pub fn entries(&self, session: &str) -> Vec<Value> {
+        let shown = self.run(&["sessions", "show", session, "--json", "--entries", "10000"]).exits(0).json();
+        shown["entries"].as_array().unwrap().iter().map(|stored| stored["entry"].clone()).collect()
+    }
+
+    /// What a tool answered in a session, oldest first.
+    pub fn tool_results(&self, session: &str, tool: &str) -> Vec<Value> {
+        let entries = self.entries(session);
+        let results = entries.iter().filter(|entry| entry["type"] == "tool_result" && entry["name"] == tool);
+        results.map(|entry| serde_json::from_str(entry["text"].as_str().unwrap()).unwrap()).collect()
+    }
+
+    /// The results of children that were delivered to a session, oldest first.
+    pub fn delivered(&self, session: &str) -> Vec<Value> {
+        let entries = self.entries(session);
+        let announces = entries.iter().filter(|entry| entry["type"] == "announce");
+        announces.flat_map(|entry| entry["items"].as_array().unwrap().clone()).collect()
+    }
+
     pub fn sessions(&self) -> Vec<Value> {
         let list = self.run(&["sessions", "list", "--json"]).exits(0).json();
         list["sessions"].as_array().unwrap().clone()
     }
+}
+
+pub fn send(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
 }
 
 /// A command that goes on; killed if a test forgets it.
@@ -149,8 +190,7 @@ impl Running {
     }
 
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
+        send(self.pid(), signal);
     }
 
     pub fn kill(mut self) {

@@ -214,7 +214,7 @@ impl<B: Behaviour> Actor for Runner<B> {
         let cell = myself.get_cell();
         // The level is that of the gravest line, so that no filter takes the actor's name off a line.
         let span = tracing::error_span!(
-            parent: None, "actor", kind = B::KIND, name = &*birth.name, id = cell.get_id().pid()
+            parent: None, "actor", kind = B::KIND, actor = &*birth.name, id = cell.get_id().pid()
         );
         let info = Arc::new(ActorInfo::new(&birth.system, cell, B::KIND, birth.name, birth.parent));
         info.enter();

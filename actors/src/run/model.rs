@@ -128,13 +128,14 @@ impl Run {
             StopReason::End | StopReason::Tools => None,
         };
         let model = self.cell.progress().model;
-        let calls = if cut.is_some() { Vec::new() } else { answer.tool_calls };
+        let mut calls = if cut.is_some() { Vec::new() } else { answer.tool_calls };
+        let repeated = super::tools::tell_apart(&mut calls);
         let entry =
             Entry::Assistant { text: answer.text, tool_calls: calls.clone(), model, usage: answer.usage };
         if calls.is_empty() {
             return self.report(ReportKind::Answered { entry, cut: cut.map(str::to_owned) });
         }
-        self.start_tools(calls, entry, ctx);
+        self.start_tools(calls, &repeated, entry, ctx);
     }
 
     fn call_failed(&mut self, error: &ModelError, ctx: &mut Ctx<Self>) {
@@ -161,7 +162,11 @@ impl Run {
                 self.call_model(ctx);
             }
             Next::Fallback | Next::GiveUp => {
-                let reason = format!("{}: {error}", error.kind.as_str());
+                let reason = match error.kind {
+                    // Nothing in particular: the message says all there is.
+                    ModelErrorKind::Failed => error.to_string(),
+                    kind => format!("{}: {error}", kind.as_str()),
+                };
                 self.report(ReportKind::Failed { state: Terminal::Error, reason });
             }
         }

@@ -1,5 +1,6 @@
 //! The tool calls of one step: committed as started before they start, and as finished with their results.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Doing, ReportKind, Run, RunMsg, Tools};
@@ -19,9 +20,36 @@ pub(super) struct Finished {
     started: bool,
 }
 
+/// Gives every call whose id an earlier call of its step has an id that no other has, so that each row and each
+/// result belongs to one call. Returns the places of these calls with the ids that they had.
+pub(super) fn tell_apart(calls: &mut [ToolCall]) -> BTreeMap<usize, Arc<str>> {
+    let mut repeated = BTreeMap::new();
+    let mut met = BTreeSet::new();
+    for (index, call) in calls.iter().enumerate() {
+        if !met.insert(Arc::clone(&call.id)) {
+            repeated.insert(index, Arc::clone(&call.id));
+        }
+    }
+    let mut number = 1_usize;
+    for (index, id) in &repeated {
+        while !met.insert(Arc::clone(&calls[*index].id)) {
+            number += 1;
+            calls[*index].id = format!("{id}_{number}").into();
+        }
+    }
+    repeated
+}
+
 impl Run {
-    /// Commits the answer that asks for tools, together with the start of the first ones.
-    pub(super) fn start_tools(&mut self, calls: Vec<ToolCall>, answer: Entry, ctx: &mut Ctx<Self>) {
+    /// Commits the answer that asks for tools, together with the start of the first ones. Calls that had the
+    /// id of an earlier one are in `repeated`.
+    pub(super) fn start_tools(
+        &mut self,
+        calls: Vec<ToolCall>,
+        repeated: &BTreeMap<usize, Arc<str>>,
+        answer: Entry,
+        ctx: &mut Ctx<Self>,
+    ) {
         let at = ctx.system().clock.now();
         let entry = self.transcript.push(Some(self.id()), at, answer);
         let session = self.meta.key.clone();
@@ -29,7 +57,7 @@ impl Run {
             vec![Op::Append { session, open_run: Some(self.id()), entries: vec![entry] }, self.record_step()];
         let mut tools = Tools::default();
         for (index, call) in calls.into_iter().enumerate() {
-            match self.check(&call, index) {
+            match self.check(&call, index, repeated.get(&index)) {
                 None => tools.waiting.push_back(call),
                 Some(output) => tools.finished.push(Finished { call, output, started: false }),
             }
@@ -41,9 +69,15 @@ impl Run {
     }
 
     /// The answer to a call that is not carried out at all.
-    fn check(&self, call: &ToolCall, index: usize) -> Option<ToolOutput> {
+    fn check(&self, call: &ToolCall, index: usize, repeats: Option<&Arc<str>>) -> Option<ToolOutput> {
         if index >= MAX_CALLS {
             let text = format!("not carried out: more than {MAX_CALLS} tool calls in one step");
+            return Some(ToolOutput::error(text));
+        }
+        if let Some(id) = repeats {
+            let text = format!(
+                "not carried out: an earlier tool call of this step has the id {id:?}; give each call an id of its own"
+            );
             return Some(ToolOutput::error(text));
         }
         if self.tools.iter().any(|spec| spec.name == call.name) {

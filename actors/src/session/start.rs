@@ -68,7 +68,7 @@ fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> S
         session.adopt(row, yielded, ctx);
     }
     if session.meta.scope.is_cancelled() {
-        session.standing = Standing::Stopping { replies: Vec::new(), ended: Vec::new() };
+        session.standing = Standing::Stopping { replies: Vec::new(), ended: Vec::new(), leaving: 0 };
     }
     session
 }

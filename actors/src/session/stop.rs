@@ -183,13 +183,30 @@ impl Session {
         self.advance(ctx);
     }
 
+    /// That a child is gone is heard before what it said last, which runs it ended: a stop hears that out.
+    pub(super) fn child_gone(&mut self, ctx: &mut Ctx<Self>) {
+        if let Standing::Stopping { leaving, .. } = &mut self.standing
+            && ctx.myself().send(SessionMsg::ChildLeft).is_ok()
+        {
+            *leaving += 1;
+        }
+        self.advance(ctx);
+    }
+
+    pub(super) fn on_child_left(&mut self, ctx: &mut Ctx<Self>) {
+        if let Standing::Stopping { leaving, .. } = &mut self.standing {
+            *leaving = leaving.saturating_sub(1);
+        }
+        self.advance(ctx);
+    }
+
     pub(super) fn on_stop(&mut self, cascade: bool, reply: Reply<Vec<RunId>>, ctx: &mut Ctx<Self>) {
         self.meta.scope.cancel();
         match &mut self.standing {
             Standing::Stopping { replies, .. } => return replies.push(reply),
             Standing::Asleep => return reply.send(Vec::new()),
             Standing::Open => {
-                self.standing = Standing::Stopping { replies: vec![reply], ended: Vec::new() };
+                self.standing = Standing::Stopping { replies: vec![reply], ended: Vec::new(), leaving: 0 };
             }
         }
         self.sleep = None;
@@ -234,7 +251,9 @@ impl Session {
     pub(super) fn advance_stop(&mut self, ctx: &mut Ctx<Self>) {
         self.check_joined(ctx);
         self.abort_all(true, ctx);
-        let busy = !self.runs.is_empty()
+        let leaving = matches!(self.standing, Standing::Stopping { leaving: 1.., .. });
+        let busy = leaving
+            || !self.runs.is_empty()
             || !self.unsettled.is_empty()
             || !ctx.children().is_empty()
             || self.accepting > 0

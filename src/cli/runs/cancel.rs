@@ -21,7 +21,7 @@ pub(super) async fn run(id: RunId, global: &Global) -> Result<Exit, Failure> {
         return already(id, &outcome, global);
     }
     let config = super::super::live::configuration(global)?;
-    let dir = global.environment.state_dir()?;
+    let dir = global.own_state_dir()?;
     let storage =
         SqliteStorage::open(&dir, runtime::durability(&config)).map_err(|error| in_use(error, id))?;
     let clock = runtime::clock();

@@ -258,8 +258,8 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
          it runs with the defaults",
     ),
     // Keys and variables that nothing acts on.
-    ("{discovery: {}}", "1:13: warning: discovery: known to OpenClaw, not acted on by Offshoot"),
-    ("{gateway: {port: 1}}", "1:11: warning: gateway: known to OpenClaw, not acted on by Offshoot"),
+    ("{discovery: {}}", "1:2: warning: discovery: known to OpenClaw, not acted on by Offshoot"),
+    ("{gateway: {port: 1}}", "1:2: warning: gateway: known to OpenClaw, not acted on by Offshoot"),
     ("{favourite: 'tea'}", "1:2: warning: favourite: unknown key, ignored"),
     (
         "{agents: {defaults: {subagents: {maxChildPerAgent: 3}}}}",
@@ -365,7 +365,7 @@ fn a_variable_that_nobody_acts_on_is_only_a_warning() {
     assert_eq!(
         found,
         [
-            "offshoot.json:1:12: warning: channels: known to OpenClaw, not acted on by Offshoot",
+            "offshoot.json:1:2: warning: channels: known to OpenClaw, not acted on by Offshoot",
             "offshoot.json:1:27: warning: channels.chat.token: ${CHAT_TOKEN} is not set: \
              set the environment variable CHAT_TOKEN, or write $${CHAT_TOKEN} for the text itself",
         ]

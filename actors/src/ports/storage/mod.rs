@@ -1,0 +1,66 @@
+//! Durable storage as a port: transactions in, rows out.
+//!
+//! The contract, which one suite tests against every implementation:
+//!
+//! - Transactions are applied in the order of submission, each of them whole or not at all. A refused one
+//!   leaves no trace and does not disturb its neighbours.
+//! - `done` is called exactly once per transaction: after it is durable, or after it was refused.
+//! - A read that begins after a `done` sees what that transaction wrote.
+//! - An empty transaction is a barrier: its `done` comes after all earlier ones.
+
+mod ops;
+mod reads;
+mod rows;
+
+use std::sync::Arc;
+
+pub use self::ops::{AuditRecord, Done, Op, Refused, RunEnd, StoreError, ToolMark, Transaction};
+pub use self::reads::{Earlier, ListFilter, OpenRun, Page, StoredSession, SubtreeRun};
+pub use self::rows::{Announce, Cause, Host, RequestKey, RunRow, RunState, SessionRow, Steer};
+use super::BoxFuture;
+use crate::types::{RunId, SessionKey, StoredEntry, Usage};
+
+/// Keeps what must survive.
+pub trait Storage: Send + Sync + 'static {
+    /// Applies a transaction. Returns at once.
+    fn submit(&self, transaction: Transaction, done: Done);
+
+    /// A session with all that its actor needs.
+    fn load_session(&self, key: SessionKey) -> BoxFuture<Result<Option<StoredSession>, StoreError>>;
+
+    /// A session's row.
+    fn session(&self, key: SessionKey) -> BoxFuture<Result<Option<SessionRow>, StoreError>>;
+
+    /// A run's row.
+    fn run(&self, run: RunId) -> BoxFuture<Result<Option<RunRow>, StoreError>>;
+
+    /// A page of a transcript: entries with `from <= seq`, oldest first.
+    fn entries(
+        &self,
+        key: SessionKey,
+        from: u64,
+        limit: u32,
+    ) -> BoxFuture<Result<Vec<Arc<StoredEntry>>, StoreError>>;
+
+    /// The request of that name, if it was carried out.
+    fn earlier(&self, key: RequestKey) -> BoxFuture<Result<Option<Earlier>, StoreError>>;
+
+    /// Every open run, oldest first.
+    fn open_runs(&self) -> BoxFuture<Result<Vec<OpenRun>, StoreError>>;
+
+    /// The open runs of a session and of all its descendants, deepest first.
+    fn open_in_subtree(&self, key: SessionKey) -> BoxFuture<Result<Vec<SubtreeRun>, StoreError>>;
+
+    /// Sessions that have results or steering messages waiting for them.
+    fn waiting_sessions(&self) -> BoxFuture<Result<Vec<SessionKey>, StoreError>>;
+
+    /// Tokens of all runs of a session and of all its descendants, the deleted ones included.
+    fn subtree_usage(&self, key: SessionKey) -> BoxFuture<Result<Usage, StoreError>>;
+
+    /// Sessions, newest first.
+    fn list_sessions(&self, filter: ListFilter, page: Page)
+    -> BoxFuture<Result<Vec<SessionRow>, StoreError>>;
+
+    /// Runs, newest first.
+    fn list_runs(&self, filter: ListFilter, page: Page) -> BoxFuture<Result<Vec<RunRow>, StoreError>>;
+}

@@ -1,0 +1,208 @@
+//! Changes, and why they are refused.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::rows::{Announce, RequestKey, RunRow, SessionRow, Steer};
+use crate::types::{
+    ModelRef, Origin, Outcome, RunId, SessionKey, StoredEntry, Terminal, Timestamp, ToolStatus, Usage,
+};
+
+/// A run's end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunEnd {
+    /// The run.
+    pub run: RunId,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Tokens of the run itself.
+    pub usage: Usage,
+    /// Model calls that it made.
+    pub steps: u32,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// One line of the audit record. The store chains them by hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// When.
+    pub at: Timestamp,
+    /// What: `spawn.accepted`, `spawn.refused`, `run.cancelled`, `tool.started`, ...
+    pub event: &'static str,
+    /// Who asked.
+    pub origin: Origin,
+    /// The session it is about.
+    pub session: Option<SessionKey>,
+    /// The run it is about.
+    pub run: Option<RunId>,
+    /// Facts, by name.
+    pub facts: Vec<(&'static str, String)>,
+}
+
+/// A tool call that starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolMark {
+    /// The call's id.
+    pub call: Arc<str>,
+    /// The tool's name.
+    pub name: Arc<str>,
+}
+
+/// One change. Each is refused, and with it its transaction, where its condition does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Adds a session. Refused if it exists, or its parent does not.
+    CreateSession(Box<SessionRow>),
+    /// Adds a run in state `Accepted`, `Running` never, without outcome and end. Refused if it exists or its
+    /// session does not.
+    InsertRun(Box<RunRow>),
+    /// Names the request that the run of this transaction answers. Refused with [`Refused::Repeated`] if the
+    /// name is taken, and if there is no such run.
+    NameRequest {
+        /// The name.
+        key: RequestKey,
+        /// SHA-256 of the parameters.
+        digest: [u8; 32],
+        /// The run.
+        run: RunId,
+    },
+    /// Appends entries. Refused if they are not the session's next without gaps, or `open_run` has ended.
+    Append {
+        /// The session.
+        session: SessionKey,
+        /// The run that writes, which must be open.
+        open_run: Option<RunId>,
+        /// The entries, in order.
+        entries: Vec<Arc<StoredEntry>>,
+    },
+    /// The run goes on: from `Accepted` or `Yielded` to `Running`. Refused if it has ended. Clears `input`
+    /// and the session's `yielded` if that is this run; sets `started_at` the first time.
+    StartRun {
+        /// The run.
+        run: RunId,
+        /// When.
+        at: Timestamp,
+    },
+    /// What the run has used so far. Refused if it has ended.
+    RecordStep {
+        /// The run.
+        run: RunId,
+        /// Model calls so far.
+        steps: u32,
+        /// Tokens so far.
+        usage: Usage,
+        /// The model that answered.
+        model: ModelRef,
+    },
+    /// Tool calls start. Refused if the run has ended, or one of them was started before.
+    StartTools {
+        /// The run.
+        run: RunId,
+        /// The step that asked for them.
+        step: u32,
+        /// The calls.
+        calls: Vec<ToolMark>,
+        /// When.
+        at: Timestamp,
+    },
+    /// A tool call is over. Refused if the run has ended, or the call was not started or is over already.
+    FinishTool {
+        /// The run.
+        run: RunId,
+        /// The step that asked for it.
+        step: u32,
+        /// The call's id.
+        call: Arc<str>,
+        /// How it ended.
+        status: ToolStatus,
+        /// When.
+        at: Timestamp,
+    },
+    /// The run waits for the children of its session. Refused if it has ended.
+    YieldRun {
+        /// The run.
+        run: RunId,
+    },
+    /// The run ends. Clears the session's `yielded` if that is this run. Refused with [`Refused::Ended`] if it
+    /// has ended before.
+    EndRun(Box<RunEnd>),
+    /// Puts a result on its way. Refused if that run's result was ever put on its way before, also if it was
+    /// taken since: the store remembers per run whether its result is open or delivered. Refused if there is
+    /// no such run.
+    QueueAnnounce(Box<Announce>),
+    /// Takes results off their way. Refused if one of them is not there.
+    TakeAnnounces {
+        /// The session that they are for.
+        session: SessionKey,
+        /// The children's runs.
+        runs: Vec<RunId>,
+    },
+    /// Keeps a steering message for its run. Refused if its id is taken or its session does not exist.
+    QueueSteer(Box<Steer>),
+    /// Takes steering messages. Refused if one of them is not there.
+    TakeSteers {
+        /// The session.
+        session: SessionKey,
+        /// Their ids.
+        ids: Vec<Uuid>,
+    },
+    /// Deletes a session with its transcript and its steering messages, unless it has open runs, child
+    /// sessions or undelivered results, its own or ones that wait for it: then this does nothing, as for a
+    /// session that does not exist. Its runs stay, and count in the trees that it belonged to.
+    DeleteSession {
+        /// The session.
+        session: SessionKey,
+    },
+    /// Adds a line to the audit record.
+    Audit(Box<AuditRecord>),
+}
+
+/// Changes that are made together.
+pub type Transaction = Vec<Op>;
+
+/// Called once with the fate of a transaction, from any thread.
+pub type Done = Box<dyn FnOnce(Result<(), Refused>) + Send + 'static>;
+
+/// Why the storage itself failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// There is no room on the device.
+    #[error("the state directory's device is full: {0}")]
+    Full(String),
+    /// The database cannot be written.
+    #[error("the store is read-only: {0}")]
+    ReadOnly(String),
+    /// The database is damaged.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// The storage is closed or its writer is gone.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// Anything else.
+    #[error("the store failed: {0}")]
+    Other(String),
+}
+
+/// Why a transaction was not applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The run has ended before, in this state.
+    #[error("run {run} has ended as {state}")]
+    Ended {
+        /// The run.
+        run: RunId,
+        /// How it had ended.
+        state: Terminal,
+    },
+    /// A condition of a change does not hold.
+    #[error("{0}")]
+    Conflict(String),
+    /// The request's name is taken.
+    #[error("a request with this idempotency key was carried out before")]
+    Repeated,
+    /// The storage failed.
+    #[error(transparent)]
+    Storage(#[from] StoreError),
+}
