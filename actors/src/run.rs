@@ -44,6 +44,8 @@ pub(crate) struct RunArgs {
 /// What a run tells its session.
 #[derive(Debug)]
 pub(crate) struct Report {
+    /// Which of the run's reports it is; one that is repeated keeps its number.
+    pub(crate) number: u32,
     pub(crate) transcript: Transcript,
     pub(crate) permit: Option<Permit>,
     pub(crate) kind: ReportKind,
@@ -251,15 +253,21 @@ impl Run {
 
     /// Gives the session the word, with the permit: between two steps nothing runs.
     fn report(&mut self, kind: ReportKind) {
+        self.cell.update(|progress| progress.reported += 1);
+        self.send_report(kind);
+    }
+
+    fn send_report(&mut self, kind: ReportKind) {
+        let number = self.cell.update(|progress| progress.reported);
         self.doing = Doing::Reported(kind.clone());
-        let report = Report { transcript: self.transcript.clone(), permit: self.permit.take(), kind };
+        let report = Report { number, transcript: self.transcript.clone(), permit: self.permit.take(), kind };
         // A session that is gone takes this run with it.
         drop(self.session.send(SessionMsg::Report { run: self.id(), report: Box::new(report) }));
     }
 
     fn on_resync(&mut self) {
         if let Doing::Reported(kind) = &self.doing {
-            self.report(kind.clone());
+            self.send_report(kind.clone());
         }
     }
 

@@ -391,7 +391,10 @@ impl Session {
             return self.queue_again(run, ctx);
         };
         active.stage = Stage::Running;
-        active.cell.update(|progress| progress.phase = crate::run::Phase::Running);
+        active.cell.update(|progress| {
+            progress.phase = crate::run::Phase::Running;
+            progress.answered = progress.reported;
+        });
         active.deadline.run(now);
         Self::arm(active, ctx);
         let soft_at = active.deadline.soft_at(now);

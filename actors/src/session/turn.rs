@@ -206,9 +206,11 @@ impl Session {
     }
 
     pub(super) fn on_report(&mut self, run: RunId, report: Report, ctx: &mut Ctx<Self>) {
-        let Report { transcript, permit, kind } = report;
+        let Report { number, transcript, permit, kind } = report;
         let Some(active) = self.runs.get_mut(&run) else { return };
-        if !matches!(active.stage, Stage::Running) {
+        // A report that stood in the mailbox when the state was rebuilt is repeated as well.
+        let answered = active.cell.update(|progress| progress.answered);
+        if !matches!(active.stage, Stage::Running) || number <= answered {
             return;
         }
         // After a rebuild the store may hold what the run has not seen.
