@@ -235,8 +235,6 @@ impl Run {
 
     fn on_committed(&mut self, result: Result<(), Refused>, ctx: &mut Ctx<Self>) {
         match result {
-            // Somebody has ended the run; the session knows and will stop this actor.
-            Err(Refused::Ended { .. }) => {}
             Err(refused) => {
                 let reason = format!("the store refused a step: {refused}");
                 self.report(ReportKind::Failed { state: Terminal::Error, reason });

@@ -124,6 +124,9 @@ pub(crate) struct Sessions {
     tally: Tally,
     residents: BTreeMap<SessionKey, Resident>,
     in_flight: InFlight,
+    /// How often the runs of a failed session and of those below it were ended: what was read before may show them
+    /// as open.
+    settlements: u64,
 }
 
 impl Behaviour for Sessions {
@@ -145,6 +148,7 @@ impl Behaviour for Sessions {
             tally: Tally::default(),
             residents: BTreeMap::new(),
             in_flight: BTreeMap::new(),
+            settlements: 0,
             shared,
         };
         sessions.shared.sessions.set(ctx.myself().clone());

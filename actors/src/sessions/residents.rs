@@ -26,8 +26,8 @@ const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(20);
 pub(super) enum Waiting {
     Message(Box<SessionMsg>),
     Spawn(Box<SpawnCall>),
-    /// A child session to be started under it.
-    Child(Box<StoredSession>),
+    /// A child session to be started under it, with the count of settlements when it was read.
+    Child(Box<StoredSession>, u64),
     /// Only that it is awake.
     Nothing,
 }
@@ -35,9 +35,10 @@ pub(super) enum Waiting {
 /// Where a session is between asleep and awake. One without an entry is asleep.
 #[derive(Debug)]
 pub(super) enum Resident {
-    /// It is being read.
+    /// It is being read, since this many settlements.
     Loading {
         waiting: Vec<Waiting>,
+        since: u64,
     },
     /// Its actor is on its way, started by this parent.
     Starting {
@@ -55,7 +56,7 @@ impl Resident {
     /// The list of those who wait, where there is one.
     const fn waiting(&mut self) -> Option<&mut Vec<Waiting>> {
         match self {
-            Self::Loading { waiting } | Self::Starting { waiting, .. } | Self::Sleeping { waiting } => {
+            Self::Loading { waiting, .. } | Self::Starting { waiting, .. } | Self::Sleeping { waiting } => {
                 Some(waiting)
             }
             Self::Awake(_) => None,
@@ -95,7 +96,7 @@ impl Sessions {
 
     fn wake(&mut self, key: SessionKey, waiting: Vec<Waiting>, ctx: &Ctx<Self>) {
         let (shared, myself) = (Arc::clone(&self.shared), ctx.myself().clone());
-        self.residents.insert(key.clone(), Resident::Loading { waiting });
+        self.residents.insert(key.clone(), Resident::Loading { waiting, since: self.settlements });
         // Detached: its message holds all that is needed to go on.
         tokio::spawn(async move {
             let result = Box::new(shared.storage.load_session(key.clone()).await);
@@ -109,7 +110,11 @@ impl Sessions {
         result: Result<Option<StoredSession>, StoreError>,
         ctx: &mut Ctx<Self>,
     ) {
-        let Some(Resident::Loading { waiting }) = self.residents.get_mut(&key) else { return };
+        let Some(Resident::Loading { waiting, since }) = self.residents.get_mut(&key) else { return };
+        if *since != self.settlements {
+            let waiting = std::mem::take(waiting);
+            return self.wake(key, waiting, ctx);
+        }
         match result {
             Ok(Some(stored)) => {
                 let (waiting, under) = (std::mem::take(waiting), stored.row.parent.clone());
@@ -165,7 +170,7 @@ impl Sessions {
         ctx: &mut Ctx<Self>,
     ) {
         let key = stored.row.key.clone();
-        let Some(Resident::Loading { waiting }) = self.residents.get_mut(&key) else { return };
+        let Some(Resident::Loading { waiting, .. }) = self.residents.get_mut(&key) else { return };
         match result {
             Ok(()) => {
                 let (waiting, under) = (std::mem::take(waiting), stored.row.parent.clone());
@@ -188,7 +193,7 @@ impl Sessions {
                 Waiting::Message(message) => message.refuse(refusal.clone()),
                 Waiting::Spawn(call) => call.reply.send(Err(refusal.clone())),
                 // Its parent was deleted: it hangs under the manager from now on.
-                Waiting::Child(stored) => self.start(*stored, None, ctx),
+                Waiting::Child(stored, _) => self.start(*stored, None, ctx),
                 Waiting::Nothing => {}
             }
         }
@@ -202,7 +207,7 @@ impl Sessions {
                 let entry = entry.clone();
                 self.start(stored, Some(&entry), ctx);
             }
-            _ => self.wait_for(&parent, Waiting::Child(Box::new(stored)), ctx),
+            _ => self.wait_for(&parent, Waiting::Child(Box::new(stored), self.settlements), ctx),
         }
     }
 
@@ -216,7 +221,7 @@ impl Sessions {
                 && let Some(stored) = args.first
             {
                 // The parent ended a moment ago: it is woken again first.
-                let item = Waiting::Child(stored);
+                let item = Waiting::Child(stored, self.settlements);
                 self.shared.live.remove(&parent.meta.key);
                 self.residents.insert(parent.meta.key.clone(), Resident::Sleeping { waiting: vec![item] });
             }
@@ -274,9 +279,15 @@ impl Sessions {
     /// A session was rebuilt after a panic: if that was on the start of a child, the child is started again.
     fn start_again_under(&mut self, parent: &SessionKey, ctx: &Ctx<Self>) {
         for key in self.starting_under(parent) {
-            let waiting = self.residents.get_mut(&key).and_then(Resident::waiting).map(std::mem::take);
-            self.wake(key, waiting.unwrap_or_default(), ctx);
+            self.wake_again(&key, ctx);
         }
+    }
+
+    /// Reads a session on its way once more: what was read is lost, or older than a settlement that may have ended
+    /// its runs.
+    fn wake_again(&mut self, key: &SessionKey, ctx: &Ctx<Self>) {
+        let waiting = self.residents.get_mut(key).and_then(Resident::waiting).map(std::mem::take);
+        self.wake(key.clone(), waiting.unwrap_or_default(), ctx);
     }
 
     fn starting_under(&self, parent: &SessionKey) -> Vec<SessionKey> {
@@ -312,8 +323,12 @@ impl Sessions {
                 self.decide(*call, ctx);
                 None
             }
-            Waiting::Child(stored) => {
-                self.start(*stored, Some(entry), ctx);
+            Waiting::Child(stored, since) => {
+                if since == self.settlements {
+                    self.start(*stored, Some(entry), ctx);
+                } else {
+                    self.wake_again(&stored.row.key, ctx);
+                }
                 None
             }
             Waiting::Nothing => None,
@@ -407,6 +422,7 @@ impl Sessions {
     }
 
     pub(super) fn on_settled(&mut self, keys: &[SessionKey], ctx: &Ctx<Self>) {
+        self.settlements += 1;
         for key in keys {
             if matches!(self.residents.get(key), Some(Resident::Sleeping { .. })) {
                 self.leave(key, ctx);
