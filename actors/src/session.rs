@@ -102,7 +102,7 @@ pub(crate) enum SessionMsg {
         result: Result<(), Refused>,
     },
     /// Start a child session under this one. From the manager.
-    StartChild { args: Box<SessionArgs>, open: Option<Box<OpenRun>> },
+    StartChild { args: Box<SessionArgs> },
     /// A child's run is terminal and committed. From that child's session.
     ChildEnded { run: RunId, usage: Usage, announce: Option<Box<Announce>> },
     /// The run has its place in the lane. From the manager.
@@ -125,7 +125,7 @@ pub(crate) enum SessionMsg {
     ChildLeft,
     /// Say again whether it is awake or asleep, and ask again for the permits it waits for. From the manager.
     Hello,
-    /// A child's session has accepted a run whose result is for this one. From that child.
+    /// A run whose result is for this session is committed as accepted. From the store.
     ChildOpened { open: Box<OpenRun> },
     /// Go to sleep, unless there is work again. From the manager.
     Sleep,
@@ -314,7 +314,7 @@ impl Behaviour for Session {
             SessionMsg::SteerSettled { steer, run, reply, result } => {
                 self.on_steer_settled(*steer, run, reply, result, ctx);
             }
-            SessionMsg::StartChild { args, open } => self.on_start_child(*args, open, ctx),
+            SessionMsg::StartChild { args } => self.on_start_child(*args, ctx),
             SessionMsg::ChildEnded { run, usage, announce } => {
                 self.on_child_ended(run, usage, announce, ctx);
             }
@@ -331,9 +331,7 @@ impl Behaviour for Session {
                 self.say_up(ctx);
                 self.ask_permits(ctx);
             }
-            SessionMsg::ChildOpened { open } => {
-                self.children.insert(open.run, *open);
-            }
+            SessionMsg::ChildOpened { open } => self.on_child_opened(*open, ctx),
             SessionMsg::Sleep => self.on_sleep(ctx),
             SessionMsg::Quiet => self.on_quiet(ctx),
             SessionMsg::Retry => self.on_retry(ctx),

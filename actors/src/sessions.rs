@@ -16,7 +16,7 @@ pub(crate) mod settle;
 mod spawn;
 mod tally;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -31,6 +31,7 @@ use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError
 use crate::ports::{
     Cause, Earlier, Host, OpenRun, Refused, RequestKey, RunRow, StoreError, StoredSession, SubtreeRun,
 };
+use crate::run::Fate;
 use crate::session::{SessionMeta, SessionMsg};
 use crate::shared::{LiveEntry, Shared};
 use crate::types::{Accepted, Refusal, RunId, SessionKey, Terminal};
@@ -150,6 +151,7 @@ impl Behaviour for Sessions {
         let mut wake = Vec::new();
         let again = args.booted;
         if again {
+            open = settle_orphans(&sessions.shared, open).await.map_err(read)?;
             wake = sessions.take_over(&open);
         } else {
             // A manager that failed took every session with it.
@@ -261,21 +263,46 @@ impl Sessions {
     }
 }
 
+/// After a rebuild: ends runs that were committed while the run that asked for them was stopped, and that this
+/// manager was about to end. Returns the others.
+async fn settle_orphans(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<Vec<OpenRun>, StoreError> {
+    let is_open: BTreeSet<RunId> = open.iter().map(|run| run.run).collect();
+    let (mut kept, mut orphans) = (Vec::with_capacity(open.len()), Vec::new());
+    for run in open {
+        let spawner = run.spawner.filter(|spawner| run.host == shared.host && !is_open.contains(spawner));
+        let outcome = match spawner {
+            Some(spawner) => shared.storage.run(spawner).await?.and_then(|row| row.outcome),
+            None => None,
+        };
+        match outcome {
+            Some(outcome) if Fate::of_state_stops_children(outcome.state) => orphans.push(run),
+            _ => kept.push(run),
+        }
+    }
+    let runs = with_rows(shared, orphans).await?;
+    settle::settle(shared, runs, Terminal::Cancelled, "its parent was stopped", true).await;
+    Ok(kept)
+}
+
 /// On the first start: ends the runs that an earlier process left open and that no later one resumes.
 /// Returns the others.
 async fn settle_left_behind(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<Vec<OpenRun>, StoreError> {
     let left = |run: &OpenRun| run.host == shared.host || run.host == Host::OneShot;
     let (left, kept): (Vec<_>, Vec<_>) = open.into_iter().partition(left);
-    let storage = &shared.storage;
-    let mut runs: Vec<SubtreeRun> = Vec::with_capacity(left.len());
-    for run in left {
-        let row: Option<RunRow> = storage.run(run.run).await?;
-        let session = storage.session(run.session).await?;
-        runs.extend(row.zip(session).map(|(row, session)| SubtreeRun { row, session }));
-    }
-    // Leaves first, so that a parent is told of its children before it is settled itself.
-    runs.sort_by_key(|run| std::cmp::Reverse(run.session.depth));
+    let runs = with_rows(shared, left).await?;
     let reason = "the process that ran it went away";
     settle::settle(shared, runs, Terminal::Interrupted, reason, false).await;
     Ok(kept)
+}
+
+/// Leaves first, so that a parent is told of its children before it is settled itself.
+async fn with_rows(shared: &Shared, open: Vec<OpenRun>) -> Result<Vec<SubtreeRun>, StoreError> {
+    let mut runs: Vec<SubtreeRun> = Vec::with_capacity(open.len());
+    for run in open {
+        let row: Option<RunRow> = shared.storage.run(run.run).await?;
+        let session = shared.storage.session(run.session).await?;
+        runs.extend(row.zip(session).map(|(row, session)| SubtreeRun { row, session }));
+    }
+    runs.sort_by_key(|run| std::cmp::Reverse(run.session.depth));
+    Ok(runs)
 }

@@ -41,7 +41,12 @@ pub(crate) struct Fate {
 impl Fate {
     /// Whether the children that the run spawned are stopped with it.
     pub(crate) const fn stops_children(&self) -> bool {
-        matches!(self.state, Terminal::Cancelled | Terminal::Timeout)
+        Self::of_state_stops_children(self.state)
+    }
+
+    /// Whether the children that a run spawned are stopped where it ends like this.
+    pub(crate) const fn of_state_stops_children(state: Terminal) -> bool {
+        matches!(state, Terminal::Cancelled | Terminal::Timeout)
     }
 }
 

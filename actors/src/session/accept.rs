@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::{Session, SessionMeta, SessionMsg, Standing};
 use crate::kit::{Ctx, Reply};
 use crate::ports::{
-    AuditRecord, Cause, Event, Op, OpenRun, Refused, RequestKey, RunRow, RunState, Steer, Transaction,
+    AuditRecord, Cause, Event, Op, Refused, RequestKey, RunRow, RunState, Steer, Transaction,
 };
 use crate::sessions::Named;
 use crate::shared::Shared;
@@ -32,16 +32,7 @@ pub(crate) fn refused_by_store(refused: &Refused) -> Refusal {
 pub(super) fn tell_accepted(shared: &Shared, meta: &SessionMeta, row: &RunRow) {
     shared.publish(Event::Submitted { session: meta.key.clone(), run: row.id });
     if let Some(parent) = &row.announce_to {
-        let open = Box::new(OpenRun {
-            run: row.id,
-            session: meta.key.clone(),
-            announce_to: row.announce_to.clone(),
-            root: meta.root.clone(),
-            depth: meta.depth,
-            cause: row.cause,
-            spawner: row.spawner,
-            host: row.host,
-        });
+        let open = Box::new(row.open(&meta.root, meta.depth));
         shared.deliver(parent, SessionMsg::ChildOpened { open });
     }
 }

@@ -7,6 +7,7 @@ use super::prompts::NOTHING_REPORTED;
 use super::{Session, SessionArgs, SessionChild, SessionMsg, Stage, Standing};
 use crate::kit::{ChildSpec, Ctx};
 use crate::ports::{Announce, Cause, Op, OpenRun, StoreError, StoredSession, Transaction};
+use crate::run::Fate;
 use crate::sessions::SessionsMsg;
 use crate::types::{Cleanup, Entry, RunId, SessionKey, Transcript, Usage};
 
@@ -14,16 +15,8 @@ use crate::types::{Cleanup, Entry, RunId, SessionKey, Transcript, Usage};
 const STOP_CHILD_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl Session {
-    pub(super) fn on_start_child(
-        &mut self,
-        args: SessionArgs,
-        open: Option<Box<OpenRun>>,
-        ctx: &mut Ctx<Self>,
-    ) {
+    pub(super) fn on_start_child(&mut self, args: SessionArgs, ctx: &mut Ctx<Self>) {
         let key: SessionKey = args.meta.key.clone();
-        if let Some(open) = open {
-            self.children.insert(open.run, *open);
-        }
         let child = SessionChild::Session(key.clone());
         let name: Arc<str> = key.as_str().into();
         if let Some(handle) = ctx.children().handle::<SessionMsg>(&child) {
@@ -36,6 +29,15 @@ impl Session {
         } else if matches!(self.standing, Standing::Stopping { .. }) {
             self.stop_child(&key, ctx);
         }
+    }
+
+    pub(super) fn on_child_opened(&mut self, open: OpenRun, ctx: &Ctx<Self>) {
+        let spawner = open.spawner.and_then(|run| self.runs.get(&run));
+        // It was asked for by a run that was cancelled meanwhile.
+        if spawner.and_then(|active| active.cell.fate.get()).is_some_and(Fate::stops_children) {
+            self.stop_child(&open.session, ctx);
+        }
+        self.children.insert(open.run, open);
     }
 
     pub(super) fn on_child_ended(

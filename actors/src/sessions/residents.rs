@@ -211,8 +211,8 @@ impl Sessions {
         let key = meta.key.clone();
         let args = SessionArgs { shared: Arc::clone(&self.shared), meta, first: Some(Box::new(stored)) };
         if let Some(parent) = parent {
-            let message = SessionMsg::StartChild { args: Box::new(args), open: None };
-            if let Err(SessionMsg::StartChild { args, .. }) = parent.handle.send(message)
+            let message = SessionMsg::StartChild { args: Box::new(args) };
+            if let Err(SessionMsg::StartChild { args }) = parent.handle.send(message)
                 && let Some(stored) = args.first
             {
                 // The parent ended a moment ago: it is woken again first.

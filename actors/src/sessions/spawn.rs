@@ -7,9 +7,10 @@ use super::{Resident, Sessions, SessionsMsg, Waiting};
 use crate::kit::{Ctx, Reply};
 use crate::policy::admission::{Admitted, Parent, admit};
 use crate::ports::{
-    AuditRecord, Cause, Earlier, Event, Op, OpenRun, Refused, RunRow, RunState, SessionRow, StoreError,
-    StoredSession, SubtreeRun, Transaction,
+    AuditRecord, Cause, Earlier, Event, Op, Refused, RunRow, RunState, SessionRow, StoreError, StoredSession,
+    SubtreeRun, Transaction,
 };
+use crate::run::{Fate, RunCell};
 use crate::session::{SessionArgs, SessionMeta, SessionMsg, refused_by_store};
 use crate::shared::{LiveEntry, Shared};
 use crate::types::{
@@ -34,12 +35,19 @@ pub(crate) struct Reserved {
     accepted: Accepted,
     origin: Origin,
     named: Option<Named>,
+    /// The run whose tool call asked for it.
+    asker: Option<Arc<RunCell>>,
     reply: Reply<Result<Accepted, Refusal>>,
 }
 
 impl Reserved {
-    /// Tells everybody of the spawn that is committed.
+    /// Tells everybody of the spawn that is committed. Called by the commit itself, so that no panic of the manager
+    /// can swallow it, and before the answer: the parent counts the child before its run can ask to wait for it.
     fn tell(&self, shared: &Shared) {
+        if let Some(parent) = &self.row.announce_to {
+            let open = Box::new(self.row.open(&self.session.root, self.session.depth));
+            shared.deliver(parent, SessionMsg::ChildOpened { open });
+        }
         shared.publish(Event::Spawned {
             parent: self.session.parent.clone().unwrap_or_else(|| self.session.root.clone()),
             child: Arc::new(self.accepted.clone()),
@@ -104,24 +112,24 @@ impl Sessions {
     fn admit(&mut self, call: SpawnCall, parent: &LiveEntry, ctx: &Ctx<Self>) {
         let settings = self.shared.settings();
         let meta = &parent.meta;
-        let asker_aborted = match &call.origin {
-            Origin::Agent { run, .. } => {
-                self.shared.runs.get(run).is_none_or(|cell| cell.cancelled.is_cancelled())
-            }
-            _ => false,
+        let asker = match &call.origin {
+            Origin::Agent { run, .. } => Some(self.shared.runs.get(run).map(|cell| Arc::clone(&cell))),
+            _ => None,
         };
+        let aborted =
+            |cell: &Option<Arc<RunCell>>| cell.as_ref().is_none_or(|cell| cell.cancelled.is_cancelled());
         let asks = Parent {
             key: &meta.key,
             agent: &meta.agent,
             depth: meta.depth,
             tools: &meta.tools,
             active_model: meta.model.as_ref(),
-            stopping: asker_aborted || meta.scope.is_cancelled(),
+            stopping: asker.as_ref().is_some_and(aborted) || meta.scope.is_cancelled(),
         };
         let counters = self.tally.counters(&meta.key, &meta.root);
         let resolve = |name: &str| self.shared.models.resolve(name);
         match admit(&call.request, &asks, &settings, counters, &resolve, self.shared.tools.catalog()) {
-            Ok(admitted) => self.reserve(call, admitted, meta, ctx),
+            Ok(admitted) => self.reserve(call, admitted, meta, asker.flatten(), ctx),
             Err(refusal) => self.refuse(call, refusal, ctx),
         }
     }
@@ -145,7 +153,14 @@ impl Sessions {
         call.reply.send(Err(refusal));
     }
 
-    fn reserve(&mut self, call: SpawnCall, admitted: Admitted, parent: &Arc<SessionMeta>, ctx: &Ctx<Self>) {
+    fn reserve(
+        &mut self,
+        call: SpawnCall,
+        admitted: Admitted,
+        parent: &Arc<SessionMeta>,
+        asker: Option<Arc<RunCell>>,
+        ctx: &Ctx<Self>,
+    ) {
         let SpawnCall { request, origin, named, reply } = call;
         let (ids, at) = (&ctx.system().ids, ctx.system().clock.now());
         let key = SessionKey::subagent(&admitted.agent, ids.session());
@@ -226,7 +241,7 @@ impl Sessions {
             tools: admitted.tools,
         };
         self.tally.add(run, &parent.key, &parent.root);
-        let reserved = Box::new(Reserved { session, row, task, accepted, origin, named, reply });
+        let reserved = Box::new(Reserved { session, row, task, accepted, origin, named, asker, reply });
         let (myself, shared) = (ctx.myself().clone(), Arc::clone(&self.shared));
         self.shared.commit(transaction, move |result| {
             if result.is_ok() {
@@ -277,7 +292,7 @@ impl Sessions {
     }
 
     fn start_spawned(&mut self, reserved: Reserved, ctx: &mut Ctx<Self>) {
-        let Reserved { session, row, task, accepted, reply, .. } = reserved;
+        let Reserved { session, row, task, accepted, asker, reply, .. } = reserved;
         let parent = session.parent.clone();
         // A rebuilt manager may have read the store before this was committed.
         if let Some(parent) = &parent {
@@ -290,7 +305,9 @@ impl Sessions {
             reply.send(Ok(accepted));
             return self.wait_for(&key, Waiting::Nothing, ctx);
         };
-        if entry.meta.scope.is_cancelled() {
+        // While it was committed its parent or the run that asked for it was stopped.
+        let fated = |cell: Arc<RunCell>| cell.fate.get().is_some_and(Fate::stops_children);
+        if entry.meta.scope.is_cancelled() || asker.is_some_and(fated) {
             reply.send(Ok(accepted));
             let stopped = vec![SubtreeRun { row, session }];
             let shared = Arc::clone(&self.shared);
@@ -301,16 +318,6 @@ impl Sessions {
             });
             return;
         }
-        let open = OpenRun {
-            run: row.id,
-            session: session.key.clone(),
-            announce_to: row.announce_to.clone(),
-            root: session.root.clone(),
-            depth: session.depth,
-            cause: row.cause,
-            spawner: row.spawner,
-            host: row.host,
-        };
         let meta = Arc::new(self.meta(&session, Some(&entry)));
         let stored = StoredSession {
             row: session,
@@ -324,8 +331,7 @@ impl Sessions {
         let args = SessionArgs { shared: Arc::clone(&self.shared), meta, first: Some(Box::new(stored)) };
         let under = Some(entry.meta.key.clone());
         self.residents.insert(key.clone(), Resident::Starting { under, waiting: Vec::new() });
-        let message = SessionMsg::StartChild { args: Box::new(args), open: Some(Box::new(open)) };
-        // Before the reply: the parent counts the child before its run can ask to wait for it.
+        let message = SessionMsg::StartChild { args: Box::new(args) };
         let sent = entry.handle.send(message);
         reply.send(Ok(accepted));
         if sent.is_err() {

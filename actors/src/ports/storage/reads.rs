@@ -33,6 +33,23 @@ pub struct StoredSession {
     pub children: Vec<OpenRun>,
 }
 
+impl RunRow {
+    /// What others know of it while it is open.
+    #[must_use]
+    pub fn open(&self, root: &SessionKey, depth: u32) -> OpenRun {
+        OpenRun {
+            run: self.id,
+            session: self.session.clone(),
+            announce_to: self.announce_to.clone(),
+            root: root.clone(),
+            depth,
+            cause: self.cause,
+            spawner: self.spawner,
+            host: self.host,
+        }
+    }
+}
+
 /// A run that has not ended, with its place in the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenRun {
