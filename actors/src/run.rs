@@ -119,8 +119,8 @@ enum Doing {
     Calling { _call: Task },
     /// Pauses after a failed call, without a permit.
     Pausing { _timer: Task },
-    /// Waits for the permit that it gave back.
-    Queueing,
+    /// Waits since then for the permit that it gave back.
+    Queueing { since: Monotonic },
     /// A notice to the model is being committed.
     Noting,
     /// Tool calls are being started, run and recorded.
@@ -212,7 +212,7 @@ impl Behaviour for Run {
             RunMsg::Continue(word) => self.on_continue(*word, ctx),
             RunMsg::Resync => self.on_resync(),
             RunMsg::LanesReset => {
-                if matches!(self.doing, Doing::Queueing) {
+                if matches!(self.doing, Doing::Queueing { .. }) {
                     self.ask_permit(ctx);
                 }
             }
@@ -273,8 +273,7 @@ impl Run {
         self.next_step(ctx);
     }
 
-    fn ask_permit(&mut self, ctx: &Ctx<Self>) {
-        self.doing = Doing::Queueing;
+    fn ask_permit(&self, ctx: &Ctx<Self>) {
         let myself = ctx.myself().clone();
         let grant = Reply::to(move |permit| {
             // A permit that finds nobody is dropped, and so goes back.

@@ -33,7 +33,7 @@ use self::commit::{End, Meanwhile, Ticket};
 pub(crate) use self::commit::{announce_of, notify_end};
 use self::deadline::Deadline;
 pub use self::prompts::is_silent;
-pub(crate) use self::stop::already_ended;
+pub(crate) use self::stop::{already_ended, name_once};
 use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError, Task};
 use crate::ports::{Announce, OpenRun, Refused, RunRow, Steer, StoreError, StoredSession};
 use crate::run::{Fate, Report, RunCell};
@@ -111,6 +111,8 @@ pub(crate) enum SessionMsg {
     Committed { ticket: Box<Ticket>, result: Result<(), Refused> },
     /// The session as it is stored. From a reading task.
     Loaded { result: Box<Result<Option<StoredSession>, StoreError>> },
+    /// The run waits in its lane for the permit that it gave back during a pause, or has it. From the run.
+    Queueing { run: RunId, queueing: bool },
     /// The run is at a step boundary or at its end. From the run.
     Report { run: RunId, report: Box<Report> },
     /// The run's hard deadline has passed. From a timer.
@@ -119,8 +121,9 @@ pub(crate) enum SessionMsg {
     Cancel { run: RunId, origin: Origin, reply: Reply<Result<Stopped, Refusal>> },
     /// End everything at and below this session. From the manager or the parent.
     Stop { cascade: bool, reply: Reply<Vec<RunId>> },
-    /// A child session has stopped and tells which runs that ended. From that child.
-    ChildStopped { ended: Vec<RunId> },
+    /// A child session has stopped, for this run if one is named, and tells which runs that ended. From that
+    /// child.
+    ChildStopped { run: Option<RunId>, ended: Vec<RunId> },
     /// A child's session is gone, and what it had said before has been heard. From itself.
     ChildLeft,
     /// Say again whether it is awake or asleep, and ask again for the permits it waits for. From the manager.
@@ -147,6 +150,7 @@ impl Msg for SessionMsg {
             Self::Granted { .. } => "granted",
             Self::Committed { .. } => "committed",
             Self::Loaded { .. } => "loaded",
+            Self::Queueing { .. } => "queueing",
             Self::Report { .. } => "report",
             Self::HardDeadline { .. } => "hard_deadline",
             Self::Cancel { .. } => "cancel",
@@ -206,6 +210,8 @@ struct Active {
     timer: Option<Task>,
     /// Who waits for its cancellation.
     cancels: Vec<Reply<Result<Stopped, Refusal>>>,
+    /// Child sessions that are being stopped with this run and have not told yet what that ended.
+    stopping: usize,
     /// Runs that ended because this one was cancelled.
     stopped: Vec<RunId>,
 }
@@ -222,6 +228,7 @@ impl Active {
             deadline,
             timer: None,
             cancels: Vec::new(),
+            stopping: 0,
             stopped: Vec::new(),
         }
     }
@@ -272,6 +279,8 @@ pub(crate) struct Session {
     children: BTreeMap<RunId, OpenRun>,
     /// Whether results or steering messages are being committed while no run has its turn.
     delivering: bool,
+    /// The run that this starts: what is said to the session meanwhile is for it already.
+    next: Option<RunId>,
     /// Prompts and steering messages that are being committed.
     accepting: u32,
     /// Ends of runs that never had their turn, which the store could not take yet.
@@ -321,11 +330,12 @@ impl Behaviour for Session {
             SessionMsg::Granted { run, permit } => self.on_granted(run, permit, ctx),
             SessionMsg::Committed { ticket, result } => self.on_committed(*ticket, result, ctx),
             SessionMsg::Loaded { result } => self.on_loaded(*result, ctx),
+            SessionMsg::Queueing { run, queueing } => self.on_queueing(run, queueing, ctx),
             SessionMsg::Report { run, report } => self.on_report(run, *report, ctx),
             SessionMsg::HardDeadline { run } => self.on_hard_deadline(run, ctx),
             SessionMsg::Cancel { run, origin, reply } => self.on_cancel(run, origin, reply, ctx),
             SessionMsg::Stop { cascade, reply } => self.on_stop(cascade, reply, ctx),
-            SessionMsg::ChildStopped { ended } => self.on_child_stopped(ended, ctx),
+            SessionMsg::ChildStopped { run, ended } => self.on_child_stopped(run, ended, ctx),
             SessionMsg::ChildLeft => self.on_child_left(ctx),
             SessionMsg::Hello => {
                 self.say_up(ctx);

@@ -1,6 +1,6 @@
 //! The tree as its users see it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::ports::{
     StoreError, Tools,
 };
 use crate::root::{Root, RootArgs, RootMsg};
-use crate::session::{SessionMsg, already_ended};
+use crate::session::{SessionMsg, already_ended, name_once};
 use crate::sessions::settle::settle;
 use crate::sessions::{SessionsMsg, SpawnCall};
 use crate::shared::Shared;
@@ -291,9 +291,7 @@ impl TreeHandle {
         let left = self.shared.storage.open_in_subtree(session).await.map_err(read)?;
         let reason = "the session was stopped";
         ended.extend(settle(&self.shared, left, Terminal::Cancelled, reason, true).await);
-        // A session answers each of those who told it to stop: its parent and the run that spawned it.
-        let mut known = BTreeSet::new();
-        ended.retain(|run| known.insert(*run));
+        name_once(&mut ended);
         Ok(Stopped { ended, already: None })
     }
 

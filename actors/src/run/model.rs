@@ -8,6 +8,7 @@ use crate::policy::retry::{self, Next};
 use crate::ports::{
     Answer, Event, EventSink, ModelError, ModelErrorKind, ModelRequest, ModelSink, Op, StopReason,
 };
+use crate::session::SessionMsg;
 use crate::sessions::Permit;
 use crate::types::{Entry, Terminal};
 
@@ -173,12 +174,23 @@ impl Run {
 
     pub(super) fn on_pause_over(&mut self, step: u32, ctx: &Ctx<Self>) {
         if step == self.step && matches!(self.doing, Doing::Pausing { .. }) {
+            self.doing = Doing::Queueing { since: ctx.system().clock.monotonic() };
+            self.tell_queueing(true);
             self.ask_permit(ctx);
         }
     }
 
+    /// Tells the session whether the run's clock stands, because it waits in its lane, or runs.
+    fn tell_queueing(&self, queueing: bool) {
+        // A session that is gone takes this run with it.
+        drop(self.session.send(SessionMsg::Queueing { run: self.id(), queueing }));
+    }
+
     pub(super) fn on_granted(&mut self, permit: Permit, ctx: &Ctx<Self>) {
-        if matches!(self.doing, Doing::Queueing) {
+        if let Doing::Queueing { since } = self.doing {
+            let waited = ctx.system().clock.monotonic().since(since);
+            self.soft_at = self.soft_at.map(|soft| soft + waited);
+            self.tell_queueing(false);
             self.permit = Some(permit);
             self.call_model(ctx);
         }

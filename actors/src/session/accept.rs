@@ -127,7 +127,8 @@ impl Session {
             given => given.or(row.timeout),
         };
         let named = request.idempotency.map(|idempotency| {
-            let digest = Sha256::digest(format!("{}\n{text}", self.meta.key).as_bytes()).into();
+            let parameters = format!("{}\n{:?}\n{:?}\n{text}", self.meta.key, request.model, request.timeout);
+            let digest = Sha256::digest(parameters.as_bytes()).into();
             let key = RequestKey { principal: origin.principal(), method: "prompt", key: idempotency.key };
             Box::new(Named { key, digest })
         });
@@ -190,6 +191,7 @@ impl Session {
     pub(super) fn new_row(&self, cause: Cause, model: ModelChoice, ctx: &Ctx<Self>) -> RunRow {
         let settings = self.shared.settings();
         let spawned = self.meta.parent.is_some();
+        let timeout = if spawned { settings.subagents.run_timeout } else { settings.runs.timeout };
         // What follows on the results of children belongs to what the parent waits for.
         let announce_to = if cause == Cause::Announce { self.meta.parent.clone() } else { None };
         RunRow {
@@ -202,7 +204,7 @@ impl Session {
             wire_id: None,
             model,
             model_used: None,
-            timeout: if spawned { settings.subagents.run_timeout } else { settings.runs.timeout },
+            timeout: timeout.filter(|timeout| !timeout.is_zero()),
             input: None,
             state: RunState::Accepted,
             outcome: None,
@@ -227,7 +229,7 @@ impl Session {
         Some(self.new_row(cause, model, ctx))
     }
 
-    /// A steering message for the run that works; without one it is a message like any other.
+    /// A steering message for the run that works or is about to; without one it is a message like any other.
     pub(super) fn on_steer(
         &mut self,
         text: String,
@@ -235,7 +237,7 @@ impl Session {
         reply: Reply<Result<Steered, Refusal>>,
         ctx: &Ctx<Self>,
     ) {
-        let Some(run) = self.current else {
+        let Some(run) = self.current.or(self.next) else {
             let request = PromptRequest::new(self.meta.key.clone(), text);
             let reply = Reply::to(move |answer: Result<Submitted, Refusal>| {
                 reply.send(answer.map(|submitted| Steered::Started(submitted.run)));

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Session, SessionChild, SessionMeta, SessionMsg, Stage};
+use super::{Session, SessionChild, SessionMeta, SessionMsg, Stage, name_once};
 use crate::kit::{Backoff, Ctx};
 use crate::ports::{Announce, AuditRecord, Event, Op, Refused, RunEnd, RunRow, Transaction};
 use crate::run::{Continue, RunMsg};
 use crate::sessions::{Permit, SessionsMsg};
 use crate::shared::Shared;
 use crate::types::{
-    AnnounceItem, Cleanup, Origin, Outcome, RunId, SessionKey, StoredEntry, Terminal, Timestamp, Transcript,
-    Usage,
+    AnnounceItem, Cleanup, Entry, Origin, Outcome, RunId, SessionKey, StoredEntry, Terminal, Timestamp,
+    Transcript, Usage,
 };
 
 /// How long to wait before the store is asked again.
@@ -52,6 +52,16 @@ impl Taken {
             into.push(Op::TakeSteers { session: session.clone(), ids: self.steers.clone() });
         }
         into.extend(self.delete.iter().map(|session| Op::DeleteSession { session: session.clone() }));
+    }
+
+    /// The step whose answer is among the entries: no tools follow on it that would record it.
+    pub(super) fn step(&self, run: RunId, steps: u32, usage: Usage) -> Option<Op> {
+        self.entries.iter().find_map(|entry| match &entry.entry {
+            Entry::Assistant { model, .. } => {
+                Some(Op::RecordStep { run, steps, usage, model: model.clone() })
+            }
+            _ => None,
+        })
     }
 }
 
@@ -152,6 +162,7 @@ impl Session {
             (Ticket::Deliver { row, taken }, Ok(())) => {
                 self.took(&taken);
                 self.delivering = false;
+                self.next = None;
                 self.retries = 0;
                 self.transcript = Some(taken.transcript);
                 if let Some(row) = row {
@@ -172,6 +183,7 @@ impl Session {
             (Ticket::End(end), Err(refused)) => self.end_refused(end, &refused, ctx),
             (Ticket::Deliver { .. }, Err(refused)) => {
                 self.delivering = false;
+                self.next = None;
                 tracing::warn!(session = %self.meta.key, %refused, "results could not be appended, will try again");
                 self.transcript = None;
                 self.suspect = Some(self.announces.len());
@@ -240,6 +252,7 @@ impl Session {
         let mut transaction = Transaction::new();
         if let Some(taken) = &end.taken {
             taken.ops(&self.meta.key, Some(end.end.run), &mut transaction);
+            transaction.extend(taken.step(end.end.run, end.end.steps, end.end.usage));
         }
         transaction.push(Op::EndRun(Box::new(end.end.clone())));
         match &end.announce {
@@ -329,6 +342,7 @@ impl Session {
         let mut stopped = vec![run];
         if let Some(active) = active {
             stopped.splice(0..0, active.stopped);
+            name_once(&mut stopped);
             for reply in active.cancels {
                 let already = (end.outcome.state != Terminal::Cancelled).then(|| end.outcome.clone());
                 let ended = if already.is_some() { Vec::new() } else { stopped.clone() };

@@ -14,6 +14,27 @@ use crate::types::{Cleanup, Entry, RunId, SessionKey, Transcript, Usage};
 /// A child session may have a stop of its own subtree to finish.
 const STOP_CHILD_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// Which part of what has arrived is taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Due {
+    /// All of it.
+    All,
+    /// What clients said.
+    Steers,
+    /// The results that nobody is to be woken for, of children that this run spawned.
+    QuietOf(RunId),
+}
+
+impl Due {
+    pub(super) fn takes(self, announce: &Announce) -> bool {
+        match self {
+            Self::All => true,
+            Self::Steers => false,
+            Self::QuietOf(run) => announce.quiet && announce.spawner == Some(run),
+        }
+    }
+}
+
 impl Session {
     pub(super) fn on_start_child(&mut self, args: SessionArgs, ctx: &mut Ctx<Self>) {
         let key: SessionKey = args.meta.key.clone();
@@ -27,7 +48,7 @@ impl Session {
         if let Err(error) = ctx.spawn::<Self>(child, name, ChildSpec::alike(STOP_CHILD_WITHIN), args) {
             self.tell_manager(SessionsMsg::Down { key, failure: Some(error.to_string()) });
         } else if matches!(self.standing, Standing::Stopping { .. }) {
-            self.stop_child(&key, ctx);
+            self.stop_child(&key, None, ctx);
         }
     }
 
@@ -35,7 +56,7 @@ impl Session {
         let spawner = open.spawner.and_then(|run| self.runs.get(&run));
         // It was asked for by a run that was cancelled meanwhile.
         if spawner.and_then(|active| active.cell.fate.get()).is_some_and(Fate::stops_children) {
-            self.stop_child(&open.session, ctx);
+            self.stop_child(&open.session, open.spawner, ctx);
         }
         self.children.insert(open.run, open);
     }
@@ -68,31 +89,38 @@ impl Session {
         self.steers.is_empty() && self.announces.iter().all(|announce| announce.quiet)
     }
 
-    /// Takes what is in the inbox onto the end of `transcript`, as part of `run`.
+    /// What may enter the transcript now: results are kept for a run that waits for the children.
+    pub(super) const fn due(&self) -> Due {
+        if self.yielded.is_some() { Due::Steers } else { Due::All }
+    }
+
+    /// Takes what is due onto the end of `transcript`, as part of `run`, and `input`, the run's own message,
+    /// after the results and before what was said to the run.
     pub(super) fn take_inbox(
         &self,
         mut transcript: Transcript,
         run: Option<RunId>,
-        with_steers: bool,
+        input: Option<Entry>,
+        due: Due,
         ctx: &Ctx<Self>,
     ) -> Taken {
-        let steers = self.steers.iter().filter(|_| with_steers);
+        let announces = self.announces.iter().filter(|announce| due.takes(announce));
+        let steers = self.steers.iter().filter(|_| !matches!(due, Due::QuietOf(_)));
         let at = ctx.system().clock.now();
         let mut entries = Vec::new();
-        if !self.announces.is_empty() {
-            let items = self.announces.iter().map(|announce| announce.item.clone()).collect();
+        let items: Vec<_> = announces.clone().map(|announce| announce.item.clone()).collect();
+        if !items.is_empty() {
             entries.push(transcript.push(run, at, Entry::Announce { items }));
         }
+        entries.extend(input.map(|input| transcript.push(run, at, input)));
         for steer in steers.clone() {
             let entry = Entry::User { text: steer.text.clone(), origin: steer.origin.clone() };
             entries.push(transcript.push(run, at, entry));
         }
         Taken {
-            announces: self.announces.iter().map(|announce| announce.item.run).collect(),
+            announces: announces.clone().map(|announce| announce.item.run).collect(),
             steers: steers.map(|steer| steer.id).collect(),
-            delete: self
-                .announces
-                .iter()
+            delete: announces
                 .filter(|announce| announce.cleanup == Cleanup::Delete)
                 .map(|announce| announce.item.session.clone())
                 .collect(),
@@ -103,15 +131,17 @@ impl Session {
 
     /// No run has its turn and something waits: appends it, and starts a run on it unless nobody is to be woken.
     pub(super) fn deliver(&mut self, ctx: &mut Ctx<Self>) {
+        let due = self.due();
         let quiet = self.only_quiet() || !matches!(self.standing, Standing::Open);
-        let cause = if self.announces.iter().all(|announce| announce.quiet) {
+        let cause = if !self.announces.iter().any(|announce| due.takes(announce) && !announce.quiet) {
             Cause::Message
         } else {
             Cause::Announce
         };
         let row = if quiet { None } else { self.new_row_of(cause, ctx) };
         let Some(transcript) = self.transcript.take() else { return self.load(ctx) };
-        let taken = self.take_inbox(transcript, row.as_ref().map(|row| row.id), true, ctx);
+        self.next = row.as_ref().map(|row| row.id);
+        let taken = self.take_inbox(transcript, self.next, None, due, ctx);
         let mut transaction = Transaction::new();
         if let Some(row) = &row {
             transaction.push(Op::InsertRun(Box::new(row.clone())));
@@ -128,7 +158,7 @@ impl Session {
         active.stage = Stage::Boundary;
         self.yielded = None;
         self.current = Some(run);
-        let mut taken = self.take_inbox(transcript, Some(run), true, ctx);
+        let mut taken = self.take_inbox(transcript, Some(run), None, Due::All, ctx);
         if taken.announces.is_empty() {
             let at = ctx.system().clock.now();
             let notice = Entry::Notice { text: NOTHING_REPORTED.to_owned() };

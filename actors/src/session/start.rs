@@ -55,6 +55,7 @@ fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> S
         steers: steers.into(),
         children: children.into_iter().map(|child| (child.run, child)).collect(),
         delivering: false,
+        next: None,
         accepting: 0,
         unsettled: Vec::new(),
         below: Usage::default(),
@@ -102,6 +103,7 @@ impl Session {
                     cell,
                     timer: None,
                     cancels: Vec::new(),
+                    stopping: 0,
                     stopped: Vec::new(),
                 };
                 Self::arm(&mut active, ctx);

@@ -4,12 +4,30 @@
 //! the children that it spawned are stopped and waited for, and then its end is committed together with their
 //! results. So the leaves end first, and no result is lost.
 
+use std::collections::BTreeSet;
+
 use super::commit::Closing;
+use super::inbox::Due;
 use super::{Active, Fate, Session, SessionChild, SessionMsg, Stage, Standing};
-use crate::kit::{Ctx, Reply};
+use crate::kit::{Ctx, Handle, Reply};
 use crate::sessions::SessionsMsg;
 use crate::tree::{Stopped, unknown_run};
 use crate::types::{Origin, Outcome, Refusal, RunId, SessionKey, Terminal};
+
+/// Tells a session once that a child has stopped, also if whoever had to answer went away without a word.
+struct Told {
+    myself: Handle<SessionMsg>,
+    run: Option<RunId>,
+    ended: Vec<RunId>,
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let ended = std::mem::take(&mut self.ended);
+        // A session that is gone waits for nobody.
+        drop(self.myself.send(SessionMsg::ChildStopped { run: self.run, ended }));
+    }
+}
 
 impl Session {
     pub(super) fn on_cancel(
@@ -72,9 +90,13 @@ impl Session {
         }
         ctx.children_mut().kill(&SessionChild::Run(run));
         if stops_children {
-            let spawned: Vec<SessionKey> = self.spawned_by(run).map(|child| child.session.clone()).collect();
+            let spawned: BTreeSet<SessionKey> =
+                self.spawned_by(run).map(|child| child.session.clone()).collect();
+            if let Some(active) = self.runs.get_mut(&run) {
+                active.stopping = spawned.len();
+            }
             for key in spawned {
-                self.stop_child(&key, ctx);
+                self.stop_child(&key, Some(run), ctx);
             }
         }
         self.check_joined(ctx);
@@ -90,7 +112,7 @@ impl Session {
         let done = |run: RunId, active: &Active| {
             let open = if stopping { self.children.len() } else { self.spawned_by(run).count() };
             let waits = active.cell.fate.get().is_none_or(Fate::stops_children);
-            matches!(active.stage, Stage::Joining) && (open == 0 || !waits)
+            matches!(active.stage, Stage::Joining) && ((open == 0 && active.stopping == 0) || !waits)
         };
         let joined: Vec<RunId> =
             self.runs.iter().filter(|(run, active)| done(**run, active)).map(|(run, _)| *run).collect();
@@ -102,8 +124,8 @@ impl Session {
     fn record(&mut self, run: RunId, ctx: &mut Ctx<Self>) {
         // Another run that works has the transcript; then the results wait for its next step.
         let others = self.current.is_some_and(|current| current != run && self.transcript.is_none());
-        let takes =
-            !others && self.announces.iter().any(|announce| announce.spawner == Some(run) && announce.quiet);
+        let due = Due::QuietOf(run);
+        let takes = !others && self.announces.iter().any(|announce| due.takes(announce));
         if takes && self.transcript.is_none() {
             return self.load(ctx);
         }
@@ -111,7 +133,7 @@ impl Session {
         let Some(why) = active.cell.fate.get().cloned() else { return };
         let (row, partial) = (active.row.clone(), active.cell.partial());
         let taken = match self.transcript.take() {
-            Some(transcript) if takes => Some(self.take_inbox(transcript, Some(run), false, ctx)),
+            Some(transcript) if takes => Some(self.take_inbox(transcript, Some(run), None, due, ctx)),
             transcript => {
                 self.transcript = transcript;
                 None
@@ -121,13 +143,15 @@ impl Session {
         self.end_run(row, Outcome::ended(why.state, why.reason, partial), closing, taken, ctx);
     }
 
-    pub(super) fn stop_child(&self, key: &SessionKey, ctx: &Ctx<Self>) {
+    /// Stops a child session, because `run` that spawned it is aborted or because this session stops.
+    pub(super) fn stop_child(&self, key: &SessionKey, run: Option<RunId>, ctx: &Ctx<Self>) {
         if let Some(entry) = self.shared.live.get(key) {
             entry.meta.scope.cancel();
         }
-        let myself = ctx.myself().clone();
+        let told = Told { myself: ctx.myself().clone(), run, ended: Vec::new() };
         let reply = Reply::to(move |ended| {
-            drop(myself.send(SessionMsg::ChildStopped { ended }));
+            let mut told = told;
+            told.ended = ended;
         });
         let message = SessionMsg::Stop { cascade: true, reply };
         match ctx.children().handle::<SessionMsg>(&SessionChild::Session(key.clone())) {
@@ -136,14 +160,26 @@ impl Session {
         }
     }
 
-    pub(super) fn on_child_stopped(&mut self, mut ended: Vec<RunId>, ctx: &mut Ctx<Self>) {
-        if let Standing::Stopping { ended: all, .. } = &mut self.standing {
-            all.append(&mut ended);
-        } else if let Some(active) =
-            self.runs.values_mut().find(|active| matches!(active.stage, Stage::Joining))
-        {
-            active.stopped.append(&mut ended);
+    pub(super) fn on_child_stopped(
+        &mut self,
+        run: Option<RunId>,
+        mut ended: Vec<RunId>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        match run.map(|run| self.runs.get_mut(&run)) {
+            Some(Some(active)) => {
+                active.stopping = active.stopping.saturating_sub(1);
+                active.stopped.append(&mut ended);
+            }
+            // The run has ended without it: a rebuild lost what it waited for.
+            Some(None) => {}
+            None => {
+                if let Standing::Stopping { ended: all, .. } = &mut self.standing {
+                    all.append(&mut ended);
+                }
+            }
         }
+        self.check_joined(ctx);
         self.advance(ctx);
     }
 
@@ -188,7 +224,7 @@ impl Session {
             })
             .collect();
         for key in children {
-            self.stop_child(&key, ctx);
+            self.stop_child(&key, None, ctx);
         }
         self.abort_all(cascade, ctx);
         self.advance(ctx);
@@ -239,6 +275,13 @@ impl Session {
         }
         self.answer_sleep(true, ctx);
     }
+}
+
+/// Leaves each run in the list once: a session answers each of those who told it to stop, its parent and the run
+/// that spawned it.
+pub(crate) fn name_once(ended: &mut Vec<RunId>) {
+    let mut known = BTreeSet::new();
+    ended.retain(|run| known.insert(*run));
 }
 
 /// The answer to a cancel that came too late.

@@ -13,6 +13,9 @@ use crate::types::{Entry, Mode, Origin, Outcome, RunId, Terminal, Transcript};
 /// A run has nothing to finish: its tasks are aborted when it is dropped.
 const STOP_RUN_WITHIN: std::time::Duration = std::time::Duration::from_millis(100);
 
+/// How long the manager has at least for the answer to a wish to sleep.
+const ASK_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+
 impl Session {
     /// Does the next thing that can be done. Called after every change.
     pub(super) fn advance(&mut self, ctx: &mut Ctx<Self>) {
@@ -125,16 +128,9 @@ impl Session {
     /// there is nothing to append, the run does not wait for the commit.
     fn begin(&mut self, run: RunId, transcript: Transcript, permit: Permit, ctx: &mut Ctx<Self>) {
         let at = ctx.system().clock.now();
-        let held = self.yielded.is_some();
-        let mut taken = if held {
-            super::commit::Taken { transcript, ..Default::default() }
-        } else {
-            self.take_inbox(transcript, Some(run), true, ctx)
-        };
-        let Some(active) = self.runs.get_mut(&run) else { return self.transcript = Some(taken.transcript) };
-        if let Some(input) = active.row.input.take() {
-            taken.entries.push(taken.transcript.push(Some(run), at, input));
-        }
+        let Some(active) = self.runs.get_mut(&run) else { return self.transcript = Some(transcript) };
+        let input = active.row.input.take();
+        let taken = self.take_inbox(transcript, Some(run), input, self.due(), ctx);
         let mut transaction = vec![Op::StartRun { run, at }];
         taken.ops(&self.meta.key, Some(run), &mut transaction);
         if taken.entries.is_empty() {
@@ -193,6 +189,22 @@ impl Session {
         }
     }
 
+    /// A run works but has no permit after a pause: its clock stands until it has.
+    pub(super) fn on_queueing(&mut self, run: RunId, queueing: bool, ctx: &Ctx<Self>) {
+        let Some(active) = self.runs.get_mut(&run) else { return };
+        if !matches!(active.stage, Stage::Running) {
+            return;
+        }
+        if queueing {
+            active.deadline.pause(ctx.system().clock.monotonic());
+            active.timer = None;
+        } else {
+            Self::arm(active, ctx);
+        }
+        let phase = if queueing { Phase::Queued } else { Phase::Running };
+        active.cell.update(|progress| progress.phase = phase);
+    }
+
     pub(super) fn on_report(&mut self, run: RunId, report: Report, ctx: &mut Ctx<Self>) {
         let Report { transcript, permit, kind } = report;
         let Some(active) = self.runs.get_mut(&run) else { return };
@@ -249,17 +261,18 @@ impl Session {
     ) {
         let Some(active) = self.runs.get_mut(&run) else { return };
         active.stage = Stage::Boundary;
-        let held = self.yielded.is_some();
-        if answer.is_none() && (held || (self.announces.is_empty() && self.steers.is_empty())) {
+        let (steps, usage) = active.cell.update(|progress| (progress.steps, progress.usage));
+        if answer.is_none() && !self.has_news() {
             return self.go_on(run, transcript, permit, ctx);
         }
         let at = ctx.system().clock.now();
         let mut transcript = transcript;
         let answer = answer.map(|answer| transcript.push(Some(run), at, answer));
-        let mut taken = self.take_inbox(transcript, Some(run), true, ctx);
+        let mut taken = self.take_inbox(transcript, Some(run), None, self.due(), ctx);
         taken.entries.splice(0..0, answer);
         let mut transaction = Transaction::new();
         taken.ops(&self.meta.key, Some(run), &mut transaction);
+        transaction.extend(taken.step(run, steps, usage));
         self.commit(transaction, Ticket::Boundary { run, taken, permit }, ctx);
     }
 
@@ -352,7 +365,8 @@ impl Session {
         self.sleep = None;
         if self.is_quiet(ctx) {
             self.tell_manager(SessionsMsg::Quiet { key: self.meta.key.clone() });
-            self.sleep = Some(ctx.after(self.shared.settings().sleep_after, SessionMsg::Quiet));
+            let pause = self.shared.settings().sleep_after.max(ASK_AGAIN_AFTER);
+            self.sleep = Some(ctx.after(pause, SessionMsg::Quiet));
         }
     }
 
@@ -361,6 +375,7 @@ impl Session {
         let agreed = self.is_quiet(ctx) && matches!(self.standing, Standing::Open);
         if agreed {
             self.standing = Standing::Asleep;
+            self.sleep = None;
         }
         self.answer_sleep(agreed, ctx);
         if !agreed {

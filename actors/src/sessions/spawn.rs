@@ -61,24 +61,26 @@ impl Sessions {
     pub(super) fn on_spawn(&mut self, mut call: SpawnCall, ctx: &mut Ctx<Self>) {
         call.named = Named::spawn(&call.request, &call.origin);
         let repeats = call.request.idempotency.as_ref().is_some_and(|key| key.may_repeat);
-        let Some(named) = call.named.clone() else { return self.decide(call, ctx) };
-        if let Some((digest, waiting)) = self.in_flight.get_mut(&named.key) {
-            if *digest == named.digest {
-                waiting.push(call.reply);
-            } else {
-                call.reply.send(Err(named.differs()));
-            }
-            return;
-        }
-        if !repeats {
-            return self.decide(call, ctx);
-        }
+        let Some(call) = self.join(call) else { return };
+        let Some(named) = call.named.clone().filter(|_| repeats) else { return self.decide(call, ctx) };
         let (shared, myself) = (Arc::clone(&self.shared), ctx.myself().clone());
         // Detached: the message that it sends holds all that is needed to go on.
         tokio::spawn(async move {
             let found = shared.storage.earlier(named.key).await;
             drop(myself.send(SessionsMsg::Looked { call: Box::new(call), found: Box::new(found) }));
         });
+    }
+
+    /// Lets a call wait for the one that is being committed under the same name; returns it if there is none.
+    fn join(&mut self, call: SpawnCall) -> Option<SpawnCall> {
+        let Some(named) = &call.named else { return Some(call) };
+        let Some((digest, waiting)) = self.in_flight.get_mut(&named.key) else { return Some(call) };
+        if *digest == named.digest {
+            waiting.push(call.reply);
+        } else {
+            call.reply.send(Err(named.differs()));
+        }
+        None
     }
 
     pub(super) fn on_looked(
@@ -110,6 +112,8 @@ impl Sessions {
     }
 
     fn admit(&mut self, call: SpawnCall, parent: &LiveEntry, ctx: &Ctx<Self>) {
+        // One of the same name may have come this far while the store was read or the parent woken.
+        let Some(call) = self.join(call) else { return };
         let settings = self.shared.settings();
         let meta = &parent.meta;
         let asker = match &call.origin {

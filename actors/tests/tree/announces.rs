@@ -99,7 +99,10 @@ async fn a_parent_that_sleeps_is_woken_by_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn results_wake_sleeping_parents_on_many_threads() {
     let rig = setup()
-        .with(|settings| settings.sleep_after = std::time::Duration::ZERO)
+        .with(|settings| {
+            settings.sleep_after = std::time::Duration::ZERO;
+            settings.subagents.max_children = 100;
+        })
         .start(|call: Call| async move {
             let task = call.task();
             Ok(Answer::text(if task.is_empty() { "NO_REPLY".to_owned() } else { task }))

@@ -58,7 +58,8 @@ async fn a_deep_session_wakes_its_ancestors_first() {
     for _ in 0..4 {
         parent = rig.spawn_in(parent, "session|stays").await.session;
     }
-    rig.sleep(100_000).await;
+    // Each of the five sleeps half a minute after the one below it.
+    rig.sleep(200_000).await;
     assert!(rig.live("session").is_empty());
     let run = rig.say_to(parent, "hello").await;
     assert_eq!(rig.outcome(run).await.state, Terminal::Ok);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use offshoot_actors::Delivery;
-use offshoot_actors::ports::{Op, RunRow, RunState};
+use offshoot_actors::ports::{Cause, Op, RunRow, RunState};
 use offshoot_actors::types::{Entry, Outcome, RunId, SessionKey, Terminal};
 
 use super::Facts;
@@ -131,7 +131,8 @@ fn waits(facts: &Facts<'_>, broken: &mut Vec<String>) {
     for transaction in &facts.log {
         for op in transaction {
             match op {
-                Op::InsertRun(row) => {
+                // A child that goes on with results of its own may do so just as its parent stops to wait for it.
+                Op::InsertRun(row) if row.cause == Cause::Spawn => {
                     open.insert(row.id, row.announce_to.clone());
                 }
                 Op::EndRun(end) => {
