@@ -284,6 +284,7 @@ pub(crate) struct Session {
     /// Prompts and steering messages that are being committed.
     accepting: u32,
     /// Ends of runs that never had their turn, which the store could not take yet.
+    #[expect(clippy::vec_box, reason = "they come out of tickets and go into tickets as they are")]
     unsettled: Vec<Box<End>>,
     /// Tokens of descendants and of own messages' runs that the parent has not been told of.
     below: Usage,
@@ -327,7 +328,7 @@ impl Behaviour for Session {
                 self.on_child_ended(run, usage, announce, ctx);
             }
             SessionMsg::Granted { run, permit } => self.on_granted(run, permit, ctx),
-            SessionMsg::Committed { ticket, result } => self.on_committed(ticket, result, ctx),
+            SessionMsg::Committed { ticket, result } => self.on_committed(*ticket, result, ctx),
             SessionMsg::Loaded { result } => self.on_loaded(*result, ctx),
             SessionMsg::Queueing { run, queueing } => self.on_queueing(run, queueing, ctx),
             SessionMsg::Report { run, report } => self.on_report(run, *report, ctx),

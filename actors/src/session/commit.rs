@@ -148,13 +148,8 @@ impl Session {
         });
     }
 
-    pub(super) fn on_committed(
-        &mut self,
-        ticket: Box<Ticket>,
-        result: Result<(), Refused>,
-        ctx: &mut Ctx<Self>,
-    ) {
-        match (*ticket, result) {
+    pub(super) fn on_committed(&mut self, ticket: Ticket, result: Result<(), Refused>, ctx: &mut Ctx<Self>) {
+        match (ticket, result) {
             (Ticket::Start { run, taken, permit }, Ok(())) => {
                 self.took(&taken);
                 self.run_begins(run, taken.transcript, permit, ctx);
