@@ -44,6 +44,8 @@ pub(crate) struct RunArgs {
 /// What a run tells its session.
 #[derive(Debug)]
 pub(crate) struct Report {
+    /// Counts the reports of a run from 1; one that is repeated keeps its number.
+    pub(crate) number: u64,
     pub(crate) transcript: Transcript,
     pub(crate) permit: Option<Permit>,
     pub(crate) kind: ReportKind,
@@ -165,6 +167,7 @@ pub(crate) struct Run {
     soft_at: Option<Monotonic>,
     limit: Option<Duration>,
     doing: Doing,
+    reports: u64,
 }
 
 impl Behaviour for Run {
@@ -198,6 +201,7 @@ impl Behaviour for Run {
             soft_at: args.soft_at,
             limit: args.limit,
             doing: Doing::Begins,
+            reports: 0,
         })
     }
 
@@ -210,7 +214,7 @@ impl Behaviour for Run {
             RunMsg::ToolDone { call, output } => self.on_tool_done(&call, *output, ctx),
             RunMsg::Committed { result } => self.on_committed(result, ctx),
             RunMsg::Continue(word) => self.on_continue(*word, ctx),
-            RunMsg::Resync => self.on_resync(),
+            RunMsg::Resync => self.tell_report(),
             RunMsg::LanesReset => {
                 if matches!(self.doing, Doing::Queueing { .. }) {
                     self.ask_permit(ctx);
@@ -249,16 +253,17 @@ impl Run {
 
     /// Gives the session the word, with the permit: between two steps nothing runs.
     fn report(&mut self, kind: ReportKind) {
-        self.doing = Doing::Reported(kind.clone());
-        let report = Report { transcript: self.transcript.clone(), permit: self.permit.take(), kind };
-        // A session that is gone takes this run with it.
-        drop(self.session.send(SessionMsg::Report { run: self.id(), report: Box::new(report) }));
+        self.reports += 1;
+        self.doing = Doing::Reported(kind);
+        self.tell_report();
     }
 
-    fn on_resync(&mut self) {
-        if let Doing::Reported(kind) = &self.doing {
-            self.report(kind.clone());
-        }
+    fn tell_report(&mut self) {
+        let Doing::Reported(kind) = &self.doing else { return };
+        let (number, kind) = (self.reports, kind.clone());
+        let report = Report { number, transcript: self.transcript.clone(), permit: self.permit.take(), kind };
+        // A session that is gone takes this run with it.
+        drop(self.session.send(SessionMsg::Report { run: self.id(), report: Box::new(report) }));
     }
 
     fn on_continue(&mut self, word: Continue, ctx: &mut Ctx<Self>) {

@@ -208,6 +208,8 @@ struct Active {
     cell: Arc<RunCell>,
     deadline: Deadline,
     timer: Option<Task>,
+    /// The number of the last report that was heard. After a rebuild a report may come twice.
+    reported: u64,
     /// Who waits for its cancellation.
     cancels: Vec<Reply<Result<Stopped, Refusal>>>,
     /// Child sessions that are being stopped with this run and have not told yet what that ended.
@@ -227,6 +229,7 @@ impl Active {
             cell,
             deadline,
             timer: None,
+            reported: 0,
             cancels: Vec::new(),
             stopping: 0,
             stopped: Vec::new(),

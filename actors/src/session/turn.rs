@@ -206,11 +206,12 @@ impl Session {
     }
 
     pub(super) fn on_report(&mut self, run: RunId, report: Report, ctx: &mut Ctx<Self>) {
-        let Report { transcript, permit, kind } = report;
+        let Report { number, transcript, permit, kind } = report;
         let Some(active) = self.runs.get_mut(&run) else { return };
-        if !matches!(active.stage, Stage::Running) {
+        if !matches!(active.stage, Stage::Running) || number <= active.reported {
             return;
         }
+        active.reported = number;
         // After a rebuild the store may hold what the run has not seen.
         let own = [self.transcript.take(), self.reread.take()].into_iter().flatten();
         let newest = own.max_by_key(Transcript::next_seq);
