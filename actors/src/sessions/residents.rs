@@ -417,14 +417,17 @@ impl Sessions {
                     tracing::error!(session = %key, %error, "a failed session could not be settled")
                 }
             }
-            drop(myself.send(SessionsMsg::Settled { keys }));
+            // What was on its way to them when they failed is in the store.
+            let waiting = shared.storage.waiting_sessions().await.unwrap_or_default();
+            drop(myself.send(SessionsMsg::Settled { keys, waiting }));
         });
     }
 
-    pub(super) fn on_settled(&mut self, keys: &[SessionKey], ctx: &Ctx<Self>) {
+    pub(super) fn on_settled(&mut self, keys: &[SessionKey], waiting: &[SessionKey], ctx: &Ctx<Self>) {
         self.settlements += 1;
         for key in keys {
-            if matches!(self.residents.get(key), Some(Resident::Sleeping { .. })) {
+            if let Some(Resident::Sleeping { waiting: items }) = self.residents.get_mut(key) {
+                items.extend(waiting.contains(key).then_some(Waiting::Nothing));
                 self.leave(key, ctx);
             }
         }
