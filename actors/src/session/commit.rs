@@ -319,6 +319,9 @@ impl Session {
         for end in ends {
             self.commit_end(end, ctx);
         }
+        // What waits for the session to be read again.
+        self.resume_loading(ctx);
+        self.check_joined(ctx);
         self.advance(ctx);
     }
 

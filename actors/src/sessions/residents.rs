@@ -14,7 +14,7 @@ use super::{Sessions, SessionsMsg, SpawnCall};
 use crate::kit::{ChildSpec, Ctx};
 use crate::policy::tools::{Role, effective};
 use crate::ports::{Op, Refused, SessionRow, StoreError, StoredSession};
-use crate::session::{Session, SessionArgs, SessionMeta, SessionMsg, refused_by_store};
+use crate::session::{Session, SessionArgs, SessionMeta, SessionMsg, refused_by_store, stopping};
 use crate::shared::LiveEntry;
 use crate::types::{Cleanup, Mode, Refusal, SessionKey, Terminal};
 
@@ -202,13 +202,28 @@ impl Sessions {
     /// Starts a session under its parent, which is woken first.
     fn start_under_parent(&mut self, stored: StoredSession, ctx: &mut Ctx<Self>) {
         let Some(parent) = stored.row.parent.clone() else { return self.start(stored, None, ctx) };
+        let only_asked = self.only_asked(&stored);
         match self.residents.get(&parent) {
+            Some(Resident::Awake(entry)) if entry.meta.scope.is_cancelled() && only_asked => {
+                // It would be stopped at once and come back with the same message, again and again.
+                self.give_up(&stored.row.key, &stopping(), ctx);
+            }
             Some(Resident::Awake(entry)) => {
                 let entry = entry.clone();
                 self.start(stored, Some(&entry), ctx);
             }
             _ => self.wait_for(&parent, Waiting::Child(Box::new(stored), self.settlements), ctx),
         }
+    }
+
+    /// Whether a session has nothing open and is to be woken for requests alone.
+    fn only_asked(&mut self, stored: &StoredSession) -> bool {
+        let waiting = self.residents.get_mut(&stored.row.key).and_then(Resident::waiting);
+        stored.runs.is_empty()
+            && stored.announces.is_empty()
+            && stored.steers.is_empty()
+            && stored.children.is_empty()
+            && waiting.is_none_or(|waiting| !waiting.iter().any(|item| matches!(item, Waiting::Child(..))))
     }
 
     fn start(&mut self, stored: StoredSession, parent: Option<&LiveEntry>, ctx: &mut Ctx<Self>) {
