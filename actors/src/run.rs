@@ -44,8 +44,8 @@ pub(crate) struct RunArgs {
 /// What a run tells its session.
 #[derive(Debug)]
 pub(crate) struct Report {
-    /// Which of the run's reports it is; one that is repeated keeps its number.
-    pub(crate) number: u32,
+    /// Counts the reports of a run from 1; one that is repeated keeps its number.
+    pub(crate) number: u64,
     pub(crate) transcript: Transcript,
     pub(crate) permit: Option<Permit>,
     pub(crate) kind: ReportKind,
@@ -167,6 +167,7 @@ pub(crate) struct Run {
     soft_at: Option<Monotonic>,
     limit: Option<Duration>,
     doing: Doing,
+    reports: u64,
 }
 
 impl Behaviour for Run {
@@ -200,6 +201,7 @@ impl Behaviour for Run {
             soft_at: args.soft_at,
             limit: args.limit,
             doing: Doing::Begins,
+            reports: 0,
         })
     }
 
@@ -212,7 +214,7 @@ impl Behaviour for Run {
             RunMsg::ToolDone { call, output } => self.on_tool_done(&call, *output, ctx),
             RunMsg::Committed { result } => self.on_committed(result, ctx),
             RunMsg::Continue(word) => self.on_continue(*word, ctx),
-            RunMsg::Resync => self.on_resync(),
+            RunMsg::Resync => self.tell_report(),
             RunMsg::LanesReset => {
                 if matches!(self.doing, Doing::Queueing { .. }) {
                     self.ask_permit(ctx);
@@ -237,8 +239,6 @@ impl Run {
 
     fn on_committed(&mut self, result: Result<(), Refused>, ctx: &mut Ctx<Self>) {
         match result {
-            // Somebody has ended the run; the session knows and will stop this actor.
-            Err(Refused::Ended { .. }) => {}
             Err(refused) => {
                 let reason = format!("the store refused a step: {refused}");
                 self.report(ReportKind::Failed { state: Terminal::Error, reason });
@@ -253,22 +253,17 @@ impl Run {
 
     /// Gives the session the word, with the permit: between two steps nothing runs.
     fn report(&mut self, kind: ReportKind) {
-        self.cell.update(|progress| progress.reported += 1);
-        self.send_report(kind);
+        self.reports += 1;
+        self.doing = Doing::Reported(kind);
+        self.tell_report();
     }
 
-    fn send_report(&mut self, kind: ReportKind) {
-        let number = self.cell.update(|progress| progress.reported);
-        self.doing = Doing::Reported(kind.clone());
+    fn tell_report(&mut self) {
+        let Doing::Reported(kind) = &self.doing else { return };
+        let (number, kind) = (self.reports, kind.clone());
         let report = Report { number, transcript: self.transcript.clone(), permit: self.permit.take(), kind };
         // A session that is gone takes this run with it.
         drop(self.session.send(SessionMsg::Report { run: self.id(), report: Box::new(report) }));
-    }
-
-    fn on_resync(&mut self) {
-        if let Doing::Reported(kind) = &self.doing {
-            self.send_report(kind.clone());
-        }
     }
 
     fn on_continue(&mut self, word: Continue, ctx: &mut Ctx<Self>) {

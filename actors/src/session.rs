@@ -208,6 +208,8 @@ struct Active {
     cell: Arc<RunCell>,
     deadline: Deadline,
     timer: Option<Task>,
+    /// The number of the last report that was heard. After a rebuild a report may come twice.
+    reported: u64,
     /// Who waits for its cancellation.
     cancels: Vec<Reply<Result<Stopped, Refusal>>>,
     /// Child sessions that are being stopped with this run and have not told yet what that ended.
@@ -227,6 +229,7 @@ impl Active {
             cell,
             deadline,
             timer: None,
+            reported: 0,
             cancels: Vec::new(),
             stopping: 0,
             stopped: Vec::new(),
@@ -284,6 +287,7 @@ pub(crate) struct Session {
     /// Prompts and steering messages that are being committed.
     accepting: u32,
     /// Ends of runs that never had their turn, which the store could not take yet.
+    #[expect(clippy::vec_box, reason = "they come out of tickets and go into tickets as they are")]
     unsettled: Vec<Box<End>>,
     /// Tokens of descendants and of own messages' runs that the parent has not been told of.
     below: Usage,
@@ -329,7 +333,7 @@ impl Behaviour for Session {
                 self.on_child_ended(run, usage, announce, ctx);
             }
             SessionMsg::Granted { run, permit } => self.on_granted(run, permit, ctx),
-            SessionMsg::Committed { ticket, result } => self.on_committed(ticket, result, ctx),
+            SessionMsg::Committed { ticket, result } => self.on_committed(*ticket, result, ctx),
             SessionMsg::Loaded { result } => self.on_loaded(*result, ctx),
             SessionMsg::Queueing { run, queueing } => self.on_queueing(run, queueing, ctx),
             SessionMsg::Report { run, report } => self.on_report(run, *report, ctx),

@@ -71,8 +71,9 @@ pub(crate) enum SessionsMsg {
     Up { meta: Arc<SessionMeta>, handle: Handle<SessionMsg> },
     /// A session is gone; with a failure if it was not asked to go. From its parent.
     Down { key: SessionKey, failure: Option<String> },
-    /// What was open in these failed sessions is ended. From the task that did it.
-    Settled { keys: Vec<SessionKey> },
+    /// What was open in these failed sessions is ended; for some sessions something waits in the store. From the
+    /// task that did it.
+    Settled { keys: Vec<SessionKey>, waiting: Vec<SessionKey> },
     /// A session has had nothing to do for a while. From itself.
     Quiet { key: SessionKey },
     /// Whether a session goes to sleep. From itself.
@@ -124,6 +125,9 @@ pub(crate) struct Sessions {
     tally: Tally,
     residents: BTreeMap<SessionKey, Resident>,
     in_flight: InFlight,
+    /// How often the runs of a failed session and of those below it were ended: what was read before may show them
+    /// as open.
+    settlements: u64,
 }
 
 impl Behaviour for Sessions {
@@ -145,6 +149,7 @@ impl Behaviour for Sessions {
             tally: Tally::default(),
             residents: BTreeMap::new(),
             in_flight: BTreeMap::new(),
+            settlements: 0,
             shared,
         };
         sessions.shared.sessions.set(ctx.myself().clone());
@@ -186,7 +191,7 @@ impl Behaviour for Sessions {
             SessionsMsg::Created { stored, result } => self.on_created(*stored, result, ctx),
             SessionsMsg::Up { meta, handle } => self.on_up(LiveEntry { handle, meta }, ctx),
             SessionsMsg::Down { key, failure } => self.on_down(&key, failure, ctx),
-            SessionsMsg::Settled { keys } => self.on_settled(&keys, ctx),
+            SessionsMsg::Settled { keys, waiting } => self.on_settled(&keys, &waiting, ctx),
             SessionsMsg::Quiet { key } => self.on_quiet(key),
             SessionsMsg::SleepAnswer { meta, handle, agreed } => {
                 self.on_sleep_answer(LiveEntry { handle, meta }, agreed, ctx);

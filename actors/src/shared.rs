@@ -13,6 +13,7 @@ use crate::run::RunCell;
 use crate::session::{SessionMeta, SessionMsg};
 use crate::sessions::SessionsMsg;
 use crate::store::StoreMsg;
+use crate::tree::TreeOptions;
 use crate::types::{Outcome, RunId, SessionKey, Settings};
 
 /// The address of an actor of which there is one: a restarted one takes the place of its predecessor.
@@ -68,25 +69,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(
-        system: Arc<System>,
-        storage: Arc<dyn Storage>,
-        models: Arc<dyn Models>,
-        tools: Arc<dyn Tools>,
-        events: Arc<dyn EventSink>,
-        host: Host,
-        wakes_waiting: bool,
-        settings: Arc<Settings>,
-    ) -> Self {
+    pub(crate) fn new(system: Arc<System>, options: TreeOptions) -> Self {
         Self {
             system,
-            storage,
-            models,
-            tools,
-            events,
-            host,
-            wakes_waiting,
-            settings: RwLock::new(settings),
+            storage: options.storage,
+            models: options.models,
+            tools: options.tools,
+            events: options.events,
+            host: options.host,
+            wakes_waiting: options.wake_waiting,
+            settings: RwLock::new(Arc::new(options.settings)),
             store: Slot::default(),
             config: Slot::default(),
             sessions: Slot::default(),

@@ -156,23 +156,14 @@ impl Tree {
     /// # Errors
     /// The settings are wrong, or the storage cannot be read.
     pub async fn start(options: TreeOptions) -> Result<Self, StartError> {
-        let system = System::new(options.clock, options.ids);
+        let system = System::new(Arc::clone(&options.clock), Arc::clone(&options.ids));
         #[cfg(feature = "faults")]
-        let system = match options.faults {
-            Some(faults) => system.with_faults(faults),
+        let system = match &options.faults {
+            Some(faults) => system.with_faults(Arc::clone(faults)),
             None => system,
         };
         let system = Arc::new(system);
-        let shared = Arc::new(Shared::new(
-            Arc::clone(&system),
-            options.storage,
-            options.models,
-            options.tools,
-            options.events,
-            options.host,
-            options.wake_waiting,
-            Arc::new(options.settings),
-        ));
+        let shared = Arc::new(Shared::new(Arc::clone(&system), options));
         let (sender, ready) = oneshot::channel();
         let args = RootArgs { shared: Arc::clone(&shared), ready: Some(Reply::Channel(sender)) };
         let root = spawn_root::<Root>(system, "offshoot".into(), args)?;

@@ -3,9 +3,11 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{call, last_user, main_key, settings, start};
 use offshoot_actors::cancel_stored;
-use offshoot_actors::ports::{Answer, RunState, Storage, TokioClock};
+use offshoot_actors::ports::{Answer, Clock, RunState, Storage, TokioClock};
 use offshoot_actors::types::{Origin, PromptRequest, RunId, SpawnRequest, Terminal, Timestamp};
 
 /// Runs whose models never answer: a prompt with a child and a grandchild, and a child that nobody's run spawned.
@@ -22,8 +24,9 @@ async fn left_open() -> (common::Bench, RunId, RunId) {
     let tree = bench.tree.handle();
     let prompt = tree.submit(PromptRequest::new(main_key(), "prompt"), Origin::Operator).await.unwrap().run;
     let other = tree.spawn(SpawnRequest::new(main_key(), "other"), Origin::Operator).await.unwrap().run;
+    let clock = TokioClock::starting_at(Timestamp(0));
     while bench.storage.all_runs().iter().filter(|run| run.state == RunState::Running).count() < 4 {
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        clock.sleep(Duration::from_millis(1)).await;
     }
     (bench, prompt, other)
 }

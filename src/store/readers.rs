@@ -18,8 +18,11 @@ const THREADS: usize = 2;
 /// Questions that are queued at once; whoever asks more waits before queueing.
 const QUEUE: usize = 1_024;
 
+/// Asks with a connection, or is told why there is none.
+type Read = Box<dyn FnOnce(Result<&Connection, StoreError>) + Send>;
+
 enum Job {
-    Read(Box<dyn FnOnce(Result<&Connection, StoreError>) + Send>),
+    Read(Read),
     Close,
 }
 

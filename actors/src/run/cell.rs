@@ -63,9 +63,6 @@ pub(crate) struct Progress {
     /// Whether the next piece begins a new step's text.
     pub(crate) fresh: bool,
     pub(crate) tools: Vec<(Arc<str>, Arc<str>)>,
-    /// How often the run has given its session the word, and which of these times the session gave it back last.
-    pub(crate) reported: u32,
-    pub(crate) answered: u32,
 }
 
 /// One run's progress and the token that aborts it.
@@ -90,8 +87,6 @@ impl RunCell {
             text: String::new(),
             fresh: true,
             tools: Vec::new(),
-            reported: 0,
-            answered: 0,
         };
         Self {
             id: row.id,

@@ -85,10 +85,10 @@ impl Run {
         // neither begun nor polled again.
         let call = async move {
             let call = async { models.call(request, sink).await };
-            cancelled.run_until_cancelled(call).await.map_or_else(
-                || Err(ModelError::new(ModelErrorKind::Failed, "the run was aborted")),
-                |result| result,
-            )
+            cancelled
+                .run_until_cancelled(call)
+                .await
+                .unwrap_or_else(|| Err(ModelError::new(ModelErrorKind::Failed, "the run was aborted")))
         };
         let call = ctx.task(call, move |result| RunMsg::Answered { step, result: Box::new(result) });
         self.doing = Doing::Calling { _call: call };

@@ -154,13 +154,8 @@ impl Session {
         });
     }
 
-    pub(super) fn on_committed(
-        &mut self,
-        ticket: Box<Ticket>,
-        result: Result<(), Refused>,
-        ctx: &mut Ctx<Self>,
-    ) {
-        match (*ticket, result) {
+    pub(super) fn on_committed(&mut self, ticket: Ticket, result: Result<(), Refused>, ctx: &mut Ctx<Self>) {
+        match (ticket, result) {
             (Ticket::Start { run, taken, permit }, Ok(())) => {
                 self.took(&taken);
                 self.run_begins(run, taken.transcript, permit, ctx);
@@ -335,6 +330,9 @@ impl Session {
         for end in ends {
             self.commit_end(end, ctx);
         }
+        // What waits for the session to be read again.
+        self.resume_loading(ctx);
+        self.check_joined(ctx);
         self.advance(ctx);
     }
 
@@ -391,10 +389,7 @@ impl Session {
             return self.queue_again(run, ctx);
         };
         active.stage = Stage::Running;
-        active.cell.update(|progress| {
-            progress.phase = crate::run::Phase::Running;
-            progress.answered = progress.reported;
-        });
+        active.cell.update(|progress| progress.phase = crate::run::Phase::Running);
         active.deadline.run(now);
         Self::arm(active, ctx);
         let soft_at = active.deadline.soft_at(now);

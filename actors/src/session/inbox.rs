@@ -46,7 +46,7 @@ impl Session {
             return;
         }
         if let Err(error) = ctx.spawn::<Self>(child, name, ChildSpec::alike(STOP_CHILD_WITHIN), args) {
-            self.tell_manager(SessionsMsg::Down { key: key.clone(), failure: Some(error.to_string()) });
+            self.tell_manager(SessionsMsg::Down { key, failure: Some(error.to_string()) });
         } else if matches!(self.standing, Standing::Stopping { .. }) {
             self.stop_child(&key, None, ctx);
         }

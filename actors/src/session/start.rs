@@ -102,6 +102,7 @@ impl Session {
                     stage: if waits { Stage::Yielded } else { Stage::Running },
                     cell,
                     timer: None,
+                    reported: 0,
                     cancels: Vec::new(),
                     stopping: 0,
                     stopped: Vec::new(),

@@ -208,11 +208,10 @@ impl Session {
     pub(super) fn on_report(&mut self, run: RunId, report: Report, ctx: &mut Ctx<Self>) {
         let Report { number, transcript, permit, kind } = report;
         let Some(active) = self.runs.get_mut(&run) else { return };
-        // A report that stood in the mailbox when the state was rebuilt is repeated as well.
-        let answered = active.cell.update(|progress| progress.answered);
-        if !matches!(active.stage, Stage::Running) || number <= answered {
+        if !matches!(active.stage, Stage::Running) || number <= active.reported {
             return;
         }
+        active.reported = number;
         // After a rebuild the store may hold what the run has not seen.
         let own = [self.transcript.take(), self.reread.take()].into_iter().flatten();
         let newest = own.max_by_key(Transcript::next_seq);

@@ -14,7 +14,7 @@ use super::{Sessions, SessionsMsg, SpawnCall};
 use crate::kit::{ChildSpec, Ctx};
 use crate::policy::tools::{Role, effective};
 use crate::ports::{Op, Refused, SessionRow, StoreError, StoredSession};
-use crate::session::{Session, SessionArgs, SessionMeta, SessionMsg, refused_by_store};
+use crate::session::{Session, SessionArgs, SessionMeta, SessionMsg, refused_by_store, stopping};
 use crate::shared::LiveEntry;
 use crate::types::{Cleanup, Mode, Refusal, SessionKey, Terminal};
 
@@ -26,8 +26,8 @@ const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(20);
 pub(super) enum Waiting {
     Message(Box<SessionMsg>),
     Spawn(Box<SpawnCall>),
-    /// A child session to be started under it.
-    Child(Box<StoredSession>),
+    /// A child session to be started under it, with the count of settlements when it was read.
+    Child(Box<StoredSession>, u64),
     /// Only that it is awake.
     Nothing,
 }
@@ -35,9 +35,10 @@ pub(super) enum Waiting {
 /// Where a session is between asleep and awake. One without an entry is asleep.
 #[derive(Debug)]
 pub(super) enum Resident {
-    /// It is being read.
+    /// It is being read, since this many settlements.
     Loading {
         waiting: Vec<Waiting>,
+        since: u64,
     },
     /// Its actor is on its way, started by this parent.
     Starting {
@@ -55,7 +56,7 @@ impl Resident {
     /// The list of those who wait, where there is one.
     const fn waiting(&mut self) -> Option<&mut Vec<Waiting>> {
         match self {
-            Self::Loading { waiting } | Self::Starting { waiting, .. } | Self::Sleeping { waiting } => {
+            Self::Loading { waiting, .. } | Self::Starting { waiting, .. } | Self::Sleeping { waiting } => {
                 Some(waiting)
             }
             Self::Awake(_) => None,
@@ -95,7 +96,7 @@ impl Sessions {
 
     fn wake(&mut self, key: SessionKey, waiting: Vec<Waiting>, ctx: &Ctx<Self>) {
         let (shared, myself) = (Arc::clone(&self.shared), ctx.myself().clone());
-        self.residents.insert(key.clone(), Resident::Loading { waiting });
+        self.residents.insert(key.clone(), Resident::Loading { waiting, since: self.settlements });
         // Detached: its message holds all that is needed to go on.
         tokio::spawn(async move {
             let result = Box::new(shared.storage.load_session(key.clone()).await);
@@ -109,7 +110,11 @@ impl Sessions {
         result: Result<Option<StoredSession>, StoreError>,
         ctx: &mut Ctx<Self>,
     ) {
-        let Some(Resident::Loading { waiting }) = self.residents.get_mut(&key) else { return };
+        let Some(Resident::Loading { waiting, since }) = self.residents.get_mut(&key) else { return };
+        if *since != self.settlements {
+            let waiting = std::mem::take(waiting);
+            return self.wake(key, waiting, ctx);
+        }
         match result {
             Ok(Some(stored)) => {
                 let (waiting, under) = (std::mem::take(waiting), stored.row.parent.clone());
@@ -165,7 +170,7 @@ impl Sessions {
         ctx: &mut Ctx<Self>,
     ) {
         let key = stored.row.key.clone();
-        let Some(Resident::Loading { waiting }) = self.residents.get_mut(&key) else { return };
+        let Some(Resident::Loading { waiting, .. }) = self.residents.get_mut(&key) else { return };
         match result {
             Ok(()) => {
                 let (waiting, under) = (std::mem::take(waiting), stored.row.parent.clone());
@@ -188,7 +193,7 @@ impl Sessions {
                 Waiting::Message(message) => message.refuse(refusal.clone()),
                 Waiting::Spawn(call) => call.reply.send(Err(refusal.clone())),
                 // Its parent was deleted: it hangs under the manager from now on.
-                Waiting::Child(stored) => self.start(*stored, None, ctx),
+                Waiting::Child(stored, _) => self.start(*stored, None, ctx),
                 Waiting::Nothing => {}
             }
         }
@@ -197,13 +202,28 @@ impl Sessions {
     /// Starts a session under its parent, which is woken first.
     fn start_under_parent(&mut self, stored: StoredSession, ctx: &mut Ctx<Self>) {
         let Some(parent) = stored.row.parent.clone() else { return self.start(stored, None, ctx) };
+        let only_asked = self.only_asked(&stored);
         match self.residents.get(&parent) {
+            Some(Resident::Awake(entry)) if entry.meta.scope.is_cancelled() && only_asked => {
+                // It would be stopped at once and come back with the same message, again and again.
+                self.give_up(&stored.row.key, &stopping(), ctx);
+            }
             Some(Resident::Awake(entry)) => {
                 let entry = entry.clone();
                 self.start(stored, Some(&entry), ctx);
             }
-            _ => self.wait_for(&parent, Waiting::Child(Box::new(stored)), ctx),
+            _ => self.wait_for(&parent, Waiting::Child(Box::new(stored), self.settlements), ctx),
         }
+    }
+
+    /// Whether a session has nothing open and is to be woken for requests alone.
+    fn only_asked(&mut self, stored: &StoredSession) -> bool {
+        let waiting = self.residents.get_mut(&stored.row.key).and_then(Resident::waiting);
+        stored.runs.is_empty()
+            && stored.announces.is_empty()
+            && stored.steers.is_empty()
+            && stored.children.is_empty()
+            && waiting.is_none_or(|waiting| !waiting.iter().any(|item| matches!(item, Waiting::Child(..))))
     }
 
     fn start(&mut self, stored: StoredSession, parent: Option<&LiveEntry>, ctx: &mut Ctx<Self>) {
@@ -216,7 +236,7 @@ impl Sessions {
                 && let Some(stored) = args.first
             {
                 // The parent ended a moment ago: it is woken again first.
-                let item = Waiting::Child(stored);
+                let item = Waiting::Child(stored, self.settlements);
                 self.shared.live.remove(&parent.meta.key);
                 self.residents.insert(parent.meta.key.clone(), Resident::Sleeping { waiting: vec![item] });
             }
@@ -274,9 +294,15 @@ impl Sessions {
     /// A session was rebuilt after a panic: if that was on the start of a child, the child is started again.
     fn start_again_under(&mut self, parent: &SessionKey, ctx: &Ctx<Self>) {
         for key in self.starting_under(parent) {
-            let waiting = self.residents.get_mut(&key).and_then(Resident::waiting).map(std::mem::take);
-            self.wake(key, waiting.unwrap_or_default(), ctx);
+            self.wake_again(&key, ctx);
         }
+    }
+
+    /// Reads a session on its way once more: what was read is lost, or older than a settlement that may have ended
+    /// its runs.
+    fn wake_again(&mut self, key: &SessionKey, ctx: &Ctx<Self>) {
+        let waiting = self.residents.get_mut(key).and_then(Resident::waiting).map(std::mem::take);
+        self.wake(key.clone(), waiting.unwrap_or_default(), ctx);
     }
 
     fn starting_under(&self, parent: &SessionKey) -> Vec<SessionKey> {
@@ -312,8 +338,12 @@ impl Sessions {
                 self.decide(*call, ctx);
                 None
             }
-            Waiting::Child(stored) => {
-                self.start(*stored, Some(entry), ctx);
+            Waiting::Child(stored, since) => {
+                if since == self.settlements {
+                    self.start(*stored, Some(entry), ctx);
+                } else {
+                    self.wake_again(&stored.row.key, ctx);
+                }
                 None
             }
             Waiting::Nothing => None,
@@ -402,13 +432,17 @@ impl Sessions {
                     tracing::error!(session = %key, %error, "a failed session could not be settled")
                 }
             }
-            drop(myself.send(SessionsMsg::Settled { keys }));
+            // What was on its way to them when they failed is in the store.
+            let waiting = shared.storage.waiting_sessions().await.unwrap_or_default();
+            drop(myself.send(SessionsMsg::Settled { keys, waiting }));
         });
     }
 
-    pub(super) fn on_settled(&mut self, keys: &[SessionKey], ctx: &Ctx<Self>) {
+    pub(super) fn on_settled(&mut self, keys: &[SessionKey], waiting: &[SessionKey], ctx: &Ctx<Self>) {
+        self.settlements += 1;
         for key in keys {
-            if matches!(self.residents.get(key), Some(Resident::Sleeping { .. })) {
+            if let Some(Resident::Sleeping { waiting: items }) = self.residents.get_mut(key) {
+                items.extend(waiting.contains(key).then_some(Waiting::Nothing));
                 self.leave(key, ctx);
             }
         }

@@ -122,7 +122,7 @@ fn a_full_device_is_called_full_and_may_pass() {
     let huge = vec![contract::create(&main), contract::append(&main.key, 0, &"x".repeat(200_000))];
     let fate = block_on(submit(&*store, huge.clone()));
     assert!(matches!(fate, Err(Refused::Storage(StoreError::Full(_)))), "{fate:?}");
-    assert!(block_on(store.session(main.key.clone())).unwrap().is_none());
+    assert!(block_on(store.session(main.key)).unwrap().is_none());
     assert_works(&store, 1);
     visit(&store, |connection| {
         connection.pragma_update_and_check(None, "max_page_count", 1_000_000, |_| Ok(())).unwrap();

@@ -145,7 +145,9 @@ fn reasons(facts: &Facts<'_>, broken: &mut Vec<String>) {
     for (_, record, event) in facts.events() {
         let Event::Ended { run, outcome, .. } = event else { continue };
         let reason = outcome.reason.as_deref().unwrap_or_default();
-        let manager_fell = panics(facts, record.life, "sessions") > MANAGER_SURVIVES;
+        // A rebuild that the store cannot serve counts like one more panic.
+        let unread = panics(facts, record.life, "store");
+        let manager_fell = panics(facts, record.life, "sessions") + unread > MANAGER_SURVIVES;
         let session_fell = panics(facts, record.life, "session") > SESSION_SURVIVES;
         let full =
             facts.records.iter().any(|other| other.life == record.life && matches!(other.what, What::Full));
