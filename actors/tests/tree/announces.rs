@@ -5,23 +5,21 @@ use offshoot_actors::types::{Entry, Terminal};
 
 use crate::rig::{Call, brief, call, items, main_key, setup};
 
-fn script(call_: Call) -> impl Future<Output = Result<Answer, offshoot_actors::ports::ModelError>> {
-    async move {
-        let task = call_.task();
-        if let Some(ms) = task.strip_prefix("child ") {
-            call_.sleep(ms.parse().unwrap()).await;
-            return Ok(Answer::text(task));
-        }
-        Ok(match (&*task, call_.request.step) {
-            ("busy", 1) => Answer::tools(vec![
-                call("1", "spawn", "child 100"),
-                call("2", "spawn", "child 200"),
-                call("3", "wait", "5000"),
-            ]),
-            ("leave", 1) => Answer::tools(vec![call("1", "spawn", "child 100000")]),
-            _ => Answer::text(format!("got {}", call_.news().join(","))),
-        })
+async fn script(call_: Call) -> Result<Answer, offshoot_actors::ports::ModelError> {
+    let task = call_.task();
+    if let Some(ms) = task.strip_prefix("child ") {
+        call_.sleep(ms.parse().unwrap()).await;
+        return Ok(Answer::text(task));
     }
+    Ok(match (&*task, call_.request.step) {
+        ("busy", 1) => Answer::tools(vec![
+            call("1", "spawn", "child 100"),
+            call("2", "spawn", "child 200"),
+            call("3", "wait", "5000"),
+        ]),
+        ("leave", 1) => Answer::tools(vec![call("1", "spawn", "child 100000")]),
+        _ => Answer::text(format!("got {}", call_.news().join(","))),
+    })
 }
 
 #[tokio::test(start_paused = true)]

@@ -74,7 +74,7 @@ async fn a_stop_names_each_run_that_it_ended_once() {
         .count()
         < 3
     {
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        tokio::task::yield_now().await;
     }
     let stopped = tree.stop(main_key(), Origin::Operator).await.unwrap();
     let mut ended = stopped.ended.clone();

@@ -296,6 +296,7 @@ const KINDS: &[(&str, &[&str])] = &[
     ("config", &["apply"]),
 ];
 
+#[expect(clippy::print_stdout, reason = "names the panic that a failure belongs to")]
 #[tokio::test(start_paused = true)]
 async fn every_kind_of_message_may_panic_once() {
     let counts = Arc::new(Once::default());

@@ -1,8 +1,9 @@
 //! Sessions that sleep and wake.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use offshoot_actors::ports::Answer;
+use offshoot_actors::ports::{Answer, Ids, SeededIds};
 use offshoot_actors::types::Terminal;
 
 use crate::rig::{Call, main_key, setup, soon, texts};
@@ -74,7 +75,7 @@ fn sends() -> usize {
     std::env::var("TREE_SENDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000)
 }
 
-/// Sends against a session that sleeps after every run; each message is a run, and each run is answered.
+/// Sends against sessions that sleep at once or a moment after a run; each message is a run, and each run is answered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_message_to_a_session_that_keeps_falling_asleep_is_lost() {
     let rig = setup()
@@ -83,7 +84,9 @@ async fn no_message_to_a_session_that_keeps_falling_asleep_is_lost() {
         .await;
     let (senders, sessions) = (8, 16);
     let each = sends() / senders;
+    let random = Arc::new(SeededIds::new(11));
     let tasks = (0..senders).map(|sender| {
+        let random = Arc::clone(&random);
         let tree = rig.handle.clone();
         tokio::spawn(async move {
             for number in 0..each {
@@ -93,6 +96,11 @@ async fn no_message_to_a_session_that_keeps_falling_asleep_is_lost() {
                     .unwrap();
                 let request = offshoot_actors::types::PromptRequest::new(key, "hello");
                 let run = tree.submit(request, offshoot_actors::types::Origin::Operator).await.unwrap().run;
+                if number % 64 == 0 {
+                    let mut settings = (*tree.settings()).clone();
+                    settings.sleep_after = Duration::from_micros(random.below(4) * 300);
+                    tree.apply(settings).await.unwrap();
+                }
                 if number % 3 != 0 {
                     assert_eq!(tree.outcome(run).await.unwrap().state, Terminal::Ok);
                 }

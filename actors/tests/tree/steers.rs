@@ -106,3 +106,14 @@ async fn every_one_of_many_is_heard_once() {
     rig.check().await;
     rig.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_for_a_run_in_its_lane_stands_after_the_runs_own_message() {
+    let rig = setup().with(|settings| settings.lanes.main = 1).start(script).await;
+    rig.say_to("agent:main:other".parse().unwrap(), "slow").await;
+    let run = rig.say("first").await;
+    rig.sleep(10).await;
+    assert_eq!(steer(&rig, "second").await, Steered::Queued(run));
+    assert_eq!(rig.outcome(run).await.text.as_deref(), Some("heard first+second"));
+    rig.finish().await;
+}

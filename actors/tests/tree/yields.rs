@@ -166,3 +166,29 @@ async fn two_who_wait_one_after_the_other_wake_each_once() {
     assert_eq!(rig.events.count(|event| matches!(event, Event::Yielded { .. })), 3);
     rig.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_child_makes_of_results_that_its_run_left_is_waited_for() {
+    let rig = setup()
+        .start(|call_: Call| async move {
+            Ok(match (&*call_.task(), call_.request.step) {
+                ("go", 1) => Answer::tools(vec![call("1", "spawn", "middle"), call("2", "yield", "")]),
+                ("middle", 1) => Answer::tools(vec![call("1", "spawn", "leaf")]),
+                ("middle", _) => {
+                    call_.sleep(500).await;
+                    Answer::text("first")
+                }
+                ("leaf", _) => {
+                    call_.sleep(100).await;
+                    Answer::text("leaf")
+                }
+                _ => Answer::text(format!("then {}", call_.news().join(","))),
+            })
+        })
+        .await;
+    let run = rig.say("go").await;
+    assert_eq!(rig.outcome(run).await.text.as_deref(), Some("then ok:first,ok:then ok:leaf"));
+    rig.quiet().await;
+    assert_eq!(rig.runs_of(&main_key()).len(), 1);
+    rig.finish().await;
+}

@@ -107,6 +107,7 @@ pub struct Rig {
 }
 
 /// Nothing here takes longer, also with virtual time; a wait past it is a hang.
+#[expect(clippy::disallowed_methods, reason = "bounds a test, not the tree")]
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(36_000), future)
         .await
