@@ -68,7 +68,8 @@ async fn results_flow_up_on_many_threads() {
 
 fn wide() -> crate::rig::Setup {
     setup().with(|settings| {
-        settings.subagents.max_children = 1_000;
+        settings.subagents.max_children = 1_001;
+        settings.subagents.max_descendants = 1_001;
         settings.lanes.subagent = 8;
     })
 }
@@ -140,14 +141,12 @@ async fn a_cancel_in_the_middle_of_a_fan_out_ends_what_the_run_spawned() {
                 return Ok(child_or_note(call_).await);
             }
             Ok(match call_.request.step {
-                1 => Answer::tools(
-                    (0..500)
-                        .map(|n| call(&format!("s{n}"), "spawn", &format!("child {n}")))
-                        .take(120)
+                // One step makes at most 128 calls.
+                step @ 1..=10 => Answer::tools(
+                    (0..100)
+                        .map(|number| format!("child {step}.{number}"))
+                        .map(|task| call(&task, "spawn", &task))
                         .collect(),
-                ),
-                2 => Answer::tools(
-                    (120..200).map(|n| call(&format!("s{n}"), "spawn", &format!("child {n}"))).collect(),
                 ),
                 _ => Answer::tools(vec![call("y", "yield", "")]),
             })
@@ -156,21 +155,21 @@ async fn a_cancel_in_the_middle_of_a_fan_out_ends_what_the_run_spawned() {
     let stays = rig.spawn("child stays").await;
     let run = rig.say("go").await;
     rig.until("some have ended", |rig| {
-        rig.storage.all_runs().iter().filter(|row| !row.state.is_open()).count() >= 50
+        rig.storage.all_runs().iter().filter(|row| !row.state.is_open()).count() >= 400
     })
     .await;
     let stopped = soon("the cancel", rig.handle.cancel(run, Origin::Operator)).await.unwrap();
     let called = rig.log.count();
     let runs = rig.storage.all_runs();
     let mine: Vec<_> = runs.iter().filter(|row| row.spawner == Some(run)).collect();
-    assert_eq!(mine.len(), 200);
+    assert_eq!(mine.len(), 1_000);
     assert!(mine.iter().all(|row| !row.state.is_open()), "the cancel answers when all are terminal");
     let cancelled: Vec<_> = mine
         .iter()
         .filter(|row| row.state == RunState::Ended(Terminal::Cancelled))
         .map(|row| row.id)
         .collect();
-    assert!(cancelled.len() > 100 && cancelled.len() < 200);
+    assert!(cancelled.len() > 100 && cancelled.len() < 1_000);
     assert!(cancelled.iter().all(|run| stopped.ended.contains(run)), "every ended run is told");
     assert_eq!(stopped.ended.last(), Some(&run), "leaves first");
     assert_eq!(rig.outcome(run).await.state, Terminal::Cancelled);
@@ -179,7 +178,7 @@ async fn a_cancel_in_the_middle_of_a_fan_out_ends_what_the_run_spawned() {
     // Results that had come before the cancel start at most one run of the parent; no child calls a model.
     assert!(rig.log.calls.lock().unwrap()[called..].iter().all(|call| !call.0.is_subagent()));
     let results = items(&rig.transcript(&main_key()));
-    assert_eq!(results.len(), 201);
+    assert_eq!(results.len(), 1_001);
     let told = results.iter().filter(|item| item.state == Terminal::Cancelled).count();
     assert_eq!(told, cancelled.len());
     rig.finish().await;
