@@ -15,7 +15,7 @@ use crate::ports::{
 };
 use crate::root::{Root, RootArgs, RootMsg};
 use crate::session::{SessionMsg, already_ended, name_once};
-use crate::sessions::settle::settle;
+use crate::sessions::settle::{Verdict, WAITED_FOR, settle};
 use crate::sessions::{SessionsMsg, SpawnCall};
 use crate::shared::Shared;
 use crate::types::{
@@ -289,8 +289,8 @@ impl TreeHandle {
         let read = |error: StoreError| Refusal::error("store", error.to_string());
         self.shared.barrier().await.map_err(read)?;
         let left = self.shared.storage.open_in_subtree(session).await.map_err(read)?;
-        let reason = "the session was stopped";
-        ended.extend(settle(&self.shared, left, Terminal::Cancelled, reason, true).await);
+        let verdict = Verdict { state: Terminal::Cancelled, reason: "the session was stopped", quiet: true };
+        ended.extend(settle(&self.shared, left, verdict, WAITED_FOR).await);
         name_once(&mut ended);
         Ok(Stopped { ended, already: None })
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::settle::settle;
+use super::settle::{DETACHED, Verdict, settle};
 use super::{Sessions, SessionsMsg, SpawnCall};
 use crate::kit::{ChildSpec, Ctx};
 use crate::policy::tools::{Role, effective};
@@ -71,6 +71,10 @@ fn unknown(key: &SessionKey) -> Refusal {
 
 impl Sessions {
     pub(super) fn on_deliver(&mut self, key: &SessionKey, message: Box<SessionMsg>, ctx: &mut Ctx<Self>) {
+        // Its parent fell asleep before it could start it.
+        if let SessionMsg::StartChild { args } = &*message {
+            return self.wake_again(&args.meta.key, ctx);
+        }
         self.wait_for(key, Waiting::Message(message), ctx);
     }
 
@@ -301,8 +305,10 @@ impl Sessions {
     /// Reads a session on its way once more: what was read is lost, or older than a settlement that may have ended
     /// its runs.
     fn wake_again(&mut self, key: &SessionKey, ctx: &Ctx<Self>) {
-        let waiting = self.residents.get_mut(key).and_then(Resident::waiting).map(std::mem::take);
-        self.wake(key.clone(), waiting.unwrap_or_default(), ctx);
+        if let Some(Resident::Starting { waiting, .. }) = self.residents.get_mut(key) {
+            let waiting = std::mem::take(waiting);
+            self.wake(key.clone(), waiting, ctx);
+        }
     }
 
     fn starting_under(&self, parent: &SessionKey) -> Vec<SessionKey> {
@@ -427,7 +433,10 @@ impl Sessions {
                 Err(error) => Err(error),
             };
             match runs {
-                Ok(runs) => drop(settle(&shared, runs, Terminal::Crashed, &reason, false).await),
+                Ok(runs) => {
+                    let verdict = Verdict { state: Terminal::Crashed, reason: &reason, quiet: false };
+                    settle(&shared, runs, verdict, DETACHED).await;
+                }
                 Err(error) => {
                     tracing::error!(session = %key, %error, "a failed session could not be settled")
                 }
