@@ -278,13 +278,11 @@ impl TreeHandle {
                 tracing::warn!(%refused, "a stop could not be entered into the audit record");
             }
         });
-        let mut ended = Vec::new();
-        if self.shared.live.contains_key(&session) {
-            let (sender, receiver) = oneshot::channel();
-            let message = SessionMsg::Stop { cascade: false, reply: Reply::Channel(sender) };
-            self.shared.deliver(&session, message);
-            ended = receiver.await.unwrap_or_default();
-        }
+        let (sender, receiver) = oneshot::channel();
+        let message = SessionMsg::Stop { cascade: false, reply: Reply::Channel(sender) };
+        // One that sleeps is woken for it: it may be on its way up.
+        self.shared.deliver(&session, message);
+        let mut ended = receiver.await.unwrap_or_default();
         // What has no actor, because it was being accepted or its process is gone, is ended in the store.
         let read = |error: StoreError| Refusal::error("store", error.to_string());
         self.shared.barrier().await.map_err(read)?;

@@ -32,6 +32,19 @@ pub(super) enum Waiting {
     Nothing,
 }
 
+impl Waiting {
+    /// Whether it may be the first that a session gets.
+    const fn begins(&self) -> bool {
+        match self {
+            Self::Message(message) => {
+                matches!(**message, SessionMsg::Prompt { .. } | SessionMsg::Steer { .. })
+            }
+            Self::Spawn(_) => true,
+            Self::Child(..) | Self::Nothing => false,
+        }
+    }
+}
+
 /// Where a session is between asleep and awake. One without an entry is asleep.
 #[derive(Debug)]
 pub(super) enum Resident {
@@ -133,7 +146,9 @@ impl Sessions {
     /// Makes a session that somebody writes to for the first time, where its name allows that.
     fn create(&mut self, key: &SessionKey, ctx: &mut Ctx<Self>) {
         let known = self.shared.settings().agents.contains_key(&key.agent());
-        if key.is_subagent() || !known {
+        let waiting = self.residents.get_mut(key).and_then(Resident::waiting);
+        let wanted = waiting.is_some_and(|waiting| waiting.iter().any(Waiting::begins));
+        if key.is_subagent() || !known || !wanted {
             return self.give_up(key, &unknown(key), ctx);
         }
         let at = ctx.system().clock.now();
