@@ -314,6 +314,8 @@ impl Behaviour for Session {
                 SessionMsg::Hello => self.answer_sleep(true, ctx),
                 // Of no use to whoever is woken; to be woken by these would have no end.
                 SessionMsg::Sleep | SessionMsg::Quiet | SessionMsg::Retry | SessionMsg::ChildLeft => {}
+                // Nothing of it is open. Woken below a parent that stops, it would be stopped again.
+                SessionMsg::Stop { reply, .. } => reply.send(Vec::new()),
                 message => self.hand_back(message),
             };
         }

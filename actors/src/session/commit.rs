@@ -88,6 +88,8 @@ pub(crate) struct End {
     pub(super) spent: Usage,
     pub(super) announce: Option<Announce>,
     pub(super) taken: Option<Taken>,
+    /// The run on results that it leaves.
+    pub(super) next: Option<Box<RunRow>>,
     pub(super) audit: Option<AuditRecord>,
 }
 
@@ -128,6 +130,10 @@ impl Ticket {
             }
             Self::End(end) => {
                 shared.runs.remove(&end.end.run);
+                // First, so that a parent that waits never counts too few.
+                if let Some(next) = &end.next {
+                    super::accept::tell_accepted(shared, meta, next);
+                }
                 notify_end(shared, &end.row, &end.end, end.spent, end.announce.clone());
             }
             Self::Start { .. } | Self::Boundary { .. } | Self::Deliver { row: None, .. } => {}
@@ -178,6 +184,7 @@ impl Session {
                 // Somebody else was first, and told whoever had to know.
                 end.end.outcome.state = state;
                 end.announce = None;
+                end.next = None;
                 self.ended(*end, ctx);
             }
             (Ticket::End(end), Err(refused)) => self.end_refused(end, &refused, ctx),
@@ -244,7 +251,9 @@ impl Session {
             run: Some(row.id),
             facts: end.outcome.reason.iter().map(|reason| ("reason", reason.clone())).collect(),
         });
-        let end = Box::new(End { row, end, spent, announce, taken, audit });
+        let next =
+            if row.announce_to.is_some() { self.next_on_results(row.id, taken.as_ref(), ctx) } else { None };
+        let end = Box::new(End { row, end, spent, announce, taken, next, audit });
         self.commit_end(end, ctx);
     }
 
@@ -254,6 +263,7 @@ impl Session {
             taken.ops(&self.meta.key, Some(end.end.run), &mut transaction);
             transaction.extend(taken.step(end.end.run, end.end.steps, end.end.usage));
         }
+        transaction.extend(end.next.iter().map(|next| Op::InsertRun(next.clone())));
         transaction.push(Op::EndRun(Box::new(end.end.clone())));
         match &end.announce {
             Some(announce) => transaction.push(Op::QueueAnnounce(Box::new(announce.clone()))),
@@ -286,6 +296,7 @@ impl Session {
         if matches!(refused, Refused::Conflict(_)) {
             // What it wanted to append does not fit; the end itself must not wait for that.
             end.taken = None;
+            end.next = None;
             self.transcript = None;
             self.suspect = Some(self.announces.len());
         }
@@ -327,7 +338,7 @@ impl Session {
 
     /// A run's end is committed and told: the next one has its turn.
     fn ended(&mut self, end: End, ctx: &mut Ctx<Self>) {
-        let End { end, taken, .. } = end;
+        let End { end, taken, next, .. } = end;
         let run = end.run;
         if let Some(taken) = taken {
             self.took(&taken);
@@ -336,6 +347,7 @@ impl Session {
         ctx.children_mut().kill(&SessionChild::Run(run));
         self.shared.runs.remove(&run);
         let active = self.runs.remove(&run);
+        self.queue.extend(next.map(|next| *next));
         if self.current == Some(run) {
             self.current = None;
         }

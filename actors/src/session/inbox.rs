@@ -6,7 +6,7 @@ use super::commit::{Taken, Ticket};
 use super::prompts::NOTHING_REPORTED;
 use super::{Session, SessionArgs, SessionChild, SessionMsg, Stage, Standing};
 use crate::kit::{ChildSpec, Ctx};
-use crate::ports::{Announce, Cause, Op, OpenRun, StoreError, StoredSession, Transaction};
+use crate::ports::{Announce, Cause, Op, OpenRun, RunRow, StoreError, StoredSession, Transaction};
 use crate::run::Fate;
 use crate::sessions::SessionsMsg;
 use crate::types::{Cleanup, Entry, RunId, SessionKey, Transcript, Usage};
@@ -82,6 +82,25 @@ impl Session {
         }
         self.check_joined(ctx);
         self.advance(ctx);
+    }
+
+    /// The run on the results that `ending` leaves when it ends. It is committed with that end: it belongs to what
+    /// the parent waits for, which must not see this session without an open run in between.
+    pub(super) fn next_on_results(
+        &self,
+        ending: RunId,
+        taken: Option<&Taken>,
+        ctx: &Ctx<Self>,
+    ) -> Option<Box<RunRow>> {
+        let left = |announce: &Announce| {
+            !announce.quiet && taken.is_none_or(|taken| !taken.announces.contains(&announce.item.run))
+        };
+        let due = matches!(self.standing, Standing::Open)
+            && self.yielded.is_none_or(|yielded| yielded == ending)
+            && self.queue.is_empty()
+            && self.suspect.is_none()
+            && self.announces.iter().any(left);
+        if due { self.new_row_of(Cause::Announce, ctx).map(Box::new) } else { None }
     }
 
     /// Whether results wait that nobody is to be woken for.

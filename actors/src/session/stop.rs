@@ -107,13 +107,16 @@ impl Session {
         self.children.values().filter(move |child| child.spawner == Some(run))
     }
 
-    /// Commits the end of aborted runs whose children have ended.
+    /// Commits the end of aborted runs whose actors and children have ended: what a run still said and wrote comes
+    /// before its end.
     pub(super) fn check_joined(&mut self, ctx: &mut Ctx<Self>) {
         let stopping = matches!(self.standing, Standing::Stopping { .. });
         let done = |run: RunId, active: &Active| {
             let open = if stopping { self.children.len() } else { self.spawned_by(run).count() };
             let waits = active.cell.fate.get().is_none_or(Fate::stops_children);
-            matches!(active.stage, Stage::Joining) && ((open == 0 && active.stopping == 0) || !waits)
+            matches!(active.stage, Stage::Joining)
+                && !ctx.children().contains(&SessionChild::Run(run))
+                && ((open == 0 && active.stopping == 0) || !waits)
         };
         let joined: Vec<RunId> =
             self.runs.iter().filter(|(run, active)| done(**run, active)).map(|(run, _)| *run).collect();

@@ -301,8 +301,13 @@ impl Session {
 
     pub(super) fn on_run_exited(&mut self, run: RunId, exit: Exit, ctx: &mut Ctx<Self>) {
         let Some(active) = self.runs.get(&run) else { return self.advance(ctx) };
-        if matches!(active.stage, Stage::Ending { .. } | Stage::Joining) {
-            return;
+        match active.stage {
+            Stage::Ending { .. } => return,
+            Stage::Joining => {
+                self.check_joined(ctx);
+                return self.advance(ctx);
+            }
+            _ => {}
         }
         let reason = match exit {
             Exit::Failed(reason) => reason,

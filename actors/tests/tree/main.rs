@@ -12,7 +12,11 @@ mod caps;
 mod deadlines;
 mod lanes;
 mod models;
+mod order;
+#[cfg(feature = "faults")]
+mod panics;
 mod repeats;
+mod restarts;
 mod sleeps;
 mod steers;
 mod tools;

@@ -72,23 +72,6 @@ async fn a_call_of_an_unknown_tool_is_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_with_the_same_id_are_told_apart() {
-    let rig = making(vec![
-        call("a", "wait", "20"),
-        call("a", "wait", "10"),
-        call("", "wait", "1"),
-        call("", "nonsense", ""),
-        call("a", "alone", "1"),
-    ])
-    .await;
-    let outcome = rig.answer("go").await;
-    assert_eq!(outcome.state, Terminal::Ok, "{outcome:?}");
-    assert_eq!(results(&rig).len(), 5);
-    assert_eq!(rig.log.tools.lock().unwrap().len(), 4);
-    rig.finish().await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn more_calls_than_one_step_may_make_are_answered() {
     let calls = (0..200).map(|number| call(&format!("c{number}"), "wait", "1")).collect();
     let rig = making(calls).await;

@@ -24,7 +24,8 @@ async fn join_below(call_: Call, width: usize, levels: usize) -> Answer {
         ),
         2 => Answer::tools(vec![call("y", "yield", "")]),
         _ => {
-            let texts: Vec<_> = call_.results().into_iter().filter_map(|item| item.text).collect();
+            let mut texts: Vec<_> = call_.results().into_iter().filter_map(|item| item.text).collect();
+            texts.sort();
             Answer {
                 usage: Usage { input: 1, output: 1, cached: 0 },
                 ..Answer::text(format!("[{}]", texts.join(" ")))

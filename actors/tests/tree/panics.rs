@@ -1,0 +1,320 @@
+//! Panics inside of actors: nobody else's work is interrupted, nothing is lost, nothing is done twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use offshoot_actors::kit::{Bug, Faults};
+use offshoot_actors::ports::{Answer, ModelError, ModelErrorKind};
+use offshoot_actors::types::{IdempotencyKey, Origin, PromptRequest, SessionKey, Terminal};
+
+use crate::rig::{Call, Rig, Setup, call, items, main_key, request, setup, soon};
+
+/// Counts the messages of each kind, and lets one of them panic.
+#[derive(Default)]
+struct Once {
+    seen: Mutex<BTreeMap<(&'static str, &'static str), u32>>,
+    /// The actor's kind, the message, and which of them panics, from 1.
+    at: Mutex<Option<(&'static str, &'static str, u32)>>,
+    fired: AtomicBool,
+}
+
+impl Once {
+    fn at(actor: &'static str, message: &'static str, nth: u32) -> Arc<Self> {
+        Arc::new(Self { at: Mutex::new(Some((actor, message, nth))), ..Self::default() })
+    }
+
+    /// The next message of this kind panics.
+    fn arm(&self, actor: &'static str, message: &'static str) {
+        let seen = self.seen.lock().unwrap().get(&(actor, message)).copied().unwrap_or(0);
+        *self.at.lock().unwrap() = Some((actor, message, seen + 1));
+        self.fired.store(false, Ordering::SeqCst);
+    }
+
+    fn fired(&self) -> bool {
+        self.fired.load(Ordering::SeqCst)
+    }
+}
+
+impl Faults for Once {
+    fn panics(&self, actor: &'static str, message: &'static str) -> bool {
+        let nth = {
+            let mut seen = self.seen.lock().unwrap();
+            let nth = seen.entry((actor, message)).or_default();
+            *nth += 1;
+            *nth
+        };
+        let now = *self.at.lock().unwrap() == Some((actor, message, nth));
+        if now {
+            self.fired.store(true, Ordering::SeqCst);
+        }
+        now
+    }
+
+    fn has(&self, _: Bug) -> bool {
+        false
+    }
+}
+
+fn with(faults: &Arc<Once>) -> Setup {
+    let mut setup = setup();
+    setup.faults = Some(Arc::clone(faults) as Arc<dyn Faults>);
+    setup
+}
+
+fn restarts(rig: &Rig, name: &str) -> u32 {
+    rig.handle.actors().into_iter().find(|view| view.path.ends_with(name)).unwrap().restarts
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_panics_interrupts_no_descendant() {
+    let faults = Arc::new(Once::default());
+    let rig = with(&faults)
+        .start(|call_: Call| async move {
+            let task = call_.task();
+            if task.starts_with("leaf") {
+                call_.sleep(10_000).await;
+                return Ok(Answer::text(task));
+            }
+            Ok(match (&*task, call_.request.step) {
+                ("go", 1) => Answer::tools(vec![
+                    call("1", "spawn", "leaf one"),
+                    call("2", "spawn", "leaf two"),
+                    call("3", "spawn", "middle"),
+                    call("4", "yield", ""),
+                ]),
+                ("middle", 1) => {
+                    Answer::tools(vec![call("1", "spawn", "leaf three"), call("2", "yield", "")])
+                }
+                _ => Answer::text(call_.news().join(",")),
+            })
+        })
+        .await;
+    let run = rig.say("go").await;
+    rig.until("three descendants are in a model call", |rig| rig.log.in_flight() == 3).await;
+    let middle = rig.storage.all_sessions().into_iter().find(|row| {
+        row.key.is_subagent() && {
+            let children = rig.storage.all_sessions();
+            children.iter().any(|child| child.parent.as_ref() == Some(&row.key))
+        }
+    });
+    let middle = middle.unwrap().key;
+    for session in [main_key(), middle.clone(), main_key()] {
+        faults.arm("session", "steer");
+        let gone = rig.handle.steer(session.clone(), "hello".into(), Origin::Operator).await.unwrap_err();
+        assert_eq!(gone.code, "gone");
+        assert!(faults.fired());
+        rig.sleep(10).await;
+        assert_eq!(rig.log.in_flight(), 3, "the calls go on");
+    }
+    assert_eq!((restarts(&rig, "agent:main:main"), restarts(&rig, middle.as_str())), (2, 1));
+    let outcome = rig.outcome(run).await;
+    assert_eq!(outcome.text.as_deref(), Some("ok:leaf one,ok:leaf two,ok:ok:leaf three"));
+    for row in rig.storage.all_runs() {
+        let steps = rig.log.steps(row.id);
+        let wanted: Vec<u32> = (1..=row.steps).collect();
+        assert_eq!(steps, wanted, "no call is repeated");
+        assert_eq!(row.outcome.unwrap().state, Terminal::Ok);
+    }
+    assert_eq!(items(&rig.transcript(&main_key())).len(), 3);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_panics_too_often_ends_what_is_below_it_and_only_that() {
+    let faults = Arc::new(Once::default());
+    let rig = with(&faults)
+        .start(|call: Call| async move {
+            if call.task().starts_with("leaf") {
+                call.sleep(100_000).await;
+            }
+            Ok(Answer::text("NO_REPLY"))
+        })
+        .await;
+    let child = rig.spawn("session|stays").await;
+    rig.outcome(child.run).await;
+    let below = rig.spawn_in(child.session.clone(), "leaf below").await;
+    let beside = rig.spawn("leaf beside").await;
+    rig.sleep(10).await;
+    for _ in 0..6 {
+        faults.arm("session", "steer");
+        let _ = rig.handle.steer(child.session.clone(), "hello".into(), Origin::Operator).await;
+        rig.sleep(10).await;
+    }
+    let outcome = rig.outcome(below.run).await;
+    assert_eq!(outcome.state, Terminal::Crashed);
+    assert!(outcome.reason.as_ref().unwrap().starts_with("its session failed: "), "{outcome:?}");
+    assert_eq!(rig.row(beside.run).state.as_str(), "running");
+    assert_eq!(rig.outcome(beside.run).await.state, Terminal::Ok);
+    let run = rig.say_to(child.session, "hello").await;
+    assert_eq!(rig.outcome(run).await.state, Terminal::Ok, "it is woken like any other");
+    rig.finish().await;
+}
+
+async fn script(call_: Call) -> Result<Answer, ModelError> {
+    let task = call_.task();
+    Ok(match (&*task, call_.request.step) {
+        ("go", 1) => Answer::tools(vec![
+            call("1", "spawn", "quick"),
+            call("2", "spawn", "session|pauses"),
+            call("3", "spawn", "deep"),
+            call("4", "wait", "50"),
+            call("5", "alone", "50"),
+            call("6", "yield", ""),
+        ]),
+        ("deep", 1) => Answer::tools(vec![call("1", "spawn", "quick"), call("2", "yield", "")]),
+        ("pauses", _) if call_.clock.now().0 % 10_000 < 5_000 => {
+            return Err(ModelError::new(ModelErrorKind::Network, "no connection"));
+        }
+        ("hang", _) => std::future::pending().await,
+        ("slow", _) => {
+            call_.sleep(200).await;
+            Answer::text("slow")
+        }
+        _ => Answer::text(format!("answer {} {}", task, call_.news().join(","))),
+    })
+}
+
+/// Asks until it is answered by somebody who did not panic on it.
+async fn insist<T, E: std::fmt::Debug, F: Future<Output = Result<T, E>>>(mut ask: impl FnMut() -> F) -> T {
+    for _ in 0..10 {
+        if let Ok(answer) = soon("an answer", ask()).await {
+            return answer;
+        }
+    }
+    panic!("nobody answers");
+}
+
+/// Does a bit of everything, so that every actor gets every kind of message.
+async fn everything(faults: &Arc<Once>) -> Rig {
+    let rig = with(faults)
+        .with(|settings| {
+            settings.sleep_after = Duration::from_secs(2);
+            settings.lanes.subagent = 2;
+            settings.lanes.main = 2;
+            settings.subagents.max_children = 20;
+        })
+        .start(script)
+        .await;
+    let tree = rig.handle.clone();
+    let say = |session: SessionKey, text: &'static str| {
+        let tree = tree.clone();
+        insist(move || {
+            let (tree, session) = (tree.clone(), session.clone());
+            let mut request = PromptRequest::new(session.clone(), text);
+            request.idempotency = Some(IdempotencyKey { key: format!("{session} {text}"), may_repeat: true });
+            async move { tree.submit(request, Origin::Operator).await }
+        })
+    };
+    say(main_key(), "go").await;
+    rig.sleep(20).await;
+    insist(|| tree.steer(main_key(), "steered".into(), Origin::Operator)).await;
+    insist(|| tree.spawn(request(main_key(), "key=k|quick"), Origin::Operator)).await;
+    insist(|| tree.spawn(request(main_key(), "key=k|quick"), Origin::Operator)).await;
+    insist(|| tree.spawn(request(main_key(), "timeout=300|hang"), Origin::Operator)).await;
+    let other: SessionKey = "agent:main:other".parse().unwrap();
+    let hangs = say(other.clone(), "hang").await.run;
+    let waits = say(other.clone(), "slow").await.run;
+    rig.sleep(10).await;
+    let origin = Origin::Agent { session: other.clone(), run: hangs };
+    // Refused where the run that asks is the one that panicked.
+    drop(soon("an answer", tree.spawn(request(other.clone(), "hang"), origin)).await);
+    rig.sleep(100).await;
+    insist(|| tree.steer(other.clone(), "steered too".into(), Origin::Operator)).await;
+    insist(|| tree.cancel(hangs, Origin::Operator)).await;
+    let mut last = None;
+    for _ in 0..3 {
+        last = Some(insist(|| tree.spawn(request(main_key(), "slow"), Origin::Operator)).await.run);
+    }
+    rig.sleep(1).await;
+    insist(|| tree.cancel(last.unwrap(), Origin::Operator)).await;
+    soon("a run that waited", tree.outcome(waits)).await.unwrap();
+    insist(|| tree.apply((*tree.settings()).clone())).await;
+    let third: SessionKey = "agent:main:third".parse().unwrap();
+    say(third.clone(), "hang").await;
+    insist(|| tree.spawn(request(third.clone(), "hang"), Origin::Operator)).await;
+    rig.sleep(10).await;
+    insist(|| tree.stop(third.clone(), Origin::Operator)).await;
+    assert!(rig.runs_of(&third).iter().all(|row| !row.state.is_open()));
+    rig.sleep(20_000).await;
+    let run = say(other.clone(), "again").await.run;
+    soon("a later run", tree.outcome(run)).await.unwrap();
+    for key in [main_key(), other, third] {
+        insist(|| tree.quiet(&key)).await;
+    }
+    rig
+}
+
+/// Kinds of messages that every run of [`everything`] sends.
+const KINDS: &[(&str, &[&str])] = &[
+    (
+        "session",
+        &[
+            "prompt",
+            "prompt_settled",
+            "steer",
+            "steer_settled",
+            "start_child",
+            "child_opened",
+            "child_ended",
+            "granted",
+            "committed",
+            "report",
+            "queueing",
+            "hard_deadline",
+            "cancel",
+            "stop",
+            "child_stopped",
+            "sleep",
+            "quiet",
+            "loaded",
+        ],
+    ),
+    (
+        "sessions",
+        &[
+            "spawn",
+            "looked",
+            "spawn_settled",
+            "deliver",
+            "loaded",
+            "created",
+            "up",
+            "down",
+            "quiet",
+            "sleep_answer",
+            "acquire",
+            "forget",
+            "permit_back",
+            "run_ended",
+            "settings_changed",
+        ],
+    ),
+    ("run", &["begin", "answered", "pause_over", "granted", "tool_done", "committed", "continue"]),
+    ("store", &["commit"]),
+    ("config", &["apply"]),
+];
+
+#[tokio::test(start_paused = true)]
+async fn every_kind_of_message_may_panic_once() {
+    let counts = Arc::new(Once::default());
+    let rig = everything(&counts).await;
+    let seen = counts.seen.lock().unwrap().clone();
+    rig.finish().await;
+    for (actor, kinds) in KINDS {
+        for kind in *kinds {
+            assert!(seen.contains_key(&(*actor, *kind)), "{actor} gets no {kind}");
+        }
+    }
+    for ((actor, message), count) in seen {
+        // The first commit belongs to the start of the tree, which fails with it.
+        let first = if actor == "store" { 2 } else { 1 };
+        for nth in BTreeSet::from([first, 2, count / 2, count]).range(first..=count).copied() {
+            let faults = Once::at(actor, message, nth);
+            println!("panic in {actor} on {message}, number {nth}");
+            let rig = everything(&faults).await;
+            rig.finish().await;
+        }
+    }
+}

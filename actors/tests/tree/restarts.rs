@@ -1,0 +1,117 @@
+//! The end of a tree, and another one on the same store.
+
+use std::sync::Arc;
+
+use offshoot_actors::MemoryStorage;
+use offshoot_actors::ports::{Answer, Host, ModelError};
+use offshoot_actors::types::{Origin, PromptRequest, Terminal};
+
+use crate::rig::{Call, brief, call, items, main_key, request, setup, soon};
+
+async fn script(call_: Call) -> Result<Answer, ModelError> {
+    Ok(match (&*call_.task(), call_.request.step) {
+        ("hang", _) => std::future::pending().await,
+        ("leave", 1) => Answer::tools(vec![call("1", "spawn", "hang")]),
+        ("wait", 1) => Answer::tools(vec![call("1", "spawn", "hang"), call("2", "yield", "")]),
+        ("tool", 1) => Answer::tools(vec![call("1", "hang", "")]),
+        _ => Answer::text(format!("got {}", call_.news().join(","))),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_tree_leaves_no_actor_and_no_call_and_answers_nobody() {
+    let rig = setup().with(|settings| settings.lanes.subagent = 1).start(script).await;
+    let waits = rig.say("wait").await;
+    rig.say_to("agent:main:other".parse().unwrap(), "tool").await;
+    let queued = rig.spawn("hang").await;
+    rig.sleep(100).await;
+    assert_eq!((rig.log.in_flight(), rig.row(waits).state.as_str()), (1, "yielded"));
+    let (handle, storage, log) = (rig.handle.clone(), Arc::clone(&rig.storage), Arc::clone(&rig.log));
+    rig.stop().await;
+    assert_eq!(log.in_flight(), 0);
+    let open = storage.all_runs().into_iter().filter(|row| row.state.is_open()).count();
+    assert_eq!(open, 4, "what is open stays open in the store");
+    assert!(handle.spawn(request(main_key(), "hello"), Origin::Operator).await.is_err());
+    assert!(handle.submit(PromptRequest::new(main_key(), "hello"), Origin::Operator).await.is_err());
+    assert!(handle.steer(main_key(), "hello".into(), Origin::Operator).await.is_err());
+    assert!(soon("a cancel", handle.cancel(queued.run, Origin::Operator)).await.is_err());
+    assert!(handle.apply((*handle.settings()).clone()).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_process_left_open_is_interrupted_by_the_next_and_told() {
+    let storage = Arc::new(MemoryStorage::new());
+    let rig = setup().on(&storage, 1).start(script).await;
+    assert_eq!(rig.answer("leave").await.state, Terminal::Ok);
+    let other = "agent:main:other".parse::<offshoot_actors::types::SessionKey>().unwrap();
+    let waits = rig.say_to(other.clone(), "wait").await;
+    rig.until("it waits", |rig| rig.row(waits).state.as_str() == "yielded").await;
+    let tool = rig.say_to("agent:main:third".parse().unwrap(), "tool").await;
+    rig.sleep(10).await;
+    rig.stop().await;
+    let mut setup_ = setup().on(&storage, 2);
+    setup_.wake_waiting = true;
+    let rig = setup_.start(script).await;
+    for key in [main_key(), other.clone()] {
+        soon("quiet", rig.handle.quiet(&key)).await.unwrap();
+        let results: Vec<_> = items(&rig.transcript(&key)).iter().map(brief).collect();
+        assert_eq!(results, ["interrupted:"], "{key}");
+        let turn = rig.runs_of(&key).pop().unwrap();
+        assert_eq!(turn.outcome.unwrap().text.as_deref(), Some("got interrupted:"));
+    }
+    for run in [waits, tool] {
+        let outcome = rig.outcome(run).await;
+        assert_eq!(
+            (outcome.state, outcome.reason.as_deref()),
+            (Terminal::Interrupted, Some("the process that ran it went away"))
+        );
+    }
+    assert_eq!(rig.log.tools.lock().unwrap().len(), 0, "no tool call is repeated");
+    assert!(rig.log.calls.lock().unwrap().iter().all(|call| !call.0.is_subagent()), "nor a model call");
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn runs_of_a_daemon_are_not_for_a_single_command_to_end() {
+    let storage = Arc::new(MemoryStorage::new());
+    let mut daemon = setup().on(&storage, 1);
+    daemon.host = Host::Daemon;
+    let rig = daemon.start(script).await;
+    let run = rig.say_to("agent:main:other".parse().unwrap(), "hang").await;
+    rig.sleep(10).await;
+    rig.stop().await;
+    let rig = setup().on(&storage, 2).start(script).await;
+    assert_eq!(rig.answer("hello").await.state, Terminal::Ok);
+    assert_eq!(rig.row(run).state.as_str(), "running");
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_goes_on_after_a_restart_at_any_commit() {
+    let recorded = Arc::new(MemoryStorage::recording());
+    let rig = setup()
+        .on(&recorded, 1)
+        .start(|call_: Call| async move {
+            Ok(match (&*call_.task(), call_.request.step) {
+                ("go", 1) => Answer::tools(vec![
+                    call("1", "spawn", "one"),
+                    call("2", "spawn", "delete|two"),
+                    call("3", "yield", ""),
+                ]),
+                _ => Answer::text(call_.task()),
+            })
+        })
+        .await;
+    rig.answer("go").await;
+    rig.quiet().await;
+    rig.stop().await;
+    for commit in 0..=recorded.commits() {
+        let storage = Arc::new(recorded.at_commit(commit).unwrap());
+        let mut setup_ = setup().on(&storage, 1_000 + commit);
+        setup_.wake_waiting = true;
+        let rig = setup_.start(|call: Call| async move { Ok(Answer::text(call.task())) }).await;
+        rig.quiet().await;
+        assert_eq!(rig.answer("hello").await.text.as_deref(), Some("hello"), "after commit {commit}");
+        rig.finish().await;
+    }
+}
