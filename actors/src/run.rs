@@ -224,6 +224,17 @@ impl Behaviour for Run {
     }
 }
 
+#[cfg(feature = "faults")]
+impl Drop for Run {
+    fn drop(&mut self) {
+        // One that was aborted from outside was cancelled before; this one panicked.
+        let forgets = self.shared.system.has_bug(crate::kit::Bug::PermitForgottenOnPanic);
+        if forgets && !self.cell.cancelled.is_cancelled() {
+            std::mem::forget(self.permit.take());
+        }
+    }
+}
+
 impl Run {
     fn id(&self) -> RunId {
         self.cell.id

@@ -25,6 +25,7 @@ use self::lanes::{Lane, Waiter};
 pub(crate) use self::lanes::{LaneName, Permit};
 pub(crate) use self::requests::Named;
 use self::residents::{Resident, Waiting};
+use self::settle::{Verdict, WAITED_FOR};
 pub(crate) use self::spawn::{Reserved, SpawnCall};
 use self::tally::Tally;
 use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError};
@@ -285,7 +286,8 @@ async fn settle_orphans(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<Vec<
         }
     }
     let runs = with_rows(shared, orphans).await?;
-    settle::settle(shared, runs, Terminal::Cancelled, "its parent was stopped", true).await;
+    let verdict = Verdict { state: Terminal::Cancelled, reason: "its parent was stopped", quiet: true };
+    settle::settle(shared, runs, verdict, WAITED_FOR).await;
     Ok(kept)
 }
 
@@ -296,7 +298,8 @@ async fn settle_left_behind(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<
     let (left, kept): (Vec<_>, Vec<_>) = open.into_iter().partition(left);
     let runs = with_rows(shared, left).await?;
     let reason = "the process that ran it went away";
-    settle::settle(shared, runs, Terminal::Interrupted, reason, false).await;
+    let verdict = Verdict { state: Terminal::Interrupted, reason, quiet: false };
+    settle::settle(shared, runs, verdict, WAITED_FOR).await;
     Ok(kept)
 }
 

@@ -15,7 +15,7 @@ use crate::ports::{
 };
 use crate::root::{Root, RootArgs, RootMsg};
 use crate::session::{SessionMsg, already_ended, name_once};
-use crate::sessions::settle::settle;
+use crate::sessions::settle::{Verdict, WAITED_FOR, settle};
 use crate::sessions::{SessionsMsg, SpawnCall};
 use crate::shared::Shared;
 use crate::types::{
@@ -278,19 +278,17 @@ impl TreeHandle {
                 tracing::warn!(%refused, "a stop could not be entered into the audit record");
             }
         });
-        let mut ended = Vec::new();
-        if self.shared.live.contains_key(&session) {
-            let (sender, receiver) = oneshot::channel();
-            let message = SessionMsg::Stop { cascade: false, reply: Reply::Channel(sender) };
-            self.shared.deliver(&session, message);
-            ended = receiver.await.unwrap_or_default();
-        }
+        let (sender, receiver) = oneshot::channel();
+        let message = SessionMsg::Stop { cascade: false, reply: Reply::Channel(sender) };
+        // One that sleeps is woken for it: it may be on its way up.
+        self.shared.deliver(&session, message);
+        let mut ended = receiver.await.unwrap_or_default();
         // What has no actor, because it was being accepted or its process is gone, is ended in the store.
         let read = |error: StoreError| Refusal::error("store", error.to_string());
         self.shared.barrier().await.map_err(read)?;
         let left = self.shared.storage.open_in_subtree(session).await.map_err(read)?;
-        let reason = "the session was stopped";
-        ended.extend(settle(&self.shared, left, Terminal::Cancelled, reason, true).await);
+        let verdict = Verdict { state: Terminal::Cancelled, reason: "the session was stopped", quiet: true };
+        ended.extend(settle(&self.shared, left, verdict, WAITED_FOR).await);
         name_once(&mut ended);
         Ok(Stopped { ended, already: None })
     }

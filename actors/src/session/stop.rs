@@ -10,6 +10,7 @@ use super::commit::Closing;
 use super::inbox::Due;
 use super::{Active, Fate, Session, SessionChild, SessionMsg, Stage, Standing};
 use crate::kit::{Ctx, Handle, Reply};
+use crate::ports::OpenRun;
 use crate::sessions::SessionsMsg;
 use crate::tree::{Stopped, unknown_run};
 use crate::types::{Origin, Outcome, Refusal, RunId, SessionKey, Terminal};
@@ -218,19 +219,22 @@ impl Session {
 
     /// Aborts every run and stops every child.
     pub(super) fn stop_all(&mut self, cascade: bool, ctx: &mut Ctx<Self>) {
-        let children: Vec<SessionKey> = ctx
-            .children()
-            .keys()
-            .filter_map(|child| match child {
-                SessionChild::Session(key) => Some(key.clone()),
-                SessionChild::Run(_) => None,
-            })
-            .collect();
+        let awake = ctx.children().keys().filter_map(|child| match child {
+            SessionChild::Session(key) => Some(key),
+            SessionChild::Run(_) => None,
+        });
+        let open = self.own_children().map(|child| &child.session);
+        let children: BTreeSet<SessionKey> = awake.chain(open).cloned().collect();
         for key in children {
             self.stop_child(&key, None, ctx);
         }
         self.abort_all(cascade, ctx);
         self.advance(ctx);
+    }
+
+    /// Open runs of children that this process is to end.
+    fn own_children(&self) -> impl Iterator<Item = &OpenRun> {
+        self.children.values().filter(|child| child.host == self.shared.host)
     }
 
     fn abort_all(&mut self, cascade: bool, ctx: &mut Ctx<Self>) {
@@ -259,6 +263,7 @@ impl Session {
             || !self.runs.is_empty()
             || !self.unsettled.is_empty()
             || !ctx.children().is_empty()
+            || self.own_children().next().is_some()
             || self.accepting > 0
             || self.loading.is_some();
         if busy {

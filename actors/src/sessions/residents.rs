@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::settle::settle;
+use super::settle::{DETACHED, Verdict, settle};
 use super::{Sessions, SessionsMsg, SpawnCall};
 use crate::kit::{ChildSpec, Ctx};
 use crate::policy::tools::{Role, effective};
@@ -30,6 +30,19 @@ pub(super) enum Waiting {
     Child(Box<StoredSession>, u64),
     /// Only that it is awake.
     Nothing,
+}
+
+impl Waiting {
+    /// Whether it may be the first that a session gets.
+    const fn begins(&self) -> bool {
+        match self {
+            Self::Message(message) => {
+                matches!(**message, SessionMsg::Prompt { .. } | SessionMsg::Steer { .. })
+            }
+            Self::Spawn(_) => true,
+            Self::Child(..) | Self::Nothing => false,
+        }
+    }
 }
 
 /// Where a session is between asleep and awake. One without an entry is asleep.
@@ -71,6 +84,10 @@ fn unknown(key: &SessionKey) -> Refusal {
 
 impl Sessions {
     pub(super) fn on_deliver(&mut self, key: &SessionKey, message: Box<SessionMsg>, ctx: &mut Ctx<Self>) {
+        // Its parent fell asleep before it could start it.
+        if let SessionMsg::StartChild { args } = &*message {
+            return self.wake_again(&args.meta.key, ctx);
+        }
         self.wait_for(key, Waiting::Message(message), ctx);
     }
 
@@ -129,7 +146,9 @@ impl Sessions {
     /// Makes a session that somebody writes to for the first time, where its name allows that.
     fn create(&mut self, key: &SessionKey, ctx: &mut Ctx<Self>) {
         let known = self.shared.settings().agents.contains_key(&key.agent());
-        if key.is_subagent() || !known {
+        let waiting = self.residents.get_mut(key).and_then(Resident::waiting);
+        let wanted = waiting.is_some_and(|waiting| waiting.iter().any(Waiting::begins));
+        if key.is_subagent() || !known || !wanted {
             return self.give_up(key, &unknown(key), ctx);
         }
         let at = ctx.system().clock.now();
@@ -301,8 +320,10 @@ impl Sessions {
     /// Reads a session on its way once more: what was read is lost, or older than a settlement that may have ended
     /// its runs.
     fn wake_again(&mut self, key: &SessionKey, ctx: &Ctx<Self>) {
-        let waiting = self.residents.get_mut(key).and_then(Resident::waiting).map(std::mem::take);
-        self.wake(key.clone(), waiting.unwrap_or_default(), ctx);
+        if let Some(Resident::Starting { waiting, .. }) = self.residents.get_mut(key) {
+            let waiting = std::mem::take(waiting);
+            self.wake(key.clone(), waiting, ctx);
+        }
     }
 
     fn starting_under(&self, parent: &SessionKey) -> Vec<SessionKey> {
@@ -427,7 +448,10 @@ impl Sessions {
                 Err(error) => Err(error),
             };
             match runs {
-                Ok(runs) => drop(settle(&shared, runs, Terminal::Crashed, &reason, false).await),
+                Ok(runs) => {
+                    let verdict = Verdict { state: Terminal::Crashed, reason: &reason, quiet: false };
+                    settle(&shared, runs, verdict, DETACHED).await;
+                }
                 Err(error) => {
                     tracing::error!(session = %key, %error, "a failed session could not be settled")
                 }

@@ -1,70 +1,112 @@
 //! Ends runs whose actors are gone: of a process that died, or of a subtree whose session failed for good.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::ports::{AuditRecord, Op, Refused, RunEnd, SubtreeRun, Transaction};
+use crate::kit::Backoff;
+use crate::ports::{Announce, AuditRecord, Op, Refused, RunEnd, RunRow, SubtreeRun, Transaction};
 use crate::session::{announce_of, notify_end};
 use crate::shared::Shared;
 use crate::types::{Origin, Outcome, RunId, Terminal};
 
-/// Ends each of `runs` that has not ended, in this order, and tells whoever waits. Returns those it ended.
+/// Pauses before a store that refused is asked again.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(5) };
+
+/// How often a store that refuses is asked where somebody waits, and where nobody does.
+pub(crate) const WAITED_FOR: u32 = 4;
+pub(crate) const DETACHED: u32 = 200;
+
+/// What becomes of runs whose actors are gone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Verdict<'a> {
+    pub(crate) state: Terminal,
+    pub(crate) reason: &'a str,
+    /// Whether their parents were stopped too and take the results without a run.
+    pub(crate) quiet: bool,
+}
+
+/// One run that is to be ended.
+struct Decided {
+    row: RunRow,
+    end: RunEnd,
+    announce: Option<Announce>,
+    audit: AuditRecord,
+}
+
+/// Ends each of `runs` that has not ended, in this order, and tells whoever waits. Returns those it ended. A store
+/// that refuses is asked `tries` times.
 pub(crate) async fn settle(
-    shared: &Arc<Shared>,
+    shared: &Shared,
     runs: Vec<SubtreeRun>,
-    state: Terminal,
-    reason: &str,
-    quiet: bool,
+    verdict: Verdict<'_>,
+    tries: u32,
 ) -> Vec<RunId> {
-    let mut decided = Vec::new();
-    for SubtreeRun { row, session } in runs {
-        let partial = shared.runs.remove(&row.id).and_then(|(_, cell)| {
-            cell.cancelled.cancel();
-            cell.partial()
-        });
-        let at = shared.system.clock.now();
-        let outcome = Outcome::ended(state, reason, partial);
-        let end = RunEnd { run: row.id, outcome, usage: row.usage, steps: row.steps, at };
-        let announce = announce_of(
-            &row,
-            &end,
-            row.started_at,
-            quiet,
-            row.usage,
-            session.label.as_ref(),
-            session.cleanup,
-        );
-        let audit = AuditRecord {
-            at,
-            event: "run.settled",
-            origin: Origin::Timer,
-            session: Some(row.session.clone()),
-            run: Some(row.id),
-            facts: vec![("state", state.to_string()), ("reason", reason.to_owned())],
-        };
-        let mut transaction: Transaction = vec![Op::EndRun(Box::new(end.clone()))];
-        transaction.extend(announce.clone().map(|announce| Op::QueueAnnounce(Box::new(announce))));
-        transaction.push(Op::Audit(Box::new(audit)));
+    let mut left: Vec<Decided> = runs.into_iter().map(|run| decide(shared, run, verdict)).collect();
+    let mut ended = Vec::new();
+    for tried in 1.. {
+        let (done, refused) = submit(shared, std::mem::take(&mut left)).await;
+        ended.extend(done);
+        let Some((_, first)) = refused.first() else { break };
+        if tried >= tries {
+            tracing::error!(runs = refused.len(), refused = %first, "runs whose actors are gone could not be ended");
+            break;
+        }
+        left = refused.into_iter().map(|(run, _)| run).collect();
+        let pause = BACKOFF.delay(tried.min(16), shared.system.ids.below(u64::MAX));
+        shared.system.clock.sleep(pause).await;
+    }
+    ended
+}
+
+fn decide(shared: &Shared, run: SubtreeRun, verdict: Verdict<'_>) -> Decided {
+    let SubtreeRun { row, session } = run;
+    let Verdict { state, reason, quiet } = verdict;
+    let partial = shared.runs.remove(&row.id).and_then(|(_, cell)| {
+        cell.cancelled.cancel();
+        cell.partial()
+    });
+    let at = shared.system.clock.now();
+    let outcome = Outcome::ended(state, reason, partial);
+    let end = RunEnd { run: row.id, outcome, usage: row.usage, steps: row.steps, at };
+    let (label, cleanup) = (session.label.as_ref(), session.cleanup);
+    let announce = announce_of(&row, &end, row.started_at, quiet, row.usage, label, cleanup);
+    let audit = AuditRecord {
+        at,
+        event: "run.settled",
+        origin: Origin::Timer,
+        session: Some(row.session.clone()),
+        run: Some(row.id),
+        facts: vec![("state", state.to_string()), ("reason", reason.to_owned())],
+    };
+    Decided { row, end, announce, audit }
+}
+
+/// Commits ends; returns the runs that this ended, and those that the store did not take.
+async fn submit(shared: &Shared, runs: Vec<Decided>) -> (Vec<RunId>, Vec<(Decided, Refused)>) {
+    let mut submitted = Vec::with_capacity(runs.len());
+    for run in runs {
+        let mut transaction: Transaction = vec![Op::EndRun(Box::new(run.end.clone()))];
+        transaction.extend(run.announce.clone().map(|announce| Op::QueueAnnounce(Box::new(announce))));
+        transaction.push(Op::Audit(Box::new(run.audit.clone())));
         let (sender, receiver) = oneshot::channel();
         shared.commit(transaction, move |result| {
+            // Nobody waits only where the tree is gone.
             let _ = sender.send(result);
         });
-        decided.push((row, end, announce, receiver));
+        submitted.push((run, receiver));
     }
-    let mut ended = Vec::new();
-    for (row, end, announce, receiver) in decided {
+    let (mut ended, mut refused) = (Vec::new(), Vec::new());
+    for (run, receiver) in submitted {
         match receiver.await {
             Ok(Ok(())) => {
-                ended.push(row.id);
-                notify_end(shared, &row, &end, row.usage, announce);
+                ended.push(run.row.id);
+                notify_end(shared, &run.row, &run.end, run.row.usage, run.announce);
             }
             // Whoever ended it before has told whoever waits.
             Ok(Err(Refused::Ended { .. })) | Err(_) => {}
-            Ok(Err(refused)) => {
-                tracing::error!(run = %row.id, %refused, "a run whose actor is gone could not be ended");
-            }
+            Ok(Err(error)) => refused.push((run, error)),
         }
     }
-    ended
+    (ended, refused)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::requests::{self, Named};
+use super::settle::{DETACHED, Verdict, settle};
 use super::{Resident, Sessions, SessionsMsg, Waiting};
 use crate::kit::{Ctx, Reply};
 use crate::policy::admission::{Admitted, Parent, admit};
@@ -315,11 +316,10 @@ impl Sessions {
             reply.send(Ok(accepted));
             let stopped = vec![SubtreeRun { row, session }];
             let shared = Arc::clone(&self.shared);
-            let reason = "its parent was stopped";
+            let verdict =
+                Verdict { state: Terminal::Cancelled, reason: "its parent was stopped", quiet: true };
             // Detached: it must be ended whatever becomes of this actor.
-            tokio::spawn(async move {
-                super::settle::settle(&shared, stopped, Terminal::Cancelled, reason, true).await;
-            });
+            tokio::spawn(async move { settle(&shared, stopped, verdict, DETACHED).await });
             return;
         }
         let meta = Arc::new(self.meta(&session, Some(&entry)));

@@ -1,7 +1,7 @@
 //! The whole tree on one thread, in virtual time, under faults: one number is one history.
 //!
 //! ```text
-//! cargo test -p offshoot-actors --features faults --test sim              300 seeds
+//! cargo test -p offshoot-actors --features faults --test sim              500 seeds
 //! SIM_SEEDS=5000 cargo test -p offshoot-actors --features faults --test sim
 //! SIM_SEED=42 cargo test -p offshoot-actors --features faults --test sim  one seed, with its history if it fails
 //! SIM_TRACE=1                                                             a history has every message in it
@@ -35,7 +35,7 @@ use offshoot_actors::kit::Bug;
 
 use self::process::{Played, play};
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 500;
 /// Where the test command stops to look for a bug that was put in.
 const SEEDS_PER_BUG: u64 = 400;
 
@@ -116,4 +116,35 @@ fn a_seed_replays_exactly() {
         }
         assert_eq!(checker::store_text(&first.store), checker::store_text(&second.store), "seed {seed}");
     }
+}
+
+/// Looks for the bug with one seed after another, and shows that the seed it is found with finds it again.
+fn is_caught(bug: Bug, rule: &str) {
+    let of_rule = |problems: &[String]| problems.iter().any(|problem| problem.contains(rule));
+    let seed = (0..SEEDS_PER_BUG).find(|seed| of_rule(&problems(*seed, Some(bug))));
+    let seed = seed.unwrap_or_else(|| panic!("{bug:?} is not caught by {SEEDS_PER_BUG} seeds"));
+    let (without, again) = (problems(seed, None), problems(seed, Some(bug)));
+    assert!(!of_rule(&without), "seed {seed} breaks {rule:?} without {bug:?} too: {without:#?}");
+    assert!(of_rule(&again), "seed {seed} does not find {bug:?} again");
+    println!("{bug:?} is caught by seed {seed}: {}", again.iter().find(|text| text.contains(rule)).unwrap());
+}
+
+#[test]
+fn an_announce_before_its_commit_is_caught() {
+    is_caught(Bug::AnnounceBeforeCommit, "before that is committed");
+}
+
+#[test]
+fn a_permit_forgotten_on_panic_is_caught() {
+    is_caught(Bug::PermitForgottenOnPanic, "a permit is lost");
+}
+
+#[test]
+fn a_tool_that_is_started_twice_is_caught() {
+    is_caught(Bug::StartedToolRerun, "I10");
+}
+
+#[test]
+fn unfair_lanes_are_caught() {
+    is_caught(Bug::LaneFairnessOff, "fairness");
 }
