@@ -13,30 +13,54 @@ use uuid::Uuid;
 /// Most requests of one commit, as in the store.
 const BATCH: usize = 512;
 
-/// The rows of one accepted spawn, as the store wrote them.
+/// One row as the store wrote it, to be written again with some columns changed.
+#[derive(Debug, Clone)]
+struct Row {
+    insert: String,
+    columns: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Row {
+    fn last(connection: &Connection, table: &str, by: &str) -> Self {
+        let mut statement =
+            connection.prepare(&format!("SELECT * FROM {table} ORDER BY {by} DESC LIMIT 1")).unwrap();
+        let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let values = statement
+            .query_row([], |row| (0..columns.len()).map(|column| row.get(column)).collect())
+            .unwrap();
+        let places = vec!["?"; columns.len()].join(",");
+        Self { insert: format!("INSERT INTO {table} VALUES ({places})"), columns, values }
+    }
+
+    fn insert(&self, connection: &Connection, changed: &[(&str, Value)]) {
+        let mut values = self.values.clone();
+        for (name, value) in changed {
+            let column = self.columns.iter().position(|column| column == name).unwrap();
+            values[column] = value.clone();
+        }
+        connection.prepare_cached(&self.insert).unwrap().execute(params_from_iter(values)).unwrap();
+    }
+}
+
+/// The rows of one accepted spawn.
 #[derive(Debug, Clone)]
 pub struct Rows {
-    session: Vec<Value>,
-    run: Vec<Value>,
-    entry: Vec<Value>,
-    audit: Vec<Value>,
+    session: Row,
+    run: Row,
+    entry: Row,
+    audit: Row,
 }
 
 impl Rows {
     /// Those of the last spawn in a state directory.
     pub fn of_last_spawn(dir: &Path) -> Self {
         let connection = Connection::open(dir.join("offshoot.db")).unwrap();
-        let last = |table: &str, by: &str| {
-            let sql = format!("SELECT * FROM {table} ORDER BY {by} DESC LIMIT 1");
-            let mut statement = connection.prepare(&sql).unwrap();
-            let columns = statement.column_count();
-            statement.query_row([], |row| (0..columns).map(|column| row.get(column)).collect()).unwrap()
-        };
         Self {
-            session: last("sessions", "id"),
-            run: last("runs", "number"),
-            entry: last("entries", "session"),
-            audit: last("audit", "id"),
+            session: Row::last(&connection, "sessions", "id"),
+            run: Row::last(&connection, "runs", "number"),
+            entry: Row::last(&connection, "entries", "session"),
+            audit: Row::last(&connection, "audit", "id"),
         }
     }
 }
@@ -103,30 +127,12 @@ fn insert(connection: &Connection, rows: &Rows, id: Uuid) {
     let text = |text: String| Value::Text(text);
     let key = || text(format!("agent:main:subagent:{id}"));
     let run = || text(id.to_string());
-    add(
-        connection,
-        "INSERT INTO sessions VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-        &rows.session,
-        &[(0, Value::Null), (1, key())],
-    );
+    rows.session.insert(connection, &[("id", Value::Null), ("key", key())]);
     let session = Value::Integer(connection.last_insert_rowid());
-    add(
+    rows.run.insert(
         connection,
-        "INSERT INTO runs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-        &rows.run,
-        &[(0, Value::Null), (1, run()), (2, key())],
+        &[("number", Value::Null), ("id", run()), ("session", session.clone()), ("session_key", key())],
     );
-    add(connection, "INSERT INTO entries VALUES (?,?,?,?,?)", &rows.entry, &[(0, session), (2, run())]);
-    add(
-        connection,
-        "INSERT INTO audit VALUES (?,?,?,?,?,?,?,?,?)",
-        &rows.audit,
-        &[(0, Value::Null), (4, key()), (5, run())],
-    );
-}
-
-fn add(connection: &Connection, sql: &str, row: &[Value], changed: &[(usize, Value)]) {
-    let new = |column: usize| changed.iter().find(|(at, _)| *at == column).map(|(_, value)| value);
-    let values = row.iter().enumerate().map(|(column, old)| new(column).unwrap_or(old));
-    connection.prepare_cached(sql).unwrap().execute(params_from_iter(values)).unwrap();
+    rows.entry.insert(connection, &[("session", session), ("run_id", run())]);
+    rows.audit.insert(connection, &[("id", Value::Null), ("session_key", key()), ("run_id", run())]);
 }

@@ -169,8 +169,7 @@ impl Session {
         match (result, named) {
             (Ok(()), _) => {
                 reply.send(Ok(submitted(&row)));
-                // After a rebuild it may be known from the store.
-                if !self.runs.contains_key(&row.id) && !self.queue.iter().any(|known| known.id == row.id) {
+                if !self.knows(row.id) {
                     self.queue.push_back(row);
                 }
             }
@@ -185,6 +184,12 @@ impl Session {
             (Err(refused), _) => reply.send(Err(refused_by_store(&refused))),
         }
         self.advance(ctx);
+    }
+
+    /// Whether a run waits or is open here. After a rebuild it may be known from the store before its commit comes
+    /// back.
+    pub(super) fn knows(&self, run: RunId) -> bool {
+        self.runs.contains_key(&run) || self.queue.iter().any(|known| known.id == run)
     }
 
     /// A run of this session that is about to be accepted.

@@ -171,7 +171,7 @@ impl Session {
                 self.next = None;
                 self.retries = 0;
                 self.transcript = Some(taken.transcript);
-                if let Some(row) = row {
+                if let Some(row) = row.filter(|row| !self.knows(row.id)) {
                     self.queue.push_front(*row);
                 }
                 self.advance(ctx);
@@ -347,7 +347,7 @@ impl Session {
         ctx.children_mut().kill(&SessionChild::Run(run));
         self.shared.runs.remove(&run);
         let active = self.runs.remove(&run);
-        self.queue.extend(next.map(|next| *next));
+        self.queue.extend(next.map(|next| *next).filter(|next| !self.knows(next.id)));
         if self.current == Some(run) {
             self.current = None;
         }

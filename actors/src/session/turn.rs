@@ -216,6 +216,7 @@ impl Session {
         let own = [self.transcript.take(), self.reread.take()].into_iter().flatten();
         let newest = own.max_by_key(Transcript::next_seq);
         let newest = newest.filter(|own| own.next_seq() > transcript.next_seq());
+        let answered_before = newest.is_some();
         let transcript = newest.unwrap_or(transcript);
         match kind {
             // One run at a time waits for the children: another one that asks to goes on without.
@@ -228,6 +229,10 @@ impl Session {
                 self.commit(vec![Op::YieldRun { run }], Ticket::Yield { run }, ctx);
             }
             ReportKind::Boundary { .. } => self.boundary(run, transcript, permit, None, ctx),
+            // What it is to go on with is in the transcript, after the answer.
+            ReportKind::Answered { .. } if answered_before => {
+                self.boundary(run, transcript, permit, None, ctx);
+            }
             ReportKind::Answered { entry, .. } if !self.steers.is_empty() => {
                 self.boundary(run, transcript, permit, Some(entry), ctx);
             }
