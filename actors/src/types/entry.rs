@@ -31,6 +31,7 @@ pub enum ToolStatus {
 
 /// The result of one child's run as its parent gets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct AnnounceItem {
     /// The child's run: the key under which the result is delivered exactly once.
     pub run: RunId,
@@ -54,7 +55,7 @@ pub struct AnnounceItem {
 
 /// One entry of a transcript.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Entry {
     /// A message to the agent: a prompt, a task, a steering message.
     User {

@@ -8,6 +8,7 @@ use super::{RunId, SessionKey};
 
 /// Where a message came from, for policy and audit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Origin {
     /// A tool call of an agent's run.
     Agent {
