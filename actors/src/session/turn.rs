@@ -248,6 +248,13 @@ impl Session {
                 let partial = active.cell.partial();
                 self.finish(run, Outcome::ended(state, reason, partial), transcript, None, ctx);
             }
+            // The next run gets the transcript as the store has it.
+            ReportKind::Refused { reason } => {
+                drop(permit);
+                let (row, partial) = (active.row.clone(), active.cell.partial());
+                let outcome = Outcome::ended(Terminal::Error, reason, partial);
+                self.end_run(row, outcome, super::commit::Closing::OWN, None, ctx);
+            }
         }
     }
 
