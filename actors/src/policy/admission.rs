@@ -7,13 +7,9 @@ use std::time::Duration;
 use super::tools::{Role, effective};
 use crate::ports::{ModelError, ToolSpec};
 use crate::types::{
-    AgentId, AgentSettings, AllowAgents, Cleanup, Mode, ModelChoice, ModelRef, Refusal, SessionKey, Settings,
-    SpawnRequest,
+    AgentId, AgentSettings, AllowAgents, Cleanup, MAX_TIMEOUT, Mode, ModelChoice, ModelRef, Refusal,
+    SessionKey, Settings, SpawnRequest,
 };
-
-/// The longest deadline that a spawn may ask for: a year. Past it a number is a mistake, and zero is the way
-/// to ask for none.
-pub const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Names that a refusal spells out.
 const MAX_LISTED: usize = 32;
@@ -102,7 +98,11 @@ pub fn admit(
     let model = model(request, agent, parent, settings, resolve)?;
     let task = task(&request.task, settings)?;
     let label = request.label.as_deref().map_or(Ok(None), |label| checked_label(label, settings))?;
-    let timeout = timeout(request, settings)?;
+    let timeout = deadline(
+        request.timeout,
+        settings.subagents.run_timeout,
+        "agents.defaults.subagents.runTimeoutSeconds",
+    )?;
     let depth = parent.depth + 1;
     let role = Role::at(depth, settings.subagents.max_depth);
     Ok(Admitted {
@@ -141,6 +141,30 @@ pub fn requires_agent_id(settings: &Settings, requester: &AgentId) -> bool {
         .agent(requester)
         .and_then(|agent| agent.subagents.require_agent_id)
         .unwrap_or(settings.subagents.require_agent_id)
+}
+
+/// The deadline of a run in whole milliseconds: what its request asks for, else what is configured. Zero is none.
+///
+/// # Errors
+/// It is longer than [`MAX_TIMEOUT`].
+pub fn deadline(
+    asked: Option<Duration>,
+    configured: Option<Duration>,
+    setting: &str,
+) -> Result<Option<Duration>, Refusal> {
+    match asked.or(configured) {
+        None | Some(Duration::ZERO) => Ok(None),
+        Some(timeout) if timeout > MAX_TIMEOUT => {
+            let message = format!("a timeout of {} seconds is too long", timeout.as_secs());
+            let most = MAX_TIMEOUT.as_secs();
+            let hint = format!("use at most {most} seconds, or 0 for none, in the request or in {setting}");
+            Err(Refusal::error("timeout", message).with_hint(hint))
+        }
+        // Rows hold milliseconds; rounded up, so that a short deadline does not become none.
+        Some(timeout) => Ok(Some(Duration::from_millis(
+            u64::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX),
+        ))),
+    }
 }
 
 fn allow_list<'a>(settings: &'a Settings, requester: &AgentId) -> Option<&'a AllowAgents> {
@@ -312,24 +336,6 @@ fn checked_label(label: &str, settings: &Settings) -> Result<Option<String>, Ref
     }
     let line = label.replace(char::is_control, " ");
     Ok(Some(line.trim().to_owned()).filter(|line| !line.is_empty()))
-}
-
-fn timeout(request: &SpawnRequest, settings: &Settings) -> Result<Option<Duration>, Refusal> {
-    match request.timeout.or(settings.subagents.run_timeout) {
-        None | Some(Duration::ZERO) => Ok(None),
-        Some(timeout) if timeout > MAX_TIMEOUT => {
-            Err(Refusal::error("timeout", format!("a timeout of {} seconds is too long", timeout.as_secs()))
-                .with_hint(format!(
-                    "use at most {} seconds, or 0 for none, in the request or in \
-             agents.defaults.subagents.runTimeoutSeconds",
-                    MAX_TIMEOUT.as_secs()
-                )))
-        }
-        // Rows hold milliseconds; rounded up, so that a short deadline does not become none.
-        Some(timeout) => Ok(Some(Duration::from_millis(
-            u64::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX),
-        ))),
-    }
 }
 
 fn invalid_agent(id: &str) -> Refusal {

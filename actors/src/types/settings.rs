@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{AgentId, ModelRef};
 
+/// The longest deadline of a run: a year. Past it a number is a mistake, and zero is the way to ask for none.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// A model and the ones to try when it fails.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelChoice {
@@ -207,6 +210,16 @@ impl Settings {
         range("agents.defaults.subagents.maxDescendants", self.subagents.max_descendants, 10_000_000)?;
         range("agents.defaults.subagents.maxConcurrent", self.lanes.subagent, 1_000_000)?;
         range("agents.defaults.maxConcurrent", self.lanes.main, 1_000_000)?;
+        let deadline = |path, timeout: Option<Duration>| match timeout {
+            Some(timeout) if timeout > MAX_TIMEOUT => {
+                let (given, most) = (timeout.as_secs(), MAX_TIMEOUT.as_secs());
+                let problem = format!("{given} is out of range, use 1 to {most}, or 0 for none");
+                Err(SettingsError { path, problem })
+            }
+            _ => Ok(()),
+        };
+        deadline("agents.defaults.subagents.runTimeoutSeconds", self.subagents.run_timeout)?;
+        deadline("agents.defaults.timeoutSeconds", self.runs.timeout)?;
         if self.agents.contains_key(&self.default_agent) {
             Ok(())
         } else {
