@@ -151,9 +151,14 @@ impl Shared {
 
     pub(crate) fn publish(&self, event: Event) {
         if matches!(event, Event::Ended { .. } | Event::Announced { .. } | Event::Submitted { .. }) {
-            self.changes.send_modify(|version| *version = version.wrapping_add(1));
+            self.changed();
         }
         self.events.publish(event);
+    }
+
+    /// Tells whoever waits for quiet to look again.
+    pub(crate) fn changed(&self) {
+        self.changes.send_modify(|version| *version = version.wrapping_add(1));
     }
 
     /// Tells whoever waits for a run that its end is committed.
@@ -175,7 +180,7 @@ impl Shared {
         receiver
     }
 
-    /// Changes whenever a run began or ended or results were taken.
+    /// Changes whenever a run was accepted or ended, or something that waited for a session was taken.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
