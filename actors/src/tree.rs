@@ -298,11 +298,11 @@ impl TreeHandle {
     /// # Errors
     /// The run does not exist, or the store cannot be read.
     pub async fn outcome(&self, run: RunId) -> Result<Outcome, Refusal> {
-        let ended = self.shared.watch_run(run);
+        let mut ended = self.shared.watch_run(run);
         match self.shared.storage.run(run).await {
             Ok(Some(row)) => match row.outcome {
                 Some(outcome) => Ok(outcome),
-                None => ended.await.map_err(|_| gone()),
+                None => ended.outcome().await.ok_or_else(gone),
             },
             Ok(None) => Err(unknown_run(run)),
             Err(error) => Err(Refusal::error("store", error.to_string())),
