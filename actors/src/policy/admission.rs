@@ -27,7 +27,7 @@ pub struct Parent<'a> {
     pub depth: u32,
     /// The tools that it has itself.
     pub tools: &'a Arc<[Arc<str>]>,
-    /// The model that its run uses; none while no run is open.
+    /// The model of the run that asks, else the session's own, where the agent's does not apply.
     pub active_model: Option<&'a ModelChoice>,
     /// Whether it, or a session above it, is being stopped.
     pub stopping: bool,
@@ -302,7 +302,7 @@ fn model(
     } else if let Some(shared) = &settings.subagents.model {
         (shared, "agents.defaults.subagents.model".to_owned())
     } else if let Some(active) = parent.active_model.filter(|_| same_agent) {
-        (active, format!("the model of session {}", parent.key))
+        (active, format!("the model that session {} runs with", parent.key))
     } else {
         (&agent.model, format!("the model of agent {}", agent.id))
     };

@@ -128,7 +128,7 @@ impl Sessions {
             agent: &meta.agent,
             depth: meta.depth,
             tools: &meta.tools,
-            active_model: meta.model.as_ref(),
+            active_model: asker.iter().flatten().map(|cell| &cell.model).next().or(meta.model.as_ref()),
             stopping: asker.as_ref().is_some_and(aborted) || meta.scope.is_cancelled(),
         };
         let counters = self.tally.counters(&meta.key, &meta.root);
