@@ -11,6 +11,9 @@ use crate::types::{
     SessionKey, Settings, SpawnRequest,
 };
 
+/// Longest name that a client may give or use, of a run, a request, a model or an agent, in bytes.
+pub const MAX_NAME: usize = 512;
+
 /// Names that a refusal spells out.
 const MAX_LISTED: usize = 32;
 /// Characters of a client's text that a refusal repeats.
@@ -63,6 +66,30 @@ pub struct Admitted {
     pub label: Option<String>,
     /// The task, without white space around it.
     pub task: String,
+}
+
+/// Whether every text of a spawn is short enough to be worked on at all. Comes before all else, [`admit`] included.
+///
+/// # Errors
+/// The first text that is too long. The refusal does not repeat it.
+pub fn check_lengths(request: &SpawnRequest, settings: &Settings) -> Result<(), Refusal> {
+    check_name("the idempotency key", request.idempotency.as_ref().map(|named| named.key.as_str()))?;
+    check_name("the agentId", request.agent.as_deref())?;
+    check_name("the model", request.model.as_deref())?;
+    check_task(&request.task, settings)?;
+    check_label(request.label.as_deref().unwrap_or_default(), settings)
+}
+
+/// Whether a name that a client gave, if it gave one, is at most [`MAX_NAME`] long.
+///
+/// # Errors
+/// It is longer. The refusal does not repeat it.
+pub fn check_name(what: &str, name: Option<&str>) -> Result<(), Refusal> {
+    if name.is_none_or(|name| name.len() <= MAX_NAME) {
+        return Ok(());
+    }
+    Err(Refusal::error("too_long", format!("{what} is longer than {MAX_NAME} bytes"))
+        .with_hint("use a shorter one"))
 }
 
 /// Decides on a spawn. The caller reserves what it admits before it decides on the next.
@@ -313,29 +340,40 @@ fn model(
 }
 
 fn task(text: &str, settings: &Settings) -> Result<String, Refusal> {
-    let (text, max) = (text.trim(), settings.prompts.max_text);
+    let text = text.trim();
     if text.is_empty() {
         return Err(
             Refusal::error("task_empty", "task is empty").with_hint("say what the sub-agent shall do")
         );
     }
-    if text.len() > max {
-        let message = format!("task has {} bytes, {max} are allowed", text.len());
-        return Err(Refusal::error("task_too_long", message)
-            .with_hint("shorten it, or leave the material where the sub-agent can read it"));
-    }
+    check_task(text, settings)?;
     Ok(text.to_owned())
+}
+
+fn check_task(text: &str, settings: &Settings) -> Result<(), Refusal> {
+    let max = settings.prompts.max_text;
+    if text.len() <= max {
+        return Ok(());
+    }
+    let message = format!("task has {} bytes, {max} are allowed", text.len());
+    Err(Refusal::error("task_too_long", message)
+        .with_hint("shorten it, or leave the material where the sub-agent can read it"))
 }
 
 /// One line: a label stands in lists and on terminals.
 fn checked_label(label: &str, settings: &Settings) -> Result<Option<String>, Refusal> {
-    let max = settings.prompts.max_label;
-    if label.trim().len() > max {
-        let message = format!("label has {} bytes, {max} are allowed", label.trim().len());
-        return Err(Refusal::error("label_too_long", message).with_hint("shorten it"));
-    }
+    check_label(label.trim(), settings)?;
     let line = label.replace(char::is_control, " ");
     Ok(Some(line.trim().to_owned()).filter(|line| !line.is_empty()))
+}
+
+fn check_label(label: &str, settings: &Settings) -> Result<(), Refusal> {
+    let max = settings.prompts.max_label;
+    if label.len() <= max {
+        return Ok(());
+    }
+    let message = format!("label has {} bytes, {max} are allowed", label.len());
+    Err(Refusal::error("label_too_long", message).with_hint("shorten it"))
 }
 
 fn invalid_agent(id: &str) -> Refusal {

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Session, SessionMeta, SessionMsg, Standing};
 use crate::kit::{Ctx, Reply};
-use crate::policy::admission::deadline;
+use crate::policy::admission::{check_name, deadline};
 use crate::ports::{
     AuditRecord, Cause, Event, Op, Refused, RequestKey, RunRow, RunState, Steer, Transaction,
 };
@@ -15,9 +15,6 @@ use crate::sessions::Named;
 use crate::shared::Shared;
 use crate::tree::Steered;
 use crate::types::{Entry, ModelChoice, Origin, PromptRequest, Refusal, RunId, SessionKey, Submitted, Usage};
-
-/// Longest name that a client may give a run or a request, in bytes.
-const MAX_WIRE_ID: usize = 512;
 
 /// The answer to whoever comes while a session or the whole tree stops.
 pub(crate) fn stopping() -> Refusal {
@@ -78,12 +75,9 @@ impl Session {
         if request.text.len() > settings.prompts.max_text {
             return Err(too_long("the message", settings.prompts.max_text, "send it in parts"));
         }
-        let too_long_id = |id: &Option<String>| id.as_ref().is_some_and(|id| id.len() > MAX_WIRE_ID);
-        if too_long_id(&request.wire_id)
-            || request.idempotency.as_ref().is_some_and(|key| key.key.len() > MAX_WIRE_ID)
-        {
-            return Err(too_long("the run's name", MAX_WIRE_ID, "use a shorter one"));
-        }
+        check_name("the run's name", request.wire_id.as_deref())?;
+        check_name("the idempotency key", request.idempotency.as_ref().map(|named| named.key.as_str()))?;
+        check_name("the model", request.model.as_deref())?;
         if self.queue.len() + self.accepting as usize >= settings.prompts.max_queued {
             return Err(Refusal::forbidden(
                 "queue_full",
