@@ -291,7 +291,12 @@ impl TreeHandle {
         let mut ended = receiver.await.unwrap_or_default();
         // What has no actor, because it was being accepted or its process is gone, is ended in the store.
         self.shared.barrier().await.map_err(read)?;
-        let left = self.shared.storage.open_in_subtree(session).await.map_err(read)?;
+        let mut left = self.shared.storage.open_in_subtree(session).await.map_err(read)?;
+        // A session that was woken since then has what it was given after the stop, and works on it.
+        left.retain(|open| {
+            let awake = self.shared.live.get(&open.session.key);
+            awake.is_none_or(|entry| entry.meta.scope.is_cancelled())
+        });
         let verdict = Verdict { state: Terminal::Cancelled, reason: "the session was stopped", quiet: true };
         ended.extend(settle(&self.shared, left, verdict, WAITED_FOR).await);
         name_once(&mut ended);
