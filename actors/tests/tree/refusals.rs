@@ -41,3 +41,22 @@ async fn a_run_whose_tool_result_is_refused_leaves_a_session_that_goes_on() {
     assert!(!entries.iter().any(|entry| matches!(entry.entry, Entry::ToolResult { .. })), "{entries:?}");
     rig.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_start_is_refused_does_not_work_on_as_one_that_never_began() {
+    let (setup, front) = setup().behind_a_front();
+    let rig = setup
+        .start(|call_: Call| async move {
+            call_.sleep(1_000).await;
+            Ok(Answer::text("late"))
+        })
+        .await;
+    // A child's task is in its transcript: its start has nothing to append, and it does not wait for the commit.
+    front.refuse(|op| matches!(op, Op::StartRun { .. }));
+    let child = rig.spawn("quiet|work").await;
+    let outcome = rig.outcome(child.run).await;
+    assert!(front.has_refused());
+    assert_eq!(outcome.state, Terminal::Error);
+    assert!(outcome.reason.unwrap().starts_with("the store refused the start of the run: "));
+    rig.finish().await;
+}
