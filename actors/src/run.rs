@@ -63,6 +63,8 @@ pub(crate) enum ReportKind {
     Answered { entry: Entry, cut: Option<String> },
     /// It cannot go on.
     Failed { state: Terminal, reason: String },
+    /// The store did not take a step: the transcript ends with entries that are not stored.
+    Refused { reason: String },
 }
 
 /// The session's word to go on.
@@ -251,8 +253,7 @@ impl Run {
     fn on_committed(&mut self, result: Result<(), Refused>, ctx: &mut Ctx<Self>) {
         match result {
             Err(refused) => {
-                let reason = format!("the store refused a step: {refused}");
-                self.report(ReportKind::Failed { state: Terminal::Error, reason });
+                self.report(ReportKind::Refused { reason: format!("the store refused a step: {refused}") });
             }
             Ok(()) => match &self.doing {
                 Doing::Noting => self.call_model(ctx),

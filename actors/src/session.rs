@@ -109,6 +109,8 @@ pub(crate) enum SessionMsg {
     Granted { run: RunId, permit: Permit },
     /// A transaction of this session was applied, or not. From the store.
     Committed { ticket: Box<Ticket>, result: Result<(), Refused> },
+    /// The start of a run that did not wait for it was not applied. From the store.
+    StartRefused { run: RunId, refused: Refused },
     /// The session as it is stored. From a reading task.
     Loaded { result: Box<Result<Option<StoredSession>, StoreError>> },
     /// The run waits in its lane for the permit that it gave back during a pause, or has it. From the run.
@@ -149,6 +151,7 @@ impl Msg for SessionMsg {
             Self::ChildEnded { .. } => "child_ended",
             Self::Granted { .. } => "granted",
             Self::Committed { .. } => "committed",
+            Self::StartRefused { .. } => "start_refused",
             Self::Loaded { .. } => "loaded",
             Self::Queueing { .. } => "queueing",
             Self::Report { .. } => "report",
@@ -334,6 +337,7 @@ impl Behaviour for Session {
             }
             SessionMsg::Granted { run, permit } => self.on_granted(run, permit, ctx),
             SessionMsg::Committed { ticket, result } => self.on_committed(*ticket, result, ctx),
+            SessionMsg::StartRefused { run, refused } => self.on_start_refused(run, &refused, ctx),
             SessionMsg::Loaded { result } => self.on_loaded(*result, ctx),
             SessionMsg::Queueing { run, queueing } => self.on_queueing(run, queueing, ctx),
             SessionMsg::Report { run, report } => self.on_report(run, *report, ctx),

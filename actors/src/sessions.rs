@@ -24,6 +24,7 @@ use std::time::Duration;
 use self::lanes::{Lane, Waiter};
 pub(crate) use self::lanes::{LaneName, Permit};
 pub(crate) use self::requests::Named;
+pub(crate) use self::residents::unknown as unknown_session;
 use self::residents::{Resident, Waiting};
 use self::settle::{Verdict, WAITED_FOR};
 pub(crate) use self::spawn::{Reserved, SpawnCall};

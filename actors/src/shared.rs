@@ -1,5 +1,7 @@
 //! What the actors of one tree share: the ports, and the addresses under which actors find each other.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -64,7 +66,7 @@ pub(crate) struct Shared {
     pub(crate) live: DashMap<SessionKey, LiveEntry>,
     /// The runs that have an actor. Written by their sessions.
     pub(crate) runs: DashMap<RunId, Arc<RunCell>>,
-    waiters: Mutex<std::collections::BTreeMap<RunId, Vec<oneshot::Sender<Outcome>>>>,
+    waiters: Mutex<BTreeMap<RunId, Vec<oneshot::Sender<Outcome>>>>,
     changes: watch::Sender<u64>,
 }
 
@@ -151,9 +153,14 @@ impl Shared {
 
     pub(crate) fn publish(&self, event: Event) {
         if matches!(event, Event::Ended { .. } | Event::Announced { .. } | Event::Submitted { .. }) {
-            self.changes.send_modify(|version| *version = version.wrapping_add(1));
+            self.changed();
         }
         self.events.publish(event);
+    }
+
+    /// Tells whoever waits for quiet to look again.
+    pub(crate) fn changed(&self) {
+        self.changes.send_modify(|version| *version = version.wrapping_add(1));
     }
 
     /// Tells whoever waits for a run that its end is committed.
@@ -165,24 +172,89 @@ impl Shared {
         }
     }
 
-    /// A channel that gets the run's outcome when its end is committed from now on.
-    pub(crate) fn watch_run(&self, run: RunId) -> oneshot::Receiver<Outcome> {
-        let (sender, receiver) = oneshot::channel();
-        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        let list = waiters.entry(run).or_default();
-        list.retain(|waiter| !waiter.is_closed());
-        list.push(sender);
-        receiver
+    /// Waits for the run's outcome if its end is committed from now on.
+    pub(crate) fn watch_run(&self, run: RunId) -> RunWatch<'_> {
+        let (sender, outcome) = oneshot::channel();
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner).entry(run).or_default().push(sender);
+        RunWatch { shared: self, run, outcome }
     }
 
-    /// Changes whenever a run began or ended or results were taken.
+    /// Changes whenever a run was accepted or ended, or something that waited for a session was taken.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+}
+
+/// Somebody who waits for a run's end; forgotten when dropped.
+pub(crate) struct RunWatch<'a> {
+    shared: &'a Shared,
+    run: RunId,
+    outcome: oneshot::Receiver<Outcome>,
+}
+
+impl RunWatch<'_> {
+    /// The outcome; none where the tree is gone.
+    pub(crate) async fn outcome(&mut self) -> Option<Outcome> {
+        (&mut self.outcome).await.ok()
+    }
+}
+
+impl Drop for RunWatch<'_> {
+    fn drop(&mut self) {
+        self.outcome.close();
+        let mut waiters = self.shared.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut list) = waiters.entry(self.run) {
+            list.get_mut().retain(|waiter| !waiter.is_closed());
+            if list.get().is_empty() {
+                list.remove();
+            }
+        }
     }
 }
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("live", &self.live.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::{FnModels, ModelRequest, SeededIds, TokioClock};
+    use crate::tree::TreeHandle;
+    use crate::types::{AgentId, ModelRef, Timestamp};
+
+    fn shared() -> Arc<Shared> {
+        let models = FnModels::new(|_: ModelRequest, _| std::future::pending());
+        let settings = Settings::with_model(AgentId::main(), ModelRef::rehearsal());
+        let clock = TokioClock::starting_at(Timestamp(0));
+        let options = TreeOptions::in_memory(clock, SeededIds::new(1), models, settings);
+        let system = Arc::new(System::new(Arc::clone(&options.clock), Arc::clone(&options.ids)));
+        Arc::new(Shared::new(system, options))
+    }
+
+    fn waiting(shared: &Shared) -> usize {
+        shared.waiters.lock().unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_a_run_that_is_not_there_is_not_remembered() {
+        let shared = shared();
+        let unknown = TreeHandle::of(&shared).outcome(RunId(uuid::Uuid::nil())).await;
+        assert_eq!(unknown.unwrap_err().code, "unknown_run");
+        assert_eq!(waiting(&shared), 0);
+    }
+
+    #[tokio::test]
+    async fn one_that_no_longer_waits_leaves_the_others_waiting() {
+        let shared = shared();
+        let run = RunId(uuid::Uuid::nil());
+        let (mut stays, leaves) = (shared.watch_run(run), shared.watch_run(run));
+        drop(leaves);
+        assert_eq!(waiting(&shared), 1);
+        shared.ended(run, &Outcome::ok("done".to_owned()));
+        assert_eq!(stays.outcome().await, Some(Outcome::ok("done".to_owned())));
+        assert_eq!(waiting(&shared), 0);
     }
 }

@@ -16,7 +16,7 @@ use crate::ports::{
 use crate::root::{Root, RootArgs, RootMsg};
 use crate::session::{SessionMsg, already_ended, name_once};
 use crate::sessions::settle::{Verdict, WAITED_FOR, settle};
-use crate::sessions::{SessionsMsg, SpawnCall};
+use crate::sessions::{SessionsMsg, SpawnCall, unknown_session};
 use crate::shared::Shared;
 use crate::types::{
     Accepted, Mode, ModelRef, Origin, Outcome, PromptRequest, Refusal, RunId, SessionKey, Settings,
@@ -260,10 +260,16 @@ impl TreeHandle {
     /// Stops a session with its whole subtree. Answers when all of its runs are terminal.
     ///
     /// # Errors
-    /// The store cannot be read.
+    /// The session does not exist, or the store cannot be read.
     pub async fn stop(&self, session: SessionKey, origin: Origin) -> Result<Stopped, Refusal> {
-        if let Some(entry) = self.shared.live.get(&session) {
-            entry.meta.scope.cancel();
+        let read = |error: StoreError| Refusal::error("store", error.to_string());
+        let awake = self.shared.live.get(&session).map(|entry| entry.meta.scope.clone());
+        match awake {
+            Some(scope) => scope.cancel(),
+            None if self.shared.storage.session(session.clone()).await.map_err(read)?.is_none() => {
+                return Err(unknown_session(&session));
+            }
+            None => {}
         }
         let audit = AuditRecord {
             at: self.shared.system.clock.now(),
@@ -284,9 +290,13 @@ impl TreeHandle {
         self.shared.deliver(&session, message);
         let mut ended = receiver.await.unwrap_or_default();
         // What has no actor, because it was being accepted or its process is gone, is ended in the store.
-        let read = |error: StoreError| Refusal::error("store", error.to_string());
         self.shared.barrier().await.map_err(read)?;
-        let left = self.shared.storage.open_in_subtree(session).await.map_err(read)?;
+        let mut left = self.shared.storage.open_in_subtree(session).await.map_err(read)?;
+        // A session that was woken since then has what it was given after the stop, and works on it.
+        left.retain(|open| {
+            let awake = self.shared.live.get(&open.session.key);
+            awake.is_none_or(|entry| entry.meta.scope.is_cancelled())
+        });
         let verdict = Verdict { state: Terminal::Cancelled, reason: "the session was stopped", quiet: true };
         ended.extend(settle(&self.shared, left, verdict, WAITED_FOR).await);
         name_once(&mut ended);
@@ -298,11 +308,11 @@ impl TreeHandle {
     /// # Errors
     /// The run does not exist, or the store cannot be read.
     pub async fn outcome(&self, run: RunId) -> Result<Outcome, Refusal> {
-        let ended = self.shared.watch_run(run);
+        let mut ended = self.shared.watch_run(run);
         match self.shared.storage.run(run).await {
             Ok(Some(row)) => match row.outcome {
                 Some(outcome) => Ok(outcome),
-                None => ended.await.map_err(|_| gone()),
+                None => ended.outcome().await.ok_or_else(gone),
             },
             Ok(None) => Err(unknown_run(run)),
             Err(error) => Err(Refusal::error("store", error.to_string())),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use offshoot_actors::types::{Cleanup, Mode, RunId, SessionKey};
+use offshoot_actors::types::{Cleanup, MAX_TIMEOUT, Mode, RunId, SessionKey};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -113,7 +113,7 @@ pub(crate) struct SpawnArgs {
     #[arg(long)]
     pub(crate) label: Option<String>,
     /// The deadline, from the first step on; 0 for none
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=1_000_000_000))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=MAX_TIMEOUT.as_secs()))]
     pub(crate) timeout: Option<u64>,
     /// Whether the sub-agent's session ends with its run or takes further messages
     #[arg(long, default_value = "run")]
@@ -184,7 +184,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) model: Option<String>,
     /// The deadline, from the first step on; 0 for none
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=1_000_000_000))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=MAX_TIMEOUT.as_secs()))]
     pub(crate) timeout: Option<u64>,
 }
 

@@ -148,7 +148,12 @@ async fn all_quiet(handle: &TreeHandle, root: &SessionKey) -> Result<(), Failure
 async fn stop_all(handle: &TreeHandle, root: &SessionKey) -> Result<usize, Failure> {
     let mut ended = 0;
     for key in roots(handle, root) {
-        ended += handle.stop(key, Origin::Operator).await?.ended.len();
+        match handle.stop(key, Origin::Operator).await {
+            Ok(stopped) => ended += stopped.ended.len(),
+            // It was deleted after its result had been delivered.
+            Err(refusal) if refusal.code == "unknown_session" => {}
+            Err(refusal) => return Err(refusal.into()),
+        }
     }
     Ok(ended)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offshoot_actors::types::{
-    AgentId, AgentSettings, AllowAgents, MAX_AGENT_ID, ModelChoice, Settings, SubagentOverrides,
+    AgentId, AgentSettings, AllowAgents, MAX_AGENT_ID, MAX_TIMEOUT, ModelChoice, Settings, SubagentOverrides,
 };
 
 use super::models::Models;
@@ -18,8 +18,8 @@ const MAX_CHILDREN: u32 = 1_000_000;
 const MAX_DEPTH: u32 = 64;
 const MAX_DESCENDANTS: u32 = 10_000_000;
 const MAX_CONCURRENT: u32 = 1_000_000;
-/// Largest value of a setting in seconds.
-const MAX_SECONDS: u32 = 1_000_000_000;
+/// The longest deadline that a run may have, in seconds.
+const MAX_SECONDS: u32 = MAX_TIMEOUT.as_secs() as u32;
 
 /// Reads `agents` into `settings`, which hold the defaults.
 pub(super) fn read(

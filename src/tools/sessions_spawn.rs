@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use offshoot_actors::policy::admission::MAX_TIMEOUT;
 use offshoot_actors::ports::ToolOutput;
 use offshoot_actors::types::{
-    Accepted, Cleanup, IdempotencyKey, Mode, Origin, RunId, SessionKey, SpawnRequest,
+    Accepted, Cleanup, IdempotencyKey, MAX_TIMEOUT, Mode, Origin, RunId, SessionKey, SpawnRequest,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -143,18 +143,9 @@ impl<K: Ord + Clone> Children<K> {
 
     /// Ends a child at its next await; its `stopping` does not run. Returns whether it was there.
     pub fn kill(&mut self, key: &K) -> bool {
-        self.ask(key, |info| info.cell().kill())
-    }
-
-    /// Stops a child before its next message. Returns whether it was there.
-    pub fn stop(&mut self, key: &K) -> bool {
-        self.ask(key, ActorInfo::stop)
-    }
-
-    fn ask(&mut self, key: &K, how: impl FnOnce(&ActorInfo)) -> bool {
         let Some(child) = self.by_key.get(key).and_then(|id| self.by_id.get_mut(id)) else { return false };
         child.asked = true;
-        how(&child.info);
+        child.info.cell().kill();
         true
     }
 

@@ -2,9 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::future::{Either, select};
 use ractor::{ActorCell, ActorRef, MessagingErr};
 use tokio::sync::oneshot;
 
@@ -33,17 +31,6 @@ impl<M> fmt::Debug for Envelope<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Envelope").field("sent", &self.sent).finish_non_exhaustive()
     }
-}
-
-/// Why a call got no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum CallError {
-    /// The actor is gone, or went while it had the call.
-    #[error("the actor is gone")]
-    Gone,
-    /// No answer within the time; the actor may still handle the call.
-    #[error("no answer within {0:?}")]
-    Timeout(Duration),
 }
 
 /// Sends messages to one actor and counts them.
@@ -113,27 +100,6 @@ impl<M: Msg> Handle<M> {
         }
     }
 
-    /// Sends a message that carries a reply, and waits for that.
-    ///
-    /// # Errors
-    /// The actor is gone, or no answer came within `timeout`.
-    pub async fn call<R: Send + 'static>(
-        &self,
-        timeout: Duration,
-        message: impl FnOnce(Reply<R>) -> M,
-    ) -> Result<R, CallError> {
-        let (sender, receiver) = oneshot::channel();
-        if self.send(message(Reply::Channel(sender))).is_err() {
-            return Err(CallError::Gone);
-        }
-        let limit = self.info.system.clock.sleep(timeout);
-        match select(receiver, limit).await {
-            Either::Left((Ok(answer), _)) => Ok(answer),
-            Either::Left((Err(_), _)) => Err(CallError::Gone),
-            Either::Right(((), _)) => Err(CallError::Timeout(timeout)),
-        }
-    }
-
     /// What is known of the actor.
     #[must_use]
     pub const fn info(&self) -> &Arc<ActorInfo> {
@@ -170,8 +136,6 @@ pub enum Reply<R> {
     Channel(oneshot::Sender<R>),
     /// Somebody gets it as a message.
     Message(Box<dyn FnOnce(R) + Send>),
-    /// Nobody wants it.
-    Nobody,
 }
 
 impl<R> Reply<R> {
@@ -187,7 +151,6 @@ impl<R> Reply<R> {
                 let _ = sender.send(answer);
             }
             Self::Message(send) => send(answer),
-            Self::Nobody => {}
         }
     }
 }

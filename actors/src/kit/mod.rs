@@ -19,7 +19,7 @@ pub use children::{ChildSpec, Children, Exit};
 #[cfg(feature = "faults")]
 pub use faults::{Bug, Faults};
 pub use index::{ActorIndex, ActorInfo, ActorState, ActorView};
-pub use mailbox::{CallError, Envelope, Handle, Msg, Reply};
+pub use mailbox::{Envelope, Handle, Msg, Reply};
 pub use supervise::{Backoff, Intensity, Restart, Verdict, Window, decide};
 pub use system::{Note, NoteKind, System};
 pub use task::Task;

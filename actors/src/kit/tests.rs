@@ -12,6 +12,8 @@ mod watch;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::*;
 use crate::ports::{Clock, SeededIds, TokioClock};
 use crate::types::{Monotonic, Timestamp};
@@ -119,10 +121,17 @@ impl<B: Behaviour<Msg = Do<B>>> Handle<Do<B>> {
     async fn ask<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut B, &mut Ctx<B>) -> R + Send + 'static,
-    ) -> Result<R, CallError> {
-        self.call(HOUR, |reply| job(move |behaviour, ctx| reply.send(work(behaviour, ctx)))).await
+    ) -> Result<R, Gone> {
+        let (sender, answer) = oneshot::channel();
+        let reply = Reply::Channel(sender);
+        self.send(job(move |behaviour, ctx| reply.send(work(behaviour, ctx)))).map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
     }
 }
+
+/// The actor is gone, or went while it had the question.
+#[derive(Debug, PartialEq, Eq)]
+struct Gone;
 
 /// What a start does.
 #[derive(Debug, Clone, Copy)]

@@ -7,13 +7,12 @@ use std::time::Duration;
 use super::tools::{Role, effective};
 use crate::ports::{ModelError, ToolSpec};
 use crate::types::{
-    AgentId, AgentSettings, AllowAgents, Cleanup, Mode, ModelChoice, ModelRef, Refusal, SessionKey, Settings,
-    SpawnRequest,
+    AgentId, AgentSettings, AllowAgents, Cleanup, MAX_TIMEOUT, Mode, ModelChoice, ModelRef, Refusal,
+    SessionKey, Settings, SpawnRequest,
 };
 
-/// The longest deadline that a spawn may ask for: a year. Past it a number is a mistake, and zero is the way
-/// to ask for none.
-pub const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// Longest name that a client may give or use, of a run, a request, a model or an agent, in bytes.
+pub const MAX_NAME: usize = 512;
 
 /// Names that a refusal spells out.
 const MAX_LISTED: usize = 32;
@@ -31,7 +30,7 @@ pub struct Parent<'a> {
     pub depth: u32,
     /// The tools that it has itself.
     pub tools: &'a Arc<[Arc<str>]>,
-    /// The model that its run uses; none while no run is open.
+    /// The model of the run that asks, else the session's own, where the agent's does not apply.
     pub active_model: Option<&'a ModelChoice>,
     /// Whether it, or a session above it, is being stopped.
     pub stopping: bool,
@@ -69,6 +68,30 @@ pub struct Admitted {
     pub task: String,
 }
 
+/// Whether every text of a spawn is short enough to be worked on at all. Comes before all else, [`admit`] included.
+///
+/// # Errors
+/// The first text that is too long. The refusal does not repeat it.
+pub fn check_lengths(request: &SpawnRequest, settings: &Settings) -> Result<(), Refusal> {
+    check_name("the idempotency key", request.idempotency.as_ref().map(|named| named.key.as_str()))?;
+    check_name("the agentId", request.agent.as_deref())?;
+    check_name("the model", request.model.as_deref())?;
+    check_task(&request.task, settings)?;
+    check_label(request.label.as_deref().unwrap_or_default(), settings)
+}
+
+/// Whether a name that a client gave, if it gave one, is at most [`MAX_NAME`] long.
+///
+/// # Errors
+/// It is longer. The refusal does not repeat it.
+pub fn check_name(what: &str, name: Option<&str>) -> Result<(), Refusal> {
+    if name.is_none_or(|name| name.len() <= MAX_NAME) {
+        return Ok(());
+    }
+    Err(Refusal::error("too_long", format!("{what} is longer than {MAX_NAME} bytes"))
+        .with_hint("use a shorter one"))
+}
+
 /// Decides on a spawn. The caller reserves what it admits before it decides on the next.
 ///
 /// # Errors
@@ -102,7 +125,11 @@ pub fn admit(
     let model = model(request, agent, parent, settings, resolve)?;
     let task = task(&request.task, settings)?;
     let label = request.label.as_deref().map_or(Ok(None), |label| checked_label(label, settings))?;
-    let timeout = timeout(request, settings)?;
+    let timeout = deadline(
+        request.timeout,
+        settings.subagents.run_timeout,
+        "agents.defaults.subagents.runTimeoutSeconds",
+    )?;
     let depth = parent.depth + 1;
     let role = Role::at(depth, settings.subagents.max_depth);
     Ok(Admitted {
@@ -141,6 +168,30 @@ pub fn requires_agent_id(settings: &Settings, requester: &AgentId) -> bool {
         .agent(requester)
         .and_then(|agent| agent.subagents.require_agent_id)
         .unwrap_or(settings.subagents.require_agent_id)
+}
+
+/// The deadline of a run in whole milliseconds: what its request asks for, else what is configured. Zero is none.
+///
+/// # Errors
+/// It is longer than [`MAX_TIMEOUT`].
+pub fn deadline(
+    asked: Option<Duration>,
+    configured: Option<Duration>,
+    setting: &str,
+) -> Result<Option<Duration>, Refusal> {
+    match asked.or(configured) {
+        None | Some(Duration::ZERO) => Ok(None),
+        Some(timeout) if timeout > MAX_TIMEOUT => {
+            let message = format!("a timeout of {} seconds is too long", timeout.as_secs());
+            let most = MAX_TIMEOUT.as_secs();
+            let hint = format!("use at most {most} seconds, or 0 for none, in the request or in {setting}");
+            Err(Refusal::error("timeout", message).with_hint(hint))
+        }
+        // Rows hold milliseconds; rounded up, so that a short deadline does not become none.
+        Some(timeout) => Ok(Some(Duration::from_millis(
+            u64::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX),
+        ))),
+    }
 }
 
 fn allow_list<'a>(settings: &'a Settings, requester: &AgentId) -> Option<&'a AllowAgents> {
@@ -278,7 +329,7 @@ fn model(
     } else if let Some(shared) = &settings.subagents.model {
         (shared, "agents.defaults.subagents.model".to_owned())
     } else if let Some(active) = parent.active_model.filter(|_| same_agent) {
-        (active, format!("the model of session {}", parent.key))
+        (active, format!("the model that session {} runs with", parent.key))
     } else {
         (&agent.model, format!("the model of agent {}", agent.id))
     };
@@ -289,47 +340,40 @@ fn model(
 }
 
 fn task(text: &str, settings: &Settings) -> Result<String, Refusal> {
-    let (text, max) = (text.trim(), settings.prompts.max_text);
+    let text = text.trim();
     if text.is_empty() {
         return Err(
             Refusal::error("task_empty", "task is empty").with_hint("say what the sub-agent shall do")
         );
     }
-    if text.len() > max {
-        let message = format!("task has {} bytes, {max} are allowed", text.len());
-        return Err(Refusal::error("task_too_long", message)
-            .with_hint("shorten it, or leave the material where the sub-agent can read it"));
-    }
+    check_task(text, settings)?;
     Ok(text.to_owned())
+}
+
+fn check_task(text: &str, settings: &Settings) -> Result<(), Refusal> {
+    let max = settings.prompts.max_text;
+    if text.len() <= max {
+        return Ok(());
+    }
+    let message = format!("task has {} bytes, {max} are allowed", text.len());
+    Err(Refusal::error("task_too_long", message)
+        .with_hint("shorten it, or leave the material where the sub-agent can read it"))
 }
 
 /// One line: a label stands in lists and on terminals.
 fn checked_label(label: &str, settings: &Settings) -> Result<Option<String>, Refusal> {
-    let max = settings.prompts.max_label;
-    if label.trim().len() > max {
-        let message = format!("label has {} bytes, {max} are allowed", label.trim().len());
-        return Err(Refusal::error("label_too_long", message).with_hint("shorten it"));
-    }
+    check_label(label.trim(), settings)?;
     let line = label.replace(char::is_control, " ");
     Ok(Some(line.trim().to_owned()).filter(|line| !line.is_empty()))
 }
 
-fn timeout(request: &SpawnRequest, settings: &Settings) -> Result<Option<Duration>, Refusal> {
-    match request.timeout.or(settings.subagents.run_timeout) {
-        None | Some(Duration::ZERO) => Ok(None),
-        Some(timeout) if timeout > MAX_TIMEOUT => {
-            Err(Refusal::error("timeout", format!("a timeout of {} seconds is too long", timeout.as_secs()))
-                .with_hint(format!(
-                    "use at most {} seconds, or 0 for none, in the request or in \
-             agents.defaults.subagents.runTimeoutSeconds",
-                    MAX_TIMEOUT.as_secs()
-                )))
-        }
-        // Rows hold milliseconds; rounded up, so that a short deadline does not become none.
-        Some(timeout) => Ok(Some(Duration::from_millis(
-            u64::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX),
-        ))),
+fn check_label(label: &str, settings: &Settings) -> Result<(), Refusal> {
+    let max = settings.prompts.max_label;
+    if label.len() <= max {
+        return Ok(());
     }
+    let message = format!("label has {} bytes, {max} are allowed", label.len());
+    Err(Refusal::error("label_too_long", message).with_hint("shorten it"))
 }
 
 fn invalid_agent(id: &str) -> Refusal {

@@ -94,36 +94,6 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
         }
     }
 
-    /// Takes the first waiter that `wanted` accepts. Looks at every waiter; [`Self::take`] does not.
-    pub fn remove(&mut self, mut wanted: impl FnMut(&T) -> bool) -> Option<T> {
-        let number = self.resumed.iter().find(|(_, item)| wanted(item)).map(|(number, _)| *number);
-        if let Some(number) = number {
-            return self.take(&Ticket { key: None, number });
-        }
-        let (key, number) = self.turns.values().find_map(|key| {
-            let line = self.waiting.get(key)?;
-            let (number, _) = line.items.iter().find(|(_, item)| wanted(item))?;
-            Some((key.clone(), *number))
-        })?;
-        self.take_new(&key, number)
-    }
-
-    /// How many waiters are served before the first one that `wanted` accepts, if nobody comes or goes.
-    #[must_use]
-    pub fn position(&self, mut wanted: impl FnMut(&T) -> bool) -> Option<usize> {
-        if let Some(ahead) = self.resumed.values().position(&mut wanted) {
-            return Some(ahead);
-        }
-        self.turns
-            .iter()
-            .filter_map(|(turn, key)| {
-                let line = self.waiting.get(key)?;
-                let round = line.items.values().position(&mut wanted)?;
-                Some(self.resumed.len() + self.ahead(*turn, round))
-            })
-            .min()
-    }
-
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -134,11 +104,6 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    /// How many new waiters are served before the one that stands at place `round` of the key with `turn`.
-    fn ahead(&self, turn: u64, round: usize) -> usize {
-        self.waiting.values().map(|line| line.items.len().min(round + usize::from(line.turn < turn))).sum()
     }
 
     fn take_new(&mut self, key: &K, number: u64) -> Option<T> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use crate::ports::RunRow;
-use crate::types::{ModelRef, Origin, RunId, SessionKey, Terminal, Timestamp, Usage};
+use crate::types::{ModelChoice, ModelRef, Origin, RunId, SessionKey, Terminal, Timestamp, Usage};
 
 /// Where a run is, for people who watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub(crate) struct Progress {
 pub(crate) struct RunCell {
     pub(crate) id: RunId,
     pub(crate) session: SessionKey,
+    /// What it was accepted with; children of the same agent inherit it.
+    pub(crate) model: ModelChoice,
     pub(crate) cancelled: CancellationToken,
     pub(crate) fate: OnceLock<Fate>,
     progress: Mutex<Progress>,
@@ -91,6 +93,7 @@ impl RunCell {
         Self {
             id: row.id,
             session: row.session.clone(),
+            model: row.model.clone(),
             cancelled: scope.child_token(),
             fate: OnceLock::new(),
             progress: Mutex::new(progress),

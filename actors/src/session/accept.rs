@@ -1,11 +1,13 @@
 //! Messages that start a run or steer one: checked, committed, then answered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use super::{Session, SessionMeta, SessionMsg, Standing};
 use crate::kit::{Ctx, Reply};
+use crate::policy::admission::{check_name, deadline};
 use crate::ports::{
     AuditRecord, Cause, Event, Op, Refused, RequestKey, RunRow, RunState, Steer, Transaction,
 };
@@ -13,9 +15,6 @@ use crate::sessions::Named;
 use crate::shared::Shared;
 use crate::tree::Steered;
 use crate::types::{Entry, ModelChoice, Origin, PromptRequest, Refusal, RunId, SessionKey, Submitted, Usage};
-
-/// Longest name that a client may give a run or a request, in bytes.
-const MAX_WIRE_ID: usize = 512;
 
 /// The answer to whoever comes while a session or the whole tree stops.
 pub(crate) fn stopping() -> Refusal {
@@ -45,6 +44,12 @@ fn too_long(what: &str, limit: usize, setting: &str) -> Refusal {
     Refusal::error("too_long", format!("{what} is longer than {limit} bytes")).with_hint(setting.to_owned())
 }
 
+/// What a run is accepted with.
+struct Terms {
+    model: ModelChoice,
+    timeout: Option<Duration>,
+}
+
 impl Session {
     pub(super) fn on_prompt(
         &mut self,
@@ -54,12 +59,12 @@ impl Session {
         ctx: &Ctx<Self>,
     ) {
         match self.check_prompt(&request) {
-            Ok(model) => self.accept_prompt(request, model, origin, reply, ctx),
+            Ok(terms) => self.accept_prompt(request, terms, origin, reply, ctx),
             Err(refusal) => reply.send(Err(refusal)),
         }
     }
 
-    fn check_prompt(&self, request: &PromptRequest) -> Result<ModelChoice, Refusal> {
+    fn check_prompt(&self, request: &PromptRequest) -> Result<Terms, Refusal> {
         if !matches!(self.standing, Standing::Open) {
             return Err(stopping());
         }
@@ -70,12 +75,9 @@ impl Session {
         if request.text.len() > settings.prompts.max_text {
             return Err(too_long("the message", settings.prompts.max_text, "send it in parts"));
         }
-        let too_long_id = |id: &Option<String>| id.as_ref().is_some_and(|id| id.len() > MAX_WIRE_ID);
-        if too_long_id(&request.wire_id)
-            || request.idempotency.as_ref().is_some_and(|key| key.key.len() > MAX_WIRE_ID)
-        {
-            return Err(too_long("the run's name", MAX_WIRE_ID, "use a shorter one"));
-        }
+        check_name("the run's name", request.wire_id.as_deref())?;
+        check_name("the idempotency key", request.idempotency.as_ref().map(|named| named.key.as_str()))?;
+        check_name("the model", request.model.as_deref())?;
         if self.queue.len() + self.accepting as usize >= settings.prompts.max_queued {
             return Err(Refusal::forbidden(
                 "queue_full",
@@ -83,17 +85,29 @@ impl Session {
                 "wait for some of them to be answered, or cancel them",
             ));
         }
-        match &request.model {
+        let timeout = self.timeout(request.timeout)?;
+        let model = match &request.model {
             Some(name) => {
                 let primary = self
                     .shared
                     .models
                     .resolve(name)
                     .map_err(|error| Refusal::error("model", error.to_string()))?;
-                Ok(ModelChoice { primary, fallbacks: Vec::new() })
+                ModelChoice { primary, fallbacks: Vec::new() }
             }
-            None => self.model(),
+            None => self.model()?,
+        };
+        Ok(Terms { model, timeout })
+    }
+
+    /// The deadline of a run whose request asks for this one.
+    fn timeout(&self, asked: Option<Duration>) -> Result<Option<Duration>, Refusal> {
+        let settings = self.shared.settings();
+        if self.meta.parent.is_some() {
+            let setting = "agents.defaults.subagents.runTimeoutSeconds";
+            return deadline(asked, settings.subagents.run_timeout, setting);
         }
+        deadline(asked, settings.runs.timeout, "agents.defaults.timeoutSeconds")
     }
 
     /// The model of this session's runs.
@@ -112,7 +126,7 @@ impl Session {
     fn accept_prompt(
         &mut self,
         request: PromptRequest,
-        model: ModelChoice,
+        terms: Terms,
         origin: Origin,
         reply: Reply<Result<Submitted, Refusal>>,
         ctx: &Ctx<Self>,
@@ -120,12 +134,8 @@ impl Session {
         let at = ctx.system().clock.now();
         let mut transaction = Transaction::new();
         let text = request.text;
-        let mut row = self.new_row(Cause::Message, model, ctx);
+        let mut row = self.new_row(Cause::Message, terms, ctx);
         row.wire_id = request.wire_id;
-        row.timeout = match request.timeout {
-            Some(none) if none.is_zero() => None,
-            given => given.or(row.timeout),
-        };
         let named = request.idempotency.map(|idempotency| {
             let parameters = format!("{}\n{:?}\n{:?}\n{text}", self.meta.key, request.model, request.timeout);
             let digest = Sha256::digest(parameters.as_bytes()).into();
@@ -193,10 +203,8 @@ impl Session {
     }
 
     /// A run of this session that is about to be accepted.
-    pub(super) fn new_row(&self, cause: Cause, model: ModelChoice, ctx: &Ctx<Self>) -> RunRow {
-        let settings = self.shared.settings();
-        let spawned = self.meta.parent.is_some();
-        let timeout = if spawned { settings.subagents.run_timeout } else { settings.runs.timeout };
+    fn new_row(&self, cause: Cause, terms: Terms, ctx: &Ctx<Self>) -> RunRow {
+        let Terms { model, timeout } = terms;
         // What follows on the results of children belongs to what the parent waits for.
         let announce_to = if cause == Cause::Announce { self.meta.parent.clone() } else { None };
         RunRow {
@@ -209,7 +217,7 @@ impl Session {
             wire_id: None,
             model,
             model_used: None,
-            timeout: timeout.filter(|timeout| !timeout.is_zero()),
+            timeout,
             input: None,
             state: RunState::Accepted,
             outcome: None,
@@ -224,14 +232,15 @@ impl Session {
 
     /// The row of a run that nobody's request names.
     pub(super) fn new_row_of(&self, cause: Cause, ctx: &Ctx<Self>) -> Option<RunRow> {
-        let model = match self.model() {
-            Ok(model) => model,
+        let terms = self.model().and_then(|model| Ok(Terms { model, timeout: self.timeout(None)? }));
+        let terms = match terms {
+            Ok(terms) => terms,
             Err(refusal) => {
                 tracing::warn!(session = %self.meta.key, %refusal, "cannot run on what has arrived");
                 return None;
             }
         };
-        Some(self.new_row(cause, model, ctx))
+        Some(self.new_row(cause, terms, ctx))
     }
 
     /// A steering message for the run that works or is about to; without one it is a message like any other.

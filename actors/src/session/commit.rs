@@ -136,7 +136,9 @@ impl Ticket {
                 }
                 notify_end(shared, &end.row, &end.end, end.spent, end.announce.clone());
             }
-            Self::Start { .. } | Self::Boundary { .. } | Self::Deliver { row: None, .. } => {}
+            // No event tells of messages that start no run.
+            Self::Deliver { row: None, .. } => shared.changed(),
+            Self::Start { .. } | Self::Boundary { .. } => {}
         }
     }
 }

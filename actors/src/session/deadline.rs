@@ -45,7 +45,8 @@ impl Deadline {
 
     /// When the model is told, if the clock runs on without a pause.
     pub(crate) fn soft_at(&self, now: Monotonic) -> Option<Monotonic> {
-        let soft = self.limit? * SOFT_PERCENT / 100;
+        // Divided first: no limit is too long for it.
+        let soft = self.limit? / 100 * SOFT_PERCENT;
         Some(now + soft.saturating_sub(self.used(now)))
     }
 
@@ -73,6 +74,14 @@ mod tests {
         assert_eq!(deadline.left(at(510)), Some(Duration::from_secs(5)));
         assert_eq!(deadline.soft_at(at(510)), Some(at(511)));
         assert_eq!(deadline.left(at(900)), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn no_limit_is_too_long() {
+        let mut deadline = Deadline::new(Some(Duration::MAX), Duration::ZERO);
+        deadline.run(at(0));
+        assert_eq!(deadline.left(at(1)), Some(Duration::MAX - Duration::from_secs(1)));
+        assert_eq!(deadline.soft_at(at(0)), Some(Monotonic(u64::MAX)));
     }
 
     #[test]

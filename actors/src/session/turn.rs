@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::commit::Ticket;
 use super::{Active, Fate, Session, SessionChild, SessionMsg, Stage, Standing};
 use crate::kit::{ChildSpec, Ctx, Exit, Reply};
-use crate::ports::{Event, Op, Transaction};
+use crate::ports::{Event, Op, Refused, Transaction};
 use crate::run::{Phase, Report, ReportKind, Run, RunArgs};
 use crate::sessions::{LaneName, Permit, SessionsMsg};
 use crate::types::{Entry, Mode, Origin, Outcome, RunId, Terminal, Transcript};
@@ -134,10 +134,11 @@ impl Session {
         let mut transaction = vec![Op::StartRun { run, at }];
         taken.ops(&self.meta.key, Some(run), &mut transaction);
         if taken.entries.is_empty() {
+            let myself = ctx.myself().clone();
             self.shared.commit(transaction, move |result| {
                 if let Err(refused) = result {
-                    // What the run commits next meets the same refusal and acts on it.
-                    tracing::warn!(%run, %refused, "the start of a run could not be committed");
+                    // A session that is gone takes the run with it.
+                    drop(myself.send(SessionMsg::StartRefused { run, refused }));
                 }
             });
             return self.run_begins(run, taken.transcript, permit, ctx);
@@ -187,6 +188,11 @@ impl Session {
         if let Err(error) = ctx.spawn::<Run>(child, name, ChildSpec::alike(STOP_RUN_WITHIN), args) {
             self.fail_run(run, error.to_string(), ctx);
         }
+    }
+
+    /// A run works whose start the store did not take: it must not end as one that never began.
+    pub(super) fn on_start_refused(&mut self, run: RunId, refused: &Refused, ctx: &mut Ctx<Self>) {
+        self.fail_run(run, format!("the store refused the start of the run: {refused}"), ctx);
     }
 
     /// A run works but has no permit after a pause: its clock stands until it has.
@@ -252,6 +258,13 @@ impl Session {
                 drop(permit);
                 let partial = active.cell.partial();
                 self.finish(run, Outcome::ended(state, reason, partial), transcript, None, ctx);
+            }
+            // The next run gets the transcript as the store has it.
+            ReportKind::Refused { reason } => {
+                drop(permit);
+                let (row, partial) = (active.row.clone(), active.cell.partial());
+                let outcome = Outcome::ended(Terminal::Error, reason, partial);
+                self.end_run(row, outcome, super::commit::Closing::OWN, None, ctx);
             }
         }
     }

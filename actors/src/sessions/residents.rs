@@ -77,7 +77,8 @@ impl Resident {
     }
 }
 
-fn unknown(key: &SessionKey) -> Refusal {
+/// The answer to whoever names a session that does not exist.
+pub(crate) fn unknown(key: &SessionKey) -> Refusal {
     Refusal::error("unknown_session", format!("there is no session {key}"))
         .with_hint("list the sessions with `offshoot sessions list`")
 }

@@ -6,7 +6,7 @@ use super::requests::{self, Named};
 use super::settle::{DETACHED, Verdict, settle};
 use super::{Resident, Sessions, SessionsMsg, Waiting};
 use crate::kit::{Ctx, Reply};
-use crate::policy::admission::{Admitted, Parent, admit};
+use crate::policy::admission::{Admitted, Parent, admit, check_lengths};
 use crate::ports::{
     AuditRecord, Cause, Earlier, Event, Op, Refused, RunRow, RunState, SessionRow, StoreError, StoredSession,
     SubtreeRun, Transaction,
@@ -60,6 +60,9 @@ impl Reserved {
 
 impl Sessions {
     pub(super) fn on_spawn(&mut self, mut call: SpawnCall, ctx: &mut Ctx<Self>) {
+        if let Err(refusal) = check_lengths(&call.request, &self.shared.settings()) {
+            return self.refuse(call, refusal, ctx);
+        }
         call.named = Named::spawn(&call.request, &call.origin);
         let repeats = call.request.idempotency.as_ref().is_some_and(|key| key.may_repeat);
         let Some(call) = self.join(call) else { return };
@@ -128,7 +131,7 @@ impl Sessions {
             agent: &meta.agent,
             depth: meta.depth,
             tools: &meta.tools,
-            active_model: meta.model.as_ref(),
+            active_model: asker.iter().flatten().map(|cell| &cell.model).next().or(meta.model.as_ref()),
             stopping: asker.as_ref().is_some_and(aborted) || meta.scope.is_cancelled(),
         };
         let counters = self.tally.counters(&meta.key, &meta.root);

@@ -29,6 +29,15 @@ pub enum NameError {
     Run(String),
 }
 
+/// The beginning of a text that an error repeats.
+fn clipped(text: &str) -> String {
+    const MAX: usize = 80;
+    match text.char_indices().nth(MAX) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 macro_rules! shared_name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -103,7 +112,7 @@ impl FromStr for AgentId {
         if first_ok && rest_ok && lower.len() <= MAX_AGENT_ID {
             Ok(Self(lower.into()))
         } else {
-            Err(NameError::Agent(text.to_owned()))
+            Err(NameError::Agent(clipped(text)))
         }
     }
 }
@@ -173,7 +182,7 @@ impl FromStr for ModelRef {
             Some((provider, model)) if !provider.is_empty() && !model.is_empty() => {
                 Ok(Self(format!("{}/{model}", provider.to_ascii_lowercase()).into()))
             }
-            _ => Err(NameError::Model(text.to_owned())),
+            _ => Err(NameError::Model(clipped(text))),
         }
     }
 }
@@ -220,5 +229,21 @@ impl FromStr for RunId {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         Uuid::parse_str(text.trim()).map(Self).map_err(|_| NameError::Run(text.chars().take(64).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_repeats_the_beginning_of_a_long_name() {
+        let long = "ä".repeat(1_000_000);
+        let errors = [long.parse::<AgentId>().unwrap_err(), long.parse::<ModelRef>().unwrap_err()];
+        for error in errors {
+            let text = error.to_string();
+            assert!(text.len() < 300 && text.contains("ää") && text.contains("..."), "{text}");
+        }
+        assert_eq!("short".parse::<ModelRef>(), Err(NameError::Model("short".to_owned())));
     }
 }

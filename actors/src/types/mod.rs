@@ -14,8 +14,8 @@ pub use ids::{AgentId, MAX_AGENT_ID, MAX_SESSION_KEY, ModelRef, NameError, RunId
 pub use origin::Origin;
 pub use outcome::{Outcome, Terminal};
 pub use settings::{
-    AgentSettings, AllowAgents, LaneLimits, ModelChoice, PromptLimits, RunLimits, Settings, SettingsError,
-    SubagentOverrides, SubagentSettings, ToolRules, Visibility,
+    AgentSettings, AllowAgents, LaneLimits, MAX_TIMEOUT, ModelChoice, PromptLimits, RunLimits, Settings,
+    SettingsError, SubagentOverrides, SubagentSettings, ToolRules, Visibility,
 };
 pub use spawn::{
     Accepted, Cleanup, IdempotencyKey, Mode, PromptRequest, Refusal, RefusalKind, SpawnRequest, Submitted,

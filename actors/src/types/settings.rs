@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{AgentId, ModelRef};
 
+/// The longest deadline of a run: a year. Past it a number is a mistake, and zero is the way to ask for none.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// A model and the ones to try when it fails.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelChoice {
@@ -48,7 +51,7 @@ pub struct SubagentSettings {
     pub max_depth: u32,
     /// Open descendants of one root session.
     pub max_descendants: u32,
-    /// The hard deadline of a run that names none; none means no deadline.
+    /// The hard deadline of a run that names none, up to [`MAX_TIMEOUT`]; none means no deadline.
     pub run_timeout: Option<Duration>,
     /// Whether a spawn must name its agent.
     pub require_agent_id: bool,
@@ -100,20 +103,20 @@ pub struct LaneLimits {
 /// Bounds of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunLimits {
-    /// Model calls in one run; past it the run ends `partial`.
+    /// Model calls in one run, at least 1; past it the run ends `partial`.
     pub max_steps: u32,
     /// Calls of the same model after a failure that may pass.
     pub max_retries: u32,
-    /// The deadline of a run that nobody spawned (`agents.defaults.timeoutSeconds`).
+    /// The deadline of a run that nobody spawned, up to [`MAX_TIMEOUT`] (`agents.defaults.timeoutSeconds`).
     pub timeout: Option<Duration>,
 }
 
 /// Bounds of what a client or a model may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PromptLimits {
-    /// Bytes of one task or message.
+    /// Bytes of one task or message, at least 1.
     pub max_text: usize,
-    /// Messages that wait in one session.
+    /// Messages that wait in one session, at least 1.
     pub max_queued: usize,
     /// Bytes of one label.
     pub max_label: usize,
@@ -207,6 +210,23 @@ impl Settings {
         range("agents.defaults.subagents.maxDescendants", self.subagents.max_descendants, 10_000_000)?;
         range("agents.defaults.subagents.maxConcurrent", self.lanes.subagent, 1_000_000)?;
         range("agents.defaults.maxConcurrent", self.lanes.main, 1_000_000)?;
+        let above_zero = |path, value: usize| match value {
+            0 => Err(SettingsError { path, problem: "0 is out of range, use at least 1".to_owned() }),
+            _ => Ok(()),
+        };
+        above_zero("runs.max_steps", self.runs.max_steps as usize)?;
+        above_zero("prompts.max_text", self.prompts.max_text)?;
+        above_zero("prompts.max_queued", self.prompts.max_queued)?;
+        let deadline = |path, timeout: Option<Duration>| match timeout {
+            Some(timeout) if timeout > MAX_TIMEOUT => {
+                let (given, most) = (timeout.as_secs(), MAX_TIMEOUT.as_secs());
+                let problem = format!("{given} is out of range, use 1 to {most}, or 0 for none");
+                Err(SettingsError { path, problem })
+            }
+            _ => Ok(()),
+        };
+        deadline("agents.defaults.subagents.runTimeoutSeconds", self.subagents.run_timeout)?;
+        deadline("agents.defaults.timeoutSeconds", self.runs.timeout)?;
         if self.agents.contains_key(&self.default_agent) {
             Ok(())
         } else {
@@ -236,5 +256,24 @@ impl Default for SubagentSettings {
             model: None,
             tools: ToolRules::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_zero_would_let_nothing_through() {
+        let refused = |change: fn(&mut Settings)| {
+            let mut settings = Settings::with_model(AgentId::main(), ModelRef::rehearsal());
+            assert_eq!(settings.validate(), Ok(()));
+            change(&mut settings);
+            settings.validate().unwrap_err().path
+        };
+        assert_eq!(refused(|settings| settings.runs.max_steps = 0), "runs.max_steps");
+        assert_eq!(refused(|settings| settings.prompts.max_text = 0), "prompts.max_text");
+        assert_eq!(refused(|settings| settings.prompts.max_queued = 0), "prompts.max_queued");
+        assert_eq!(refused(|settings| settings.lanes.main = 0), "agents.defaults.maxConcurrent");
     }
 }

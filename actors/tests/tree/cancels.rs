@@ -285,3 +285,17 @@ async fn a_cut_off_tool_call_stays_in_the_transcript() {
     assert_eq!(open, 1, "whether the call that hung took effect is not known");
     rig.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_does_not_exist_cannot_be_stopped() {
+    let rig = setup().start(script).await;
+    let refusal = rig.handle.stop(main_key(), Origin::Operator).await.unwrap_err();
+    assert_eq!(refusal.code, "unknown_session");
+    assert!(rig.storage.audit().is_empty(), "{:?}", rig.storage.audit());
+    // One that sleeps exists.
+    rig.answer("hello").await;
+    rig.sleep(100_000).await;
+    assert!(rig.handle.live().is_empty());
+    assert_eq!(rig.handle.stop(main_key(), Origin::Operator).await, Ok(Stopped::default()));
+    rig.finish().await;
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use offshoot_actors::ports::Answer;
-use offshoot_actors::types::{Origin, Refusal, RefusalKind};
+use offshoot_actors::types::{IdempotencyKey, Origin, PromptRequest, Refusal, RefusalKind, SpawnRequest};
 
 use crate::rig::{Call, Rig, main_key, request, setup, soon};
 
@@ -122,5 +122,37 @@ async fn a_spawn_for_a_session_that_does_not_exist_is_refused() {
             ("unknown_session", format!("there is no session {key}"))
         );
     }
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_text_without_bounds_is_refused_before_it_is_worked_on() {
+    let rig = setup().start(|_: Call| async { Ok(Answer::text("NO_REPLY")) }).await;
+    let long = "x".repeat(2_000_000);
+    let key = |key: &str| Some(IdempotencyKey { key: key.to_owned(), may_repeat: true });
+    type Change = fn(&mut SpawnRequest, String);
+    let changes: [(&str, Change); 5] = [
+        ("too_long", |request, long| {
+            request.idempotency = Some(IdempotencyKey { key: long, may_repeat: true });
+        }),
+        ("too_long", |request, long| request.agent = Some(long)),
+        ("too_long", |request, long| request.model = Some(long)),
+        ("task_too_long", |request, long| request.task = long),
+        ("label_too_long", |request, long| request.label = Some(long)),
+    ];
+    for (code, change) in changes {
+        let mut request = SpawnRequest::new(main_key(), "task");
+        request.idempotency = key("k");
+        change(&mut request, long.clone());
+        let refusal = rig.handle.spawn(request, Origin::Operator).await.unwrap_err();
+        assert_eq!(refusal.code, code);
+        assert!(refusal.to_string().len() < 300, "{refusal}");
+    }
+    let mut request = PromptRequest::new(main_key(), "hello");
+    request.model = Some(long);
+    assert_eq!(rig.handle.submit(request, Origin::Operator).await.unwrap_err().code, "too_long");
+    let mut request = SpawnRequest::new(main_key(), "task");
+    request.idempotency = key(&"k".repeat(512));
+    rig.handle.spawn(request, Origin::Operator).await.unwrap();
     rig.finish().await;
 }

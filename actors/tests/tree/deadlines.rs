@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use offshoot_actors::ports::Answer;
-use offshoot_actors::types::{Origin, PromptRequest, RunId, Terminal};
+use offshoot_actors::types::{MAX_TIMEOUT, Origin, PromptRequest, RunId, Terminal};
 
 use crate::rig::{Call, Rig, call, main_key, setup};
 
@@ -152,5 +152,38 @@ async fn the_deadline_of_a_parent_ends_what_it_spawned() {
     let states: Vec<_> =
         rig.storage.all_runs().iter().map(|run| run.outcome.as_ref().unwrap().state).collect();
     assert_eq!(states, [Terminal::Timeout, Terminal::Cancelled]);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_past_all_bounds_is_refused() {
+    let rig = setup().start(script).await;
+    for timeout in [MAX_TIMEOUT + Duration::from_nanos(1), Duration::MAX] {
+        let mut request = PromptRequest::new(main_key(), "hello");
+        request.timeout = Some(timeout);
+        let refusal = rig.handle.submit(request, Origin::Operator).await.unwrap_err();
+        assert_eq!(refusal.code, "timeout");
+        assert!(refusal.hint.unwrap().contains("agents.defaults.timeoutSeconds"));
+    }
+    let mut settings = (*rig.handle.settings()).clone();
+    settings.runs.timeout = Some(Duration::MAX);
+    let path = rig.handle.apply(settings.clone()).await.unwrap_err().path;
+    assert_eq!(path, "agents.defaults.timeoutSeconds");
+    (settings.runs.timeout, settings.subagents.run_timeout) = (None, Some(Duration::MAX));
+    let path = rig.handle.apply(settings).await.unwrap_err().path;
+    assert_eq!(path, "agents.defaults.subagents.runTimeoutSeconds");
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_is_kept_in_whole_milliseconds() {
+    let rig = setup().start(script).await;
+    for (asked, kept) in [(Duration::from_nanos(1), 1), (MAX_TIMEOUT, 31_536_000_000)] {
+        let mut request = PromptRequest::new(main_key(), "hello");
+        request.timeout = Some(asked);
+        let run = rig.handle.submit(request, Origin::Operator).await.unwrap().run;
+        assert_eq!(rig.row(run).timeout, Some(Duration::from_millis(kept)));
+        rig.outcome(run).await;
+    }
     rig.finish().await;
 }

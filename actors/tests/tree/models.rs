@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use offshoot_actors::ports::{Answer, Event, ModelError, ModelErrorKind, StopReason};
-use offshoot_actors::types::{ModelChoice, ModelRef, Settings, Terminal, Usage};
+use offshoot_actors::types::{ModelChoice, ModelRef, Origin, PromptRequest, Settings, Terminal, Usage};
 
 use crate::rig::{Call, Rig, call, main_key, setup};
 
@@ -162,4 +162,26 @@ async fn an_answer_that_is_cut_off_is_partial() {
         assert_eq!(rig.transcript(&main_key()).len(), 2);
         rig.finish().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_of_the_same_agent_runs_on_the_model_of_the_run_that_asks() {
+    let rig = setup()
+        .start(|call_: Call| async move {
+            Ok(match (&*call_.task(), call_.request.step) {
+                ("go", 1) => Answer::tools(vec![call("1", "spawn", "quiet|child")]),
+                _ => Answer::text("done"),
+            })
+        })
+        .await;
+    let mut request = PromptRequest::new(main_key(), "go");
+    request.model = Some("test/other".to_owned());
+    let run = rig.handle.submit(request, Origin::Operator).await.unwrap().run;
+    rig.outcome(run).await;
+    rig.quiet().await;
+    let child = rig.storage.all_runs().into_iter().find(|row| row.spawner == Some(run)).unwrap();
+    assert_eq!((&child.model.primary, &child.model_used), (&model("test/other"), &Some(model("test/other"))));
+    // Without a run that asks it is the session's.
+    assert_eq!(rig.spawn("quiet|child").await.model.primary, model("test/script"));
+    rig.finish().await;
 }

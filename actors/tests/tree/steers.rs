@@ -1,7 +1,7 @@
 //! Steering messages: taken at the next step, never lost, never twice.
 
 use offshoot_actors::Steered;
-use offshoot_actors::ports::Answer;
+use offshoot_actors::ports::{Answer, Op};
 use offshoot_actors::types::{Origin, Terminal};
 
 use crate::rig::{Call, Rig, call, main_key, setup, texts};
@@ -82,6 +82,23 @@ async fn one_for_a_session_that_is_stopped_starts_nothing() {
     rig.sleep(100_000).await;
     assert_eq!(rig.log.count(), called);
     assert_eq!(rig.outcome(run).await.state, Terminal::Cancelled);
+    assert_eq!(texts(&rig.transcript(&main_key())), ["hang", "more"]);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_a_stop_leaves_unanswered_keeps_nobody_waiting_for_quiet() {
+    let (setup, front) = setup().behind_a_front();
+    let rig = setup.start(script).await;
+    rig.say("hang").await;
+    rig.sleep(500).await;
+    steer(&rig, "more").await;
+    // So that it waits for a while after the run has ended.
+    front.refuse(|op| matches!(op, Op::TakeSteers { .. }));
+    let stop = rig.handle.stop(main_key(), Origin::Operator);
+    let ((), stopped) = tokio::join!(rig.quiet(), stop);
+    assert!(front.has_refused());
+    assert_eq!(stopped.unwrap().ended.len(), 1);
     assert_eq!(texts(&rig.transcript(&main_key())), ["hang", "more"]);
     rig.finish().await;
 }

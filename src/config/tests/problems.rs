@@ -46,11 +46,15 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
     ),
     (
         "{agents: {defaults: {timeoutSeconds: NaN}}}",
-        "1:38: error: agents.defaults.timeoutSeconds: NaN is not a whole number from 0 to 1000000000",
+        "1:38: error: agents.defaults.timeoutSeconds: NaN is not a whole number from 0 to 31536000",
     ),
     (
         "{agents: {defaults: {subagents: {runTimeoutSeconds: {}}}}}",
-        "1:53: error: agents.defaults.subagents.runTimeoutSeconds: an object is not a whole number from 0 to 1000000000",
+        "1:53: error: agents.defaults.subagents.runTimeoutSeconds: an object is not a whole number from 0 to 31536000",
+    ),
+    (
+        "{agents: {defaults: {subagents: {runTimeoutSeconds: 31536001}}}}",
+        "1:53: error: agents.defaults.subagents.runTimeoutSeconds: 31536001 is not a whole number from 0 to 31536000",
     ),
     (
         "{agents: {defaults: {subagents: {requireAgentId: 'yes'}}}}",

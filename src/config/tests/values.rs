@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use offshoot_actors::types::{AgentId, AllowAgents, ModelRef, Settings, ToolRules, Visibility};
+use offshoot_actors::types::{AgentId, AllowAgents, MAX_TIMEOUT, ModelRef, Settings, ToolRules, Visibility};
 use secrecy::ExposeSecret;
 
 use super::{environment, valid};
@@ -121,6 +121,16 @@ fn limits_and_lanes_are_set() {
         profile: None,
     };
     assert_eq!(settings.subagents.tools, expected);
+}
+
+#[test]
+fn the_longest_deadlines_of_the_file_are_good_for_the_tree() {
+    let config =
+        valid("{agents: {defaults: {timeoutSeconds: 31536000, subagents: {runTimeoutSeconds: 31536000}}}}");
+    let settings = &config.settings;
+    assert_eq!(settings.runs.timeout, Some(MAX_TIMEOUT));
+    assert_eq!(settings.subagents.run_timeout, Some(MAX_TIMEOUT));
+    assert_eq!(settings.validate(), Ok(()));
 }
 
 #[test]

@@ -12,46 +12,23 @@ async fn a_call_to_an_actor_that_dies_answers_gone() {
     assert!(futures::poll!(waiting.as_mut()).is_pending());
     leaf.cell().kill();
     let before = world.now();
-    assert_eq!(waiting.await, Err(CallError::Gone));
+    assert_eq!(waiting.await, Err(Gone));
     leaf.ended().await;
-    assert_eq!(leaf.ask(|_, _| ()).await, Err(CallError::Gone));
+    assert_eq!(leaf.ask(|_, _| ()).await, Err(Gone));
     assert_eq!(world.now(), before);
     world.end(root).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_whose_reply_is_dropped_answers_gone() {
-    let world = World::new();
-    let root = world.root();
-    let call = root.call::<()>(HOUR, |reply| job(move |_, _| drop(reply)));
-    assert_eq!(call.await, Err(CallError::Gone));
-    world.end(root).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_call_that_is_never_answered_times_out() {
-    let world = World::new();
-    let root = world.root();
-    let kept = Arc::new(Mutex::new(None));
-    let keep = Arc::clone(&kept);
-    let before = world.now();
-    let call = root.call::<()>(2 * SECOND, |reply| job(move |_, _| *keep.lock().unwrap() = Some(reply)));
-    assert_eq!(call.await, Err(CallError::Timeout(2 * SECOND)));
-    assert_eq!(world.now().since(before).as_secs(), 2);
-    // A caller who no longer waits misses the answer.
-    kept.lock().unwrap().take().unwrap().send(());
-    world.end(root).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_reply_can_be_a_message_or_nothing() {
+async fn a_reply_can_be_a_message_or_find_nobody() {
     let world = World::new();
     let root = world.root();
     let to = root.clone();
     let reply =
         Reply::to(move |number: u32| drop(to.send(job(move |node: &mut Node, _| node.numbers.push(number)))));
     root.job(move |_, _| reply.send(7));
-    root.job(|_, _| Reply::<u32>::Nobody.send(8));
+    let (sender, _) = oneshot::channel();
+    root.job(move |_, _| Reply::Channel(sender).send(8));
     world.settle().await;
     assert_eq!(root.ask(|node, _| node.numbers.clone()).await, Ok(vec![7]));
     world.end(root).await;

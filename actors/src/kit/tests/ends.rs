@@ -24,7 +24,6 @@ async fn each_end_has_its_name() {
     let fails = spawn::<Leaf>(&root, "fails", alike(), world.args()).await.unwrap();
     let panics = spawn::<Leaf>(&root, "panics", alike(), world.args()).await.unwrap();
     let killed = spawn::<Leaf>(&root, "killed", alike(), world.args()).await.unwrap();
-    let asked = spawn::<Leaf>(&root, "asked", alike(), world.args()).await.unwrap();
     let shot = spawn::<Leaf>(&root, "shot", alike(), world.args()).await.unwrap();
     world.settle().await;
     world.log.take();
@@ -39,8 +38,6 @@ async fn each_end_has_its_name() {
     panics.ended().await;
     killed.cell().kill();
     killed.ended().await;
-    assert!(root.ask(|_, ctx| ctx.children_mut().stop(&"asked")).await.unwrap());
-    asked.ended().await;
     assert!(root.ask(|_, ctx| ctx.children_mut().kill(&"shot")).await.unwrap());
     shot.ended().await;
     assert!(!root.ask(|_, ctx| ctx.children_mut().kill(&"nobody")).await.unwrap());
@@ -55,7 +52,6 @@ async fn each_end_has_its_name() {
         "fails failed: no luck",
         "panics failed: boom",
         "killed killed",
-        "asked asked to stop",
         "shot asked to stop",
     ];
     assert_eq!(exits, expected);

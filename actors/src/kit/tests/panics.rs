@@ -132,7 +132,7 @@ async fn a_panic_in_a_leaf_ends_it_and_reaches_its_parent() {
     let root = world.root();
     let leaf = spawn::<Leaf>(&root, "leaf", alike(), world.args()).await.unwrap();
     let queued = leaf.ask(|_, _| panic!("boom"));
-    assert_eq!(queued.await, Err::<(), _>(CallError::Gone));
+    assert_eq!(queued.await, Err::<(), _>(Gone));
     world.settle().await;
     assert_eq!(world.log.take(), ["leaf started", "leaf dropped", "leaf failed: boom"]);
     assert_eq!(root.info().restarts(), 0);

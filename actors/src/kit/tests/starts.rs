@@ -66,7 +66,7 @@ async fn a_failed_start_reaches_the_supervisor() {
         let root = world.root();
         let child = spawn::<Node>(&root, "child", alike(), world.starting(start)).await.unwrap();
         let lost = child.ask(|_, _| ());
-        assert_eq!(lost.await, Err(CallError::Gone));
+        assert_eq!(lost.await, Err(Gone));
         world.settle().await;
         assert_eq!(world.log.take(), [format!("child failed: {reason}")]);
         assert_eq!(world.system.index.len(), 1);

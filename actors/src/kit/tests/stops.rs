@@ -142,7 +142,7 @@ async fn a_stop_closes_the_door_at_once_and_overtakes_what_waits() {
     assert_eq!(root.info().state(), ActorState::Stopping);
     let back = root.send(Do("late", Box::new(|_, _| {}))).err().map(|message| message.name());
     assert_eq!(back, Some("late"));
-    assert_eq!(waiting.await, Err(CallError::Gone));
+    assert_eq!(waiting.await, Err(Gone));
     root.ended().await;
     assert_eq!(world.log.take(), ["root stopping", "root dropped"]);
     assert!(root.send(job(|_, _| {})).is_err());

@@ -59,15 +59,13 @@ enum Step {
     Push { key: u8, resume: bool },
     Pop,
     Take(usize),
-    Remove(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (0_u8..5, prop::bool::weighted(0.2)).prop_map(|(key, resume)| Step::Push { key, resume }),
         2 => Just(Step::Pop),
-        1 => (0_usize..200).prop_map(Step::Take),
-        1 => (0_usize..200).prop_map(Step::Remove),
+        2 => (0_usize..200).prop_map(Step::Take),
     ];
     prop::collection::vec(step, 0..200)
 }
@@ -104,11 +102,6 @@ proptest! {
                     prop_assert_eq!(taken, inside.iter().find(|waiter| waiter.id == id).copied());
                     taken
                 }
-                Step::Remove(id) => {
-                    let removed = queue.remove(|waiter: &Waiter| waiter.id == id);
-                    prop_assert_eq!(removed, inside.iter().find(|waiter| waiter.id == id).copied());
-                    removed
-                }
             };
             if let Some(waiter) = gone {
                 prop_assert!(inside.remove(&waiter));
@@ -123,28 +116,29 @@ proptest! {
     #[test]
     fn oldest_first_within_a_key_and_resumed_before_new(steps in steps()) {
         let mut queue = FairQueue::new();
-        let mut pushed = 0;
+        let mut tickets = Vec::new();
+        let mut inside = std::collections::BTreeSet::new();
         for step in steps {
             match step {
                 Step::Push { key, resume } => {
-                    queue.push(key, resume, Waiter { id: pushed, key, resume });
-                    pushed += 1;
+                    let waiter = Waiter { id: tickets.len(), key, resume };
+                    tickets.push(queue.push(key, resume, waiter));
+                    inside.insert(waiter);
                 }
                 Step::Pop => {
-                    let oldest_resumed = queue.resumed.values().next().copied();
-                    let served = queue.pop();
-                    if oldest_resumed.is_some() {
-                        prop_assert_eq!(served, oldest_resumed);
-                    }
-                    if let Some(served) = served.filter(|waiter| !waiter.resume) {
-                        let older = queue.position(|waiter: &Waiter| {
-                            waiter.key == served.key && !waiter.resume && waiter.id < served.id
-                        });
-                        prop_assert_eq!(older, None);
-                    }
+                    let Some(served) = queue.pop() else { continue };
+                    inside.remove(&served);
+                    let before = |other: &&Waiter| {
+                        other.id < served.id && (other.key == served.key || served.resume)
+                            && other.resume == served.resume
+                    };
+                    prop_assert_eq!(inside.iter().find(before), None);
+                    prop_assert!(served.resume || !inside.iter().any(|other| other.resume));
                 }
-                Step::Take(id) | Step::Remove(id) => {
-                    queue.remove(|waiter: &Waiter| waiter.id == id);
+                Step::Take(id) => {
+                    if let Some(taken) = tickets.get(id).and_then(|ticket| queue.take(ticket)) {
+                        inside.remove(&taken);
+                    }
                 }
             }
         }
@@ -183,25 +177,5 @@ proptest! {
                 prop_assert!(of_a.abs_diff(*of_b) <= 1, "{a}: {of_a}, {b}: {of_b}");
             }
         }
-    }
-
-    #[test]
-    fn the_position_is_the_number_served_before(steps in steps(), id in 0_usize..200) {
-        let mut queue = FairQueue::new();
-        let mut pushed = 0;
-        for step in steps {
-            match step {
-                Step::Push { key, resume } => {
-                    queue.push(key, resume, pushed);
-                    pushed += 1;
-                }
-                Step::Pop => {
-                    queue.pop();
-                }
-                Step::Take(_) | Step::Remove(_) => {}
-            }
-        }
-        let position = queue.position(|waiter| *waiter == id);
-        prop_assert_eq!(position, drain(&mut queue).into_iter().position(|waiter| waiter == id));
     }
 }

@@ -4,6 +4,7 @@
 
 mod checks;
 mod events;
+mod front;
 mod model;
 mod tools;
 
@@ -20,6 +21,7 @@ use offshoot_actors::types::{
 use offshoot_actors::{MemoryStorage, Tree, TreeHandle, TreeOptions};
 
 pub use self::events::Events;
+pub use self::front::Front;
 use self::model::Scripted;
 pub use self::model::{Call, Log, brief, items, texts};
 use self::tools::Toolbox;
@@ -30,6 +32,8 @@ pub use crate::common::{call, main_key, settings};
 pub struct Setup {
     pub settings: Settings,
     pub storage: Arc<MemoryStorage>,
+    /// What the tree sees in the storage's place.
+    pub front: Option<Arc<Front>>,
     pub seed: u64,
     pub host: Host,
     pub wake_waiting: bool,
@@ -43,6 +47,7 @@ pub fn setup() -> Setup {
     Setup {
         settings: settings(),
         storage: Arc::new(MemoryStorage::new()),
+        front: None,
         seed: 7,
         host: Host::OneShot,
         wake_waiting: false,
@@ -63,6 +68,13 @@ impl Setup {
         self
     }
 
+    /// Puts a store that can be told to refuse in front of the storage.
+    pub fn behind_a_front(mut self) -> (Self, Arc<Front>) {
+        let front = Arc::new(Front::new(&self.storage));
+        self.front = Some(Arc::clone(&front));
+        (self, front)
+    }
+
     pub async fn start<F, R>(self, script: F) -> Rig
     where
         F: Fn(Call) -> R + Send + Sync + 'static,
@@ -80,7 +92,10 @@ impl Setup {
         let mut options = TreeOptions::new(
             Arc::clone(&clock),
             Arc::new(SeededIds::new(self.seed)),
-            Arc::clone(&self.storage) as Arc<dyn Storage>,
+            match self.front {
+                Some(front) => front as Arc<dyn Storage>,
+                None => Arc::clone(&self.storage) as Arc<dyn Storage>,
+            },
             Arc::new(models),
             Arc::new(tools),
             self.settings,
