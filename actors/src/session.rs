@@ -278,7 +278,7 @@ pub(crate) struct Session {
     /// How many of them were there when the inbox began to be read again because it did not fit the store.
     suspect: Option<usize>,
     steers: VecDeque<Steer>,
-    /// Open runs of children.
+    /// Open runs of children, of this kind of process alone.
     children: BTreeMap<RunId, OpenRun>,
     /// Whether results or steering messages are being committed while no run has its turn.
     delivering: bool,

@@ -165,7 +165,9 @@ impl Behaviour for Sessions {
             open = settle_left_behind(&sessions.shared, open).await.map_err(read)?;
             args.booted = true;
         }
-        for run in open.iter().filter(|run| run.cause == Cause::Spawn) {
+        // Of the end of a run in another kind of process nobody would be told here.
+        let counts = |run: &&OpenRun| run.cause == Cause::Spawn && run.host == sessions.shared.host;
+        for run in open.iter().filter(counts) {
             if let Some(parent) = &run.announce_to {
                 sessions.tally.add(run.run, parent, &run.root);
             }

@@ -10,7 +10,6 @@ use super::commit::Closing;
 use super::inbox::Due;
 use super::{Active, Fate, Session, SessionChild, SessionMsg, Stage, Standing};
 use crate::kit::{Ctx, Handle, Reply};
-use crate::ports::OpenRun;
 use crate::sessions::SessionsMsg;
 use crate::tree::{Stopped, unknown_run};
 use crate::types::{Origin, Outcome, Refusal, RunId, SessionKey, Terminal};
@@ -223,18 +222,13 @@ impl Session {
             SessionChild::Session(key) => Some(key),
             SessionChild::Run(_) => None,
         });
-        let open = self.own_children().map(|child| &child.session);
+        let open = self.children.values().map(|child| &child.session);
         let children: BTreeSet<SessionKey> = awake.chain(open).cloned().collect();
         for key in children {
             self.stop_child(&key, None, ctx);
         }
         self.abort_all(cascade, ctx);
         self.advance(ctx);
-    }
-
-    /// Open runs of children that this process is to end.
-    fn own_children(&self) -> impl Iterator<Item = &OpenRun> {
-        self.children.values().filter(|child| child.host == self.shared.host)
     }
 
     fn abort_all(&mut self, cascade: bool, ctx: &mut Ctx<Self>) {
@@ -263,7 +257,7 @@ impl Session {
             || !self.runs.is_empty()
             || !self.unsettled.is_empty()
             || !ctx.children().is_empty()
-            || self.own_children().next().is_some()
+            || !self.children.is_empty()
             || self.accepting > 0
             || self.loading.is_some();
         if busy {
@@ -295,6 +289,11 @@ pub(crate) fn name_once(ended: &mut Vec<RunId>) {
 /// The answer to a cancel that came too late.
 pub(crate) async fn already_ended(shared: &crate::shared::Shared, run: RunId) -> Result<Stopped, Refusal> {
     match shared.storage.run(run).await {
+        Ok(Some(row)) if row.state.is_open() && row.host != shared.host => Err(Refusal::error(
+            "other_process",
+            format!("run {run} belongs to another process ({})", row.host.as_str()),
+        )
+        .with_hint("cancel it where it runs")),
         Ok(Some(row)) => Ok(Stopped { ended: Vec::new(), already: row.outcome }),
         Ok(None) => Err(unknown_run(run)),
         Err(error) => Err(Refusal::error("store", error.to_string())),

@@ -448,7 +448,8 @@ impl Sessions {
                 Err(error) => Err(error),
             };
             match runs {
-                Ok(runs) => {
+                Ok(mut runs) => {
+                    runs.retain(|run| run.row.host == shared.host);
                     let verdict = Verdict { state: Terminal::Crashed, reason: &reason, quiet: false };
                     settle(&shared, runs, verdict, DETACHED).await;
                 }
