@@ -167,6 +167,18 @@ impl Msg for SessionMsg {
 }
 
 impl SessionMsg {
+    /// Whether somebody asks for something, and can ask again if that is refused. A stop by the parent goes on until
+    /// it is carried out: the parent waits for the ends of the runs.
+    pub(crate) const fn is_request(&self) -> bool {
+        matches!(
+            self,
+            Self::Prompt { .. }
+                | Self::Steer { .. }
+                | Self::Cancel { .. }
+                | Self::Stop { cascade: false, .. }
+        )
+    }
+
     /// Answers a message that no session can take.
     pub(crate) fn refuse(self, refusal: Refusal) {
         match self {

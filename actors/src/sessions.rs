@@ -9,6 +9,7 @@
 //! that are out count themselves, and every session that waits for one asks again. What waited for a session
 //! to wake is lost with its reply dropped; results that wait are found in the store.
 
+mod failed;
 mod lanes;
 mod requests;
 mod residents;

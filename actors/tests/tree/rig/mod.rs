@@ -4,6 +4,7 @@
 
 mod checks;
 mod events;
+mod faulty;
 mod model;
 mod tools;
 
@@ -20,6 +21,7 @@ use offshoot_actors::types::{
 use offshoot_actors::{MemoryStorage, Tree, TreeHandle, TreeOptions};
 
 pub use self::events::Events;
+pub use self::faulty::{Answered, Asked, Faulty};
 use self::model::Scripted;
 pub use self::model::{Call, Log, brief, items, texts};
 use self::tools::Toolbox;
@@ -30,6 +32,8 @@ pub use crate::common::{call, main_key, settings};
 pub struct Setup {
     pub settings: Settings,
     pub storage: Arc<MemoryStorage>,
+    /// The store as the tree sees it, where that is not `storage`.
+    pub faulty: Option<Arc<Faulty>>,
     pub seed: u64,
     pub host: Host,
     pub wake_waiting: bool,
@@ -43,6 +47,7 @@ pub fn setup() -> Setup {
     Setup {
         settings: settings(),
         storage: Arc::new(MemoryStorage::new()),
+        faulty: None,
         seed: 7,
         host: Host::OneShot,
         wake_waiting: false,
@@ -63,6 +68,13 @@ impl Setup {
         self
     }
 
+    /// Puts a store in between whose answers can be spoiled.
+    pub fn faulty(mut self) -> (Self, Arc<Faulty>) {
+        let faulty = Faulty::new(&self.storage);
+        self.faulty = Some(Arc::clone(&faulty));
+        (self, faulty)
+    }
+
     pub async fn start<F, R>(self, script: F) -> Rig
     where
         F: Fn(Call) -> R + Send + Sync + 'static,
@@ -77,10 +89,14 @@ impl Setup {
             log: Arc::clone(&log),
             clock: Arc::clone(&clock),
         };
+        let storage = match self.faulty {
+            Some(faulty) => faulty as Arc<dyn Storage>,
+            None => Arc::clone(&self.storage) as Arc<dyn Storage>,
+        };
         let mut options = TreeOptions::new(
             Arc::clone(&clock),
             Arc::new(SeededIds::new(self.seed)),
-            Arc::clone(&self.storage) as Arc<dyn Storage>,
+            storage,
             Arc::new(models),
             Arc::new(tools),
             self.settings,
