@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::accept::{refused_by_store, stopping};
-use self::commit::{End, Meanwhile, Ticket};
+use self::commit::{End, Inbox, Ticket};
 pub(crate) use self::commit::{announce_of, notify_end};
 use self::deadline::Deadline;
 pub use self::prompts::is_silent;
@@ -276,7 +276,8 @@ pub(crate) struct Session {
     /// may have been lost, and then this is newer than what it reports again.
     reread: Option<Transcript>,
     loading: Option<Task>,
-    meanwhile: Meanwhile,
+    /// What was taken out of the inbox while the session is being read, which may still show it.
+    meanwhile: Inbox,
     /// Accepted runs that wait for their turn in this session.
     queue: VecDeque<RunRow>,
     /// Open runs that had their turn: at most one that works, and at most one that has yielded.
@@ -287,8 +288,8 @@ pub(crate) struct Session {
     yielded: Option<RunId>,
     /// Results that wait to be appended, in order of arrival.
     announces: Vec<Announce>,
-    /// How many of them were there when the inbox began to be read again because it did not fit the store.
-    suspect: Option<usize>,
+    /// What was there when the inbox began to be read again because it did not fit the store.
+    suspect: Option<Inbox>,
     steers: VecDeque<Steer>,
     /// Open runs of children, of this kind of process alone.
     children: BTreeMap<RunId, OpenRun>,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::commit::{Taken, Ticket};
+use super::commit::{Inbox, Taken, Ticket};
 use super::prompts::NOTHING_REPORTED;
 use super::{Session, SessionArgs, SessionChild, SessionMsg, Stage, Standing};
 use crate::kit::{ChildSpec, Ctx};
@@ -212,7 +212,15 @@ impl Session {
         let loaded = |result| SessionMsg::Loaded { result: Box::new(result) };
         self.loading = Some(ctx.task(work, loaded));
         if self.suspect.is_some() {
-            self.suspect = Some(self.announces.len());
+            self.suspect = Some(self.inbox());
+        }
+    }
+
+    /// The ids of what has arrived.
+    pub(super) fn inbox(&self) -> Inbox {
+        Inbox {
+            announces: self.announces.iter().map(|announce| announce.item.run).collect(),
+            steers: self.steers.iter().map(|steer| steer.id).collect(),
         }
     }
 
@@ -233,9 +241,10 @@ impl Session {
                 return self.try_again(ctx);
             }
         };
+        // What has arrived since is not in what was read.
         if let Some(known) = self.suspect.take() {
-            self.announces.drain(..known.min(self.announces.len()));
-            self.steers.clear();
+            self.announces.retain(|announce| !known.announces.contains(&announce.item.run));
+            self.steers.retain(|steer| !known.steers.contains(&steer.id));
         }
         let meanwhile = std::mem::take(&mut self.meanwhile);
         for announce in stored.announces {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::commit::{Closing, Meanwhile};
+use super::commit::{Closing, Inbox};
 use super::{Active, Deadline, Session, SessionArgs, SessionChild, Stage, Standing};
 use crate::kit::{Ctx, StartError};
 use crate::ports::{OpenRun, RunRow, RunState, StoredSession};
@@ -48,7 +48,7 @@ fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> S
         transcript: Some(Transcript::new(transcript)),
         reread: None,
         loading: None,
-        meanwhile: Meanwhile::default(),
+        meanwhile: Inbox::default(),
         queue: VecDeque::new(),
         runs: BTreeMap::new(),
         current: None,
