@@ -7,28 +7,27 @@ use super::settle::{DETACHED, Verdict, read, settle};
 use super::{Sessions, SessionsMsg};
 use crate::kit::Ctx;
 use crate::ports::BoxFuture;
-use crate::session::SessionMeta;
+use crate::shared::LiveEntry;
 use crate::types::{SessionKey, Terminal};
 
 impl Sessions {
     /// A session failed for good, and with it everything below: what was open there is ended in the store, and
     /// nothing of it is woken before that is done.
     pub(super) fn settle_subtree(&mut self, key: &SessionKey, reason: &str, ctx: &Ctx<Self>) {
-        let live = self.shared.live_sessions().into_iter();
-        let mut keys: Vec<SessionKey> = live
-            .filter(|entry| self.is_below(&entry.meta, key))
-            .map(|entry| entry.meta.key.clone())
-            .collect();
+        let residents = self.residents.keys();
+        let mut keys: Vec<SessionKey> =
+            residents.filter(|other| self.is_below(other, key)).cloned().collect();
         keys.push(key.clone());
-        keys.extend(keys.iter().flat_map(|key| self.starting_under(key)).collect::<Vec<_>>());
         for key in &keys {
-            if let Some((_, entry)) = self.shared.live.remove(key) {
-                entry.meta.scope.cancel();
+            self.shared.live.remove(key);
+            let mut resident = self.residents.remove(key);
+            if let Some(Resident::Awake(LiveEntry { meta, .. }) | Resident::Sleeping { meta, .. }) = &resident
+            {
+                meta.scope.cancel();
             }
-            let waiting =
-                self.residents.remove(key).and_then(|mut resident| resident.waiting().map(std::mem::take));
+            let waiting = resident.as_mut().and_then(Resident::waiting).map(std::mem::take);
             let waiting = waiting.unwrap_or_default();
-            self.residents.insert(key.clone(), Resident::Sleeping { waiting });
+            self.residents.insert(key.clone(), Resident::Settling { waiting });
         }
         let (shared, myself, key) = (Arc::clone(&self.shared), ctx.myself().clone(), key.clone());
         let reason = format!("its session failed: {reason}");
@@ -61,21 +60,16 @@ impl Sessions {
     pub(super) fn on_settled(&mut self, keys: &[SessionKey], waiting: &[SessionKey], ctx: &Ctx<Self>) {
         self.settlements += 1;
         for key in keys {
-            if let Some(Resident::Sleeping { waiting: items }) = self.residents.get_mut(key) {
+            if let Some(Resident::Settling { waiting: items }) = self.residents.get_mut(key) {
                 items.extend(waiting.contains(key).then_some(Waiting::Nothing));
                 self.leave(key, ctx);
             }
         }
     }
 
-    fn is_below(&self, meta: &SessionMeta, key: &SessionKey) -> bool {
-        let mut parent = meta.parent.clone();
-        while let Some(up) = parent {
-            if up == *key {
-                return true;
-            }
-            parent = self.shared.live.get(&up).and_then(|entry| entry.meta.parent.clone());
-        }
-        false
+    /// Whether a session has an actor below another one, or is about to.
+    fn is_below(&self, session: &SessionKey, key: &SessionKey) -> bool {
+        let under = |session: &SessionKey| self.residents.get(session).and_then(Resident::under);
+        std::iter::successors(under(session), |up| under(up)).any(|up| up == key)
     }
 }

@@ -70,8 +70,13 @@ pub(super) enum Resident {
         waiting: Vec<Waiting>,
     },
     Awake(LiveEntry),
-    /// It was told to sleep and has not ended yet.
+    /// It was told to sleep, or takes no messages any more, and has not ended yet.
     Sleeping {
+        meta: Arc<SessionMeta>,
+        waiting: Vec<Waiting>,
+    },
+    /// It failed, and what it had open is being ended.
+    Settling {
         waiting: Vec<Waiting>,
     },
 }
@@ -80,10 +85,20 @@ impl Resident {
     /// The list of those who wait, where there is one.
     pub(super) const fn waiting(&mut self) -> Option<&mut Vec<Waiting>> {
         match self {
-            Self::Loading { waiting, .. } | Self::Starting { waiting, .. } | Self::Sleeping { waiting } => {
-                Some(waiting)
-            }
+            Self::Loading { waiting, .. }
+            | Self::Starting { waiting, .. }
+            | Self::Sleeping { waiting, .. }
+            | Self::Settling { waiting } => Some(waiting),
             Self::Awake(_) => None,
+        }
+    }
+
+    /// The parent of a session that has an actor or is about to.
+    pub(super) fn under(&self) -> Option<&SessionKey> {
+        match self {
+            Self::Awake(LiveEntry { meta, .. }) | Self::Sleeping { meta, .. } => meta.parent.as_ref(),
+            Self::Starting { under, .. } => under.as_ref(),
+            Self::Loading { .. } | Self::Settling { .. } => None,
         }
     }
 }
@@ -110,7 +125,8 @@ impl Sessions {
                 if let Some(item) = self.hand_over(&entry, item, ctx) {
                     // It died a moment ago; its end is on its way here.
                     self.shared.live.remove(key);
-                    self.residents.insert(key.clone(), Resident::Sleeping { waiting: vec![item] });
+                    let sleeping = Resident::Sleeping { meta: entry.meta, waiting: vec![item] };
+                    self.residents.insert(key.clone(), sleeping);
                 }
             }
             Some(other) => {
@@ -304,7 +320,8 @@ impl Sessions {
                 // The parent ended a moment ago: it is woken again first.
                 let item = Waiting::Child(stored, self.settlements);
                 self.shared.live.remove(&parent.meta.key);
-                self.residents.insert(parent.meta.key.clone(), Resident::Sleeping { waiting: vec![item] });
+                let sleeping = Resident::Sleeping { meta: Arc::clone(&parent.meta), waiting: vec![item] };
+                self.residents.insert(parent.meta.key.clone(), sleeping);
             }
             return;
         }
@@ -346,7 +363,8 @@ impl Sessions {
         }
         let key = entry.meta.key.clone();
         let before = self.residents.insert(key.clone(), Resident::Awake(entry.clone()));
-        if matches!(before, Some(Resident::Awake(_) | Resident::Sleeping { .. })) {
+        if matches!(before, Some(Resident::Awake(_) | Resident::Sleeping { .. } | Resident::Settling { .. }))
+        {
             self.start_again_under(&key, ctx);
         }
         let waiting = before.and_then(|mut before| before.waiting().map(std::mem::take)).unwrap_or_default();
@@ -373,7 +391,7 @@ impl Sessions {
         }
     }
 
-    pub(super) fn starting_under(&self, parent: &SessionKey) -> Vec<SessionKey> {
+    fn starting_under(&self, parent: &SessionKey) -> Vec<SessionKey> {
         let under_parent = |resident: &Resident| match resident {
             Resident::Starting { under, .. } => under.as_ref() == Some(parent),
             _ => false,
@@ -392,7 +410,8 @@ impl Sessions {
             }
         }
         if !unsent.is_empty() {
-            self.residents.insert(entry.meta.key.clone(), Resident::Sleeping { waiting: unsent });
+            let sleeping = Resident::Sleeping { meta: Arc::clone(&entry.meta), waiting: unsent };
+            self.residents.insert(entry.meta.key.clone(), sleeping);
         }
     }
 
@@ -426,7 +445,7 @@ impl Sessions {
         if let Some(Resident::Awake(entry)) = self.residents.get(&key) {
             let entry = entry.clone();
             self.shared.live.remove(&key);
-            self.residents.insert(key, Resident::Sleeping { waiting: Vec::new() });
+            self.residents.insert(key, Resident::Sleeping { meta: entry.meta, waiting: Vec::new() });
             // One that has just died is told of as down.
             drop(entry.handle.send(SessionMsg::Sleep));
         }
@@ -446,7 +465,7 @@ impl Sessions {
             .remove(&key)
             .and_then(|mut resident| resident.waiting().map(std::mem::take))
             .unwrap_or_default();
-        self.residents.insert(key, Resident::Sleeping { waiting });
+        self.residents.insert(key, Resident::Sleeping { meta: entry.meta, waiting });
         entry.handle.drain();
     }
 

@@ -25,8 +25,13 @@ pub enum Asked<'a> {
 pub enum Answered {
     Well,
     WithAnError,
+    WithAnErrorAfter(Duration),
     /// As it is now, but told after this time.
     Late(Duration),
+}
+
+fn spoiled() -> StoreError {
+    StoreError::Unavailable("spoiled".to_owned())
 }
 
 type Spoil = dyn FnMut(&Asked<'_>) -> Answered + Send;
@@ -78,7 +83,14 @@ impl Faulty {
         let answer = question(&self.inner);
         match answered {
             Answered::Well => answer,
-            Answered::WithAnError => Box::pin(async { Err(StoreError::Unavailable("spoiled".to_owned())) }),
+            Answered::WithAnError => Box::pin(async { Err(spoiled()) }),
+            Answered::WithAnErrorAfter(pause) => {
+                let pause = self.clock.sleep(pause);
+                Box::pin(async move {
+                    pause.await;
+                    Err(spoiled())
+                })
+            }
             Answered::Late(pause) => {
                 let pause = self.clock.sleep(pause);
                 Box::pin(async move {
@@ -95,7 +107,7 @@ impl Storage for Faulty {
     fn submit(&self, transaction: Transaction, done: Done) {
         let answered = (self.spoil.lock().unwrap())(&Asked::Submit(&transaction));
         match answered {
-            Answered::WithAnError => done(Err(StoreError::Unavailable("spoiled".to_owned()).into())),
+            Answered::WithAnError => done(Err(spoiled().into())),
             _ => self.inner.submit(transaction, done),
         }
     }
