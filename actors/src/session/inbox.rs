@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::commit::{Inbox, Taken, Ticket};
 use super::prompts::NOTHING_REPORTED;
-use super::{Session, SessionArgs, SessionChild, SessionMsg, Stage, Standing};
+use super::{Active, Session, SessionArgs, SessionChild, SessionMsg, Stage, Standing};
 use crate::kit::{ChildSpec, Ctx};
 use crate::ports::{Announce, Cause, Op, OpenRun, RunRow, StoreError, StoredSession, Transaction};
 use crate::run::Fate;
@@ -53,9 +53,11 @@ impl Session {
     }
 
     pub(super) fn on_child_opened(&mut self, open: OpenRun, ctx: &Ctx<Self>) {
-        let spawner = open.spawner.and_then(|run| self.runs.get(&run));
+        let spawner = open.spawner.and_then(|run| self.runs.get_mut(&run));
         // It was asked for by a run that was cancelled meanwhile.
-        if spawner.and_then(|active| active.cell.fate.get()).is_some_and(Fate::stops_children) {
+        let fated = |active: &&mut Active| active.cell.fate.get().is_some_and(Fate::stops_children);
+        if let Some(active) = spawner.filter(fated) {
+            active.stopping += 1;
             self.stop_child(&open.session, open.spawner, ctx);
         }
         self.children.insert(open.run, open);
