@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::accept::{refused_by_store, stopping};
-use self::commit::{End, Meanwhile, Ticket};
+use self::commit::{End, Inbox, Ticket};
 pub(crate) use self::commit::{announce_of, notify_end};
 use self::deadline::Deadline;
 pub use self::prompts::is_silent;
@@ -170,6 +170,18 @@ impl Msg for SessionMsg {
 }
 
 impl SessionMsg {
+    /// Whether somebody asks for something, and can ask again if that is refused. A stop by the parent goes on until
+    /// it is carried out: the parent waits for the ends of the runs.
+    pub(crate) const fn is_request(&self) -> bool {
+        matches!(
+            self,
+            Self::Prompt { .. }
+                | Self::Steer { .. }
+                | Self::Cancel { .. }
+                | Self::Stop { cascade: false, .. }
+        )
+    }
+
     /// Answers a message that no session can take.
     pub(crate) fn refuse(self, refusal: Refusal) {
         match self {
@@ -267,7 +279,8 @@ pub(crate) struct Session {
     /// may have been lost, and then this is newer than what it reports again.
     reread: Option<Transcript>,
     loading: Option<Task>,
-    meanwhile: Meanwhile,
+    /// What was taken out of the inbox while the session is being read, which may still show it.
+    meanwhile: Inbox,
     /// Accepted runs that wait for their turn in this session.
     queue: VecDeque<RunRow>,
     /// Open runs that had their turn: at most one that works, and at most one that has yielded.
@@ -278,10 +291,10 @@ pub(crate) struct Session {
     yielded: Option<RunId>,
     /// Results that wait to be appended, in order of arrival.
     announces: Vec<Announce>,
-    /// How many of them were there when the inbox began to be read again because it did not fit the store.
-    suspect: Option<usize>,
+    /// What was there when the inbox began to be read again because it did not fit the store.
+    suspect: Option<Inbox>,
     steers: VecDeque<Steer>,
-    /// Open runs of children.
+    /// Open runs of children, of this kind of process alone.
     children: BTreeMap<RunId, OpenRun>,
     /// Whether results or steering messages are being committed while no run has its turn.
     delivering: bool,

@@ -9,6 +9,7 @@
 //! that are out count themselves, and every session that waits for one asks again. What waited for a session
 //! to wake is lost with its reply dropped; results that wait are found in the store.
 
+mod failed;
 mod lanes;
 mod requests;
 mod residents;
@@ -166,7 +167,9 @@ impl Behaviour for Sessions {
             open = settle_left_behind(&sessions.shared, open).await.map_err(read)?;
             args.booted = true;
         }
-        for run in open.iter().filter(|run| run.cause == Cause::Spawn) {
+        // Of the end of a run in another kind of process nobody would be told here.
+        let counts = |run: &&OpenRun| run.cause == Cause::Spawn && run.host == sessions.shared.host;
+        for run in open.iter().filter(counts) {
             if let Some(parent) = &run.announce_to {
                 sessions.tally.add(run.run, parent, &run.root);
             }

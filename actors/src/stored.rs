@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
 
-use crate::ports::{AuditRecord, Clock, Op, Refused, RunEnd, RunRow, Storage, StoreError, SubtreeRun};
+use crate::ports::{
+    AuditRecord, Cause, Clock, ListFilter, Op, Page, Refused, RunEnd, RunRow, Storage, StoreError, SubtreeRun,
+};
 use crate::session::announce_of;
 use crate::tree::{Stopped, unknown_run};
-use crate::types::{Origin, Outcome, Refusal, RunId, Terminal};
+use crate::types::{Origin, Outcome, Refusal, RunId, SessionKey, Terminal};
 
 /// Cancels a run that is open in a store on which no tree runs, with the sessions that it spawned and all that
 /// is open below them. Their results wait in the store for whoever runs a tree on it next.
@@ -49,21 +51,62 @@ struct Cancel<'a> {
 }
 
 impl Cancel<'_> {
-    /// The run, and the open runs of the sessions that it spawned and below, deepest first.
+    /// The run, and the open runs of the sessions that it spawned and below, deepest first. A session counts also
+    /// where its own runs have ended.
     async fn subtree(&self, row: RunRow) -> Result<(Option<SubtreeRun>, Vec<SubtreeRun>), StoreError> {
         let mut own = None;
-        let mut below = BTreeMap::new();
-        for open in self.storage.open_in_subtree(row.session).await? {
+        let mut below = Vec::new();
+        let mut spawned: BTreeMap<SessionKey, bool> = BTreeMap::new();
+        for open in self.storage.open_in_subtree(row.session.clone()).await? {
             if open.row.id == row.id {
                 own = Some(open);
-            } else if open.row.spawner == Some(row.id) {
-                let spawned = self.storage.open_in_subtree(open.row.session).await?;
-                below.extend(spawned.into_iter().map(|open| (open.row.id, open)));
+                continue;
+            }
+            let Some(child) = self.child_above(&open, &row.session).await? else { continue };
+            let is_spawned = match spawned.get(&child) {
+                Some(known) => *known,
+                None => self.is_spawned_by(&child, row.id).await?,
+            };
+            spawned.insert(child, is_spawned);
+            if is_spawned {
+                below.push(open);
             }
         }
-        let mut below: Vec<SubtreeRun> = below.into_values().collect();
         below.sort_by_key(|open| Reverse(open.session.depth));
         Ok((own, below))
+    }
+
+    /// The child of `parent` in or below which a run is open; none if it is open in `parent` itself.
+    async fn child_above(
+        &self,
+        open: &SubtreeRun,
+        parent: &SessionKey,
+    ) -> Result<Option<SessionKey>, StoreError> {
+        let mut session = open.session.clone();
+        while let Some(up) = session.parent.filter(|_| session.key != *parent) {
+            if up == *parent {
+                return Ok(Some(session.key));
+            }
+            let Some(row) = self.storage.session(up).await? else { break };
+            session = row;
+        }
+        Ok(None)
+    }
+
+    /// Whether a tool call of this run spawned the session.
+    async fn is_spawned_by(&self, session: &SessionKey, run: RunId) -> Result<bool, StoreError> {
+        let filter = ListFilter { session: Some(session.clone()), ..ListFilter::default() };
+        let mut page = Page { offset: 0, limit: 64 };
+        loop {
+            let runs = self.storage.list_runs(filter.clone(), page).await?;
+            if let Some(spawn) = runs.iter().find(|row| row.cause == Cause::Spawn) {
+                return Ok(spawn.spawner == Some(run));
+            }
+            if runs.len() < page.limit as usize {
+                return Ok(false);
+            }
+            page.offset = page.offset.saturating_add(page.limit);
+        }
     }
 
     /// Ends one run and puts its result on its way. None if it had ended before.

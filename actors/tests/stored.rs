@@ -52,6 +52,34 @@ async fn a_cancel_takes_what_the_run_spawned_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cancel_takes_what_a_child_left_open_when_it_ended() {
+    let bench = start(settings(), |request, _| async move {
+        let below = |next| Ok(Answer::tools(vec![call("1", "spawn", next)]));
+        match (request.step, last_user(&request).as_str()) {
+            (1, "prompt") => below("child"),
+            (1, "child") => below("grandchild"),
+            (_, "child") => Ok(Answer::text("done")),
+            _ => std::future::pending().await,
+        }
+    })
+    .await;
+    let tree = bench.tree.handle();
+    let prompt = tree.submit(PromptRequest::new(main_key(), "prompt"), Origin::Operator).await.unwrap().run;
+    let clock = TokioClock::starting_at(Timestamp(0));
+    let child = || bench.storage.all_runs().into_iter().find(|run| run.spawner == Some(prompt));
+    while child().is_none_or(|run| run.state.is_open()) {
+        clock.sleep(Duration::from_millis(1)).await;
+    }
+    let other = tree.spawn(SpawnRequest::new(main_key(), "other"), Origin::Operator).await.unwrap().run;
+    let storage = bench.storage.clone();
+    bench.tree.stop().await;
+    let stopped = cancel_stored(storage.as_ref(), &clock, prompt, Origin::Operator).await.unwrap();
+    let left = |run: RunId| storage.all_runs().into_iter().find(|row| row.id == run).unwrap().state.is_open();
+    assert_eq!((stopped.ended.len(), stopped.ended.last()), (2, Some(&prompt)));
+    assert!(left(other) && !stopped.ended.iter().any(|run| left(*run)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unknown_run_is_refused() {
     let (bench, ..) = left_open().await;
     let clock = TokioClock::starting_at(Timestamp(1));

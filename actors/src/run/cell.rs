@@ -1,6 +1,7 @@
 //! What can be read of a run from outside while it works, also when its actor is stuck or dead.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
@@ -75,6 +76,7 @@ pub(crate) struct RunCell {
     pub(crate) cancelled: CancellationToken,
     pub(crate) fate: OnceLock<Fate>,
     progress: Mutex<Progress>,
+    spawned: Mutex<BTreeSet<SessionKey>>,
 }
 
 impl RunCell {
@@ -97,6 +99,7 @@ impl RunCell {
             cancelled: scope.child_token(),
             fate: OnceLock::new(),
             progress: Mutex::new(progress),
+            spawned: Mutex::default(),
         }
     }
 
@@ -108,6 +111,12 @@ impl RunCell {
     /// Changes the progress.
     pub(crate) fn update<T>(&self, change: impl FnOnce(&mut Progress) -> T) -> T {
         change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The sessions that its tool calls spawned: what is open in or below them ends with the run if that is cancelled,
+    /// also where their first runs have ended.
+    pub(crate) fn spawned(&self) -> MutexGuard<'_, BTreeSet<SessionKey>> {
+        self.spawned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The text there was until now, for a run that ends otherwise than with its answer.

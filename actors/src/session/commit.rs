@@ -20,9 +20,9 @@ use crate::types::{
 /// How long to wait before the store is asked again.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(5) };
 
-/// What was taken out of the inbox while the session is being read, which may still show it.
+/// Results and steering messages, by their ids.
 #[derive(Debug, Default)]
-pub(super) struct Meanwhile {
+pub(super) struct Inbox {
     pub(super) announces: BTreeSet<RunId>,
     pub(super) steers: BTreeSet<Uuid>,
 }
@@ -195,7 +195,7 @@ impl Session {
                 self.next = None;
                 tracing::warn!(session = %self.meta.key, %refused, "results could not be appended, will try again");
                 self.transcript = None;
-                self.suspect = Some(self.announces.len());
+                self.suspect = Some(self.inbox());
                 self.try_again(ctx);
             }
             (
@@ -300,7 +300,7 @@ impl Session {
             end.taken = None;
             end.next = None;
             self.transcript = None;
-            self.suspect = Some(self.announces.len());
+            self.suspect = Some(self.inbox());
         }
         match self.runs.get_mut(&run) {
             Some(active) => active.stage = Stage::Ending { retry: Some(Box::new(Ticket::End(end))) },

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::commit::{Taken, Ticket};
+use super::commit::{Inbox, Taken, Ticket};
 use super::prompts::NOTHING_REPORTED;
-use super::{Session, SessionArgs, SessionChild, SessionMsg, Stage, Standing};
+use super::{Active, Session, SessionArgs, SessionChild, SessionMsg, Stage, Standing};
 use crate::kit::{ChildSpec, Ctx};
 use crate::ports::{Announce, Cause, Op, OpenRun, RunRow, StoreError, StoredSession, Transaction};
 use crate::run::Fate;
@@ -53,9 +53,11 @@ impl Session {
     }
 
     pub(super) fn on_child_opened(&mut self, open: OpenRun, ctx: &Ctx<Self>) {
-        let spawner = open.spawner.and_then(|run| self.runs.get(&run));
+        let spawner = open.spawner.and_then(|run| self.runs.get_mut(&run));
         // It was asked for by a run that was cancelled meanwhile.
-        if spawner.and_then(|active| active.cell.fate.get()).is_some_and(Fate::stops_children) {
+        let fated = |active: &&mut Active| active.cell.fate.get().is_some_and(Fate::stops_children);
+        if let Some(active) = spawner.filter(fated) {
+            active.stopping += 1;
             self.stop_child(&open.session, open.spawner, ctx);
         }
         self.children.insert(open.run, open);
@@ -212,7 +214,15 @@ impl Session {
         let loaded = |result| SessionMsg::Loaded { result: Box::new(result) };
         self.loading = Some(ctx.task(work, loaded));
         if self.suspect.is_some() {
-            self.suspect = Some(self.announces.len());
+            self.suspect = Some(self.inbox());
+        }
+    }
+
+    /// The ids of what has arrived.
+    pub(super) fn inbox(&self) -> Inbox {
+        Inbox {
+            announces: self.announces.iter().map(|announce| announce.item.run).collect(),
+            steers: self.steers.iter().map(|steer| steer.id).collect(),
         }
     }
 
@@ -233,9 +243,10 @@ impl Session {
                 return self.try_again(ctx);
             }
         };
+        // What has arrived since is not in what was read.
         if let Some(known) = self.suspect.take() {
-            self.announces.drain(..known.min(self.announces.len()));
-            self.steers.clear();
+            self.announces.retain(|announce| !known.announces.contains(&announce.item.run));
+            self.steers.retain(|steer| !known.steers.contains(&steer.id));
         }
         let meanwhile = std::mem::take(&mut self.meanwhile);
         for announce in stored.announces {

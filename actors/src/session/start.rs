@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::commit::{Closing, Meanwhile};
+use super::commit::{Closing, Inbox};
 use super::{Active, Deadline, Session, SessionArgs, SessionChild, Stage, Standing};
 use crate::kit::{Ctx, StartError};
-use crate::ports::{RunRow, RunState, StoredSession};
+use crate::ports::{OpenRun, RunRow, RunState, StoredSession};
 use crate::run::RunMsg;
 use crate::types::{Outcome, RunId, Terminal, Transcript, Usage};
 
@@ -38,6 +38,9 @@ async fn read(args: &SessionArgs) -> Result<StoredSession, StartError> {
 
 fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> Session {
     let StoredSession { row, transcript, runs, announces, steers, children } = stored;
+    let host = args.shared.host;
+    // What another kind of process accepted is neither executed nor ended nor waited for here.
+    let own = |child: &OpenRun| child.host == host;
     let mut session = Session {
         shared: Arc::clone(&args.shared),
         meta: Arc::clone(&args.meta),
@@ -45,7 +48,7 @@ fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> S
         transcript: Some(Transcript::new(transcript)),
         reread: None,
         loading: None,
-        meanwhile: Meanwhile::default(),
+        meanwhile: Inbox::default(),
         queue: VecDeque::new(),
         runs: BTreeMap::new(),
         current: None,
@@ -53,7 +56,7 @@ fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> S
         announces,
         suspect: None,
         steers: steers.into(),
-        children: children.into_iter().map(|child| (child.run, child)).collect(),
+        children: children.into_iter().filter(own).map(|child| (child.run, child)).collect(),
         delivering: false,
         next: None,
         accepting: 0,
@@ -64,7 +67,7 @@ fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> S
         sleep: None,
     };
     let yielded = row.yielded;
-    for row in runs {
+    for row in runs.into_iter().filter(|row| row.host == host) {
         session.adopt(row, yielded, ctx);
     }
     if session.meta.scope.is_cancelled() {

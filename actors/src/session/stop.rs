@@ -5,12 +5,12 @@
 //! results. So the leaves end first, and no result is lost.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::commit::Closing;
 use super::inbox::Due;
 use super::{Active, Fate, Session, SessionChild, SessionMsg, Stage, Standing};
 use crate::kit::{Ctx, Handle, Reply};
-use crate::ports::OpenRun;
 use crate::sessions::SessionsMsg;
 use crate::tree::{Stopped, unknown_run};
 use crate::types::{Origin, Outcome, Refusal, RunId, SessionKey, Terminal};
@@ -45,7 +45,7 @@ impl Session {
             self.runs.insert(run, Active::untouched(row, &self.meta));
         }
         let Some(active) = self.runs.get_mut(&run) else {
-            let shared = std::sync::Arc::clone(&self.shared);
+            let shared = Arc::clone(&self.shared);
             // Detached: the answer is the caller's, whatever becomes of this session.
             tokio::spawn(async move { reply.send(already_ended(&shared, run).await) });
             return;
@@ -77,9 +77,10 @@ impl Session {
     /// Carries out a fate that is decided.
     pub(super) fn go_through(&mut self, run: RunId, ctx: &mut Ctx<Self>) {
         let Some(active) = self.runs.get_mut(&run) else { return };
-        let Some(fate) = active.cell.fate.get() else { return };
+        let cell = Arc::clone(&active.cell);
+        let Some(fate) = cell.fate.get() else { return };
         let stops_children = fate.stops_children();
-        active.cell.cancelled.cancel();
+        cell.cancelled.cancel();
         active.timer = None;
         let before = std::mem::replace(&mut active.stage, Stage::Joining);
         if matches!(before, Stage::Queued) {
@@ -91,8 +92,12 @@ impl Session {
         }
         ctx.children_mut().kill(&SessionChild::Run(run));
         if stops_children {
-            let spawned: BTreeSet<SessionKey> =
-                self.spawned_by(run).map(|child| child.session.clone()).collect();
+            let mut spawned = cell.spawned().clone();
+            let open: BTreeSet<&SessionKey> = self.children.values().map(|child| &child.session).collect();
+            // One that is awake although its own runs have ended may wait for what it spawned itself.
+            spawned.retain(|key| {
+                open.contains(key) || ctx.children().contains(&SessionChild::Session(key.clone()))
+            });
             if let Some(active) = self.runs.get_mut(&run) {
                 active.stopping = spawned.len();
             }
@@ -103,8 +108,10 @@ impl Session {
         self.check_joined(ctx);
     }
 
-    fn spawned_by(&self, run: RunId) -> impl Iterator<Item = &crate::ports::OpenRun> {
-        self.children.values().filter(move |child| child.spawner == Some(run))
+    /// Whether runs are open in sessions that this run spawned.
+    fn has_open_spawned(&self, active: &Active) -> bool {
+        let spawned = active.cell.spawned();
+        self.children.values().any(|child| spawned.contains(&child.session))
     }
 
     /// Commits the end of aborted runs whose actors and children have ended: what a run still said and wrote comes
@@ -112,11 +119,11 @@ impl Session {
     pub(super) fn check_joined(&mut self, ctx: &mut Ctx<Self>) {
         let stopping = matches!(self.standing, Standing::Stopping { .. });
         let done = |run: RunId, active: &Active| {
-            let open = if stopping { self.children.len() } else { self.spawned_by(run).count() };
+            let open = || if stopping { !self.children.is_empty() } else { self.has_open_spawned(active) };
             let waits = active.cell.fate.get().is_none_or(Fate::stops_children);
             matches!(active.stage, Stage::Joining)
                 && !ctx.children().contains(&SessionChild::Run(run))
-                && ((open == 0 && active.stopping == 0) || !waits)
+                && (!waits || (active.stopping == 0 && !open()))
         };
         let joined: Vec<RunId> =
             self.runs.iter().filter(|(run, active)| done(**run, active)).map(|(run, _)| *run).collect();
@@ -223,18 +230,13 @@ impl Session {
             SessionChild::Session(key) => Some(key),
             SessionChild::Run(_) => None,
         });
-        let open = self.own_children().map(|child| &child.session);
+        let open = self.children.values().map(|child| &child.session);
         let children: BTreeSet<SessionKey> = awake.chain(open).cloned().collect();
         for key in children {
             self.stop_child(&key, None, ctx);
         }
         self.abort_all(cascade, ctx);
         self.advance(ctx);
-    }
-
-    /// Open runs of children that this process is to end.
-    fn own_children(&self) -> impl Iterator<Item = &OpenRun> {
-        self.children.values().filter(|child| child.host == self.shared.host)
     }
 
     fn abort_all(&mut self, cascade: bool, ctx: &mut Ctx<Self>) {
@@ -263,7 +265,7 @@ impl Session {
             || !self.runs.is_empty()
             || !self.unsettled.is_empty()
             || !ctx.children().is_empty()
-            || self.own_children().next().is_some()
+            || !self.children.is_empty()
             || self.accepting > 0
             || self.loading.is_some();
         if busy {
@@ -295,6 +297,11 @@ pub(crate) fn name_once(ended: &mut Vec<RunId>) {
 /// The answer to a cancel that came too late.
 pub(crate) async fn already_ended(shared: &crate::shared::Shared, run: RunId) -> Result<Stopped, Refusal> {
     match shared.storage.run(run).await {
+        Ok(Some(row)) if row.state.is_open() && row.host != shared.host => Err(Refusal::error(
+            "other_process",
+            format!("run {run} belongs to another process ({})", row.host.as_str()),
+        )
+        .with_hint("cancel it where it runs")),
         Ok(Some(row)) => Ok(Stopped { ended: Vec::new(), already: row.outcome }),
         Ok(None) => Err(unknown_run(run)),
         Err(error) => Err(Refusal::error("store", error.to_string())),

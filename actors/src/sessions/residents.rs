@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::settle::{DETACHED, Verdict, settle};
+use super::settle::BACKOFF;
 use super::{Sessions, SessionsMsg, SpawnCall};
 use crate::kit::{ChildSpec, Ctx};
 use crate::policy::tools::{Role, effective};
 use crate::ports::{Op, Refused, SessionRow, StoreError, StoredSession};
 use crate::session::{Session, SessionArgs, SessionMeta, SessionMsg, refused_by_store, stopping};
 use crate::shared::LiveEntry;
-use crate::types::{Cleanup, Mode, Refusal, SessionKey, Terminal};
+use crate::types::{Cleanup, Mode, Refusal, SessionKey};
 
 /// A session may have the stop of its subtree to finish.
 const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(20);
@@ -43,15 +43,26 @@ impl Waiting {
             Self::Child(..) | Self::Nothing => false,
         }
     }
+
+    /// Refuses what somebody asks for and can ask for again; returns everything else.
+    fn refuse_request(self, refusal: &Refusal) -> Option<Self> {
+        match self {
+            Self::Message(message) if message.is_request() => message.refuse(refusal.clone()),
+            Self::Spawn(call) => call.reply.send(Err(refusal.clone())),
+            other => return Some(other),
+        }
+        None
+    }
 }
 
 /// Where a session is between asleep and awake. One without an entry is asleep.
 #[derive(Debug)]
 pub(super) enum Resident {
-    /// It is being read, since this many settlements.
+    /// It is being read, since this many settlements and after so many reads that failed.
     Loading {
         waiting: Vec<Waiting>,
         since: u64,
+        failed: u32,
     },
     /// Its actor is on its way, started by this parent.
     Starting {
@@ -59,20 +70,35 @@ pub(super) enum Resident {
         waiting: Vec<Waiting>,
     },
     Awake(LiveEntry),
-    /// It was told to sleep and has not ended yet.
+    /// It was told to sleep, or takes no messages any more, and has not ended yet.
     Sleeping {
+        meta: Arc<SessionMeta>,
+        waiting: Vec<Waiting>,
+    },
+    /// It failed, and what it had open is being ended.
+    Settling {
         waiting: Vec<Waiting>,
     },
 }
 
 impl Resident {
     /// The list of those who wait, where there is one.
-    const fn waiting(&mut self) -> Option<&mut Vec<Waiting>> {
+    pub(super) const fn waiting(&mut self) -> Option<&mut Vec<Waiting>> {
         match self {
-            Self::Loading { waiting, .. } | Self::Starting { waiting, .. } | Self::Sleeping { waiting } => {
-                Some(waiting)
-            }
+            Self::Loading { waiting, .. }
+            | Self::Starting { waiting, .. }
+            | Self::Sleeping { waiting, .. }
+            | Self::Settling { waiting } => Some(waiting),
             Self::Awake(_) => None,
+        }
+    }
+
+    /// The parent of a session that has an actor or is about to.
+    pub(super) fn under(&self) -> Option<&SessionKey> {
+        match self {
+            Self::Awake(LiveEntry { meta, .. }) | Self::Sleeping { meta, .. } => meta.parent.as_ref(),
+            Self::Starting { under, .. } => under.as_ref(),
+            Self::Loading { .. } | Self::Settling { .. } => None,
         }
     }
 }
@@ -100,7 +126,8 @@ impl Sessions {
                 if let Some(item) = self.hand_over(&entry, item, ctx) {
                     // It died a moment ago; its end is on its way here.
                     self.shared.live.remove(key);
-                    self.residents.insert(key.clone(), Resident::Sleeping { waiting: vec![item] });
+                    let sleeping = Resident::Sleeping { meta: entry.meta, waiting: vec![item] };
+                    self.residents.insert(key.clone(), sleeping);
                 }
             }
             Some(other) => {
@@ -113,10 +140,22 @@ impl Sessions {
     }
 
     fn wake(&mut self, key: SessionKey, waiting: Vec<Waiting>, ctx: &Ctx<Self>) {
+        self.read(key, waiting, 0, ctx);
+    }
+
+    /// Reads a session, after a while if that has failed before.
+    fn read(&mut self, key: SessionKey, waiting: Vec<Waiting>, failed: u32, ctx: &Ctx<Self>) {
         let (shared, myself) = (Arc::clone(&self.shared), ctx.myself().clone());
-        self.residents.insert(key.clone(), Resident::Loading { waiting, since: self.settlements });
+        self.residents.insert(key.clone(), Resident::Loading { waiting, since: self.settlements, failed });
+        let pause = (failed > 0).then(|| {
+            let pause = BACKOFF.delay(failed.min(16), ctx.system().ids.below(u64::MAX));
+            ctx.system().clock.sleep(pause)
+        });
         // Detached: its message holds all that is needed to go on.
         tokio::spawn(async move {
+            if let Some(pause) = pause {
+                pause.await;
+            }
             let result = Box::new(shared.storage.load_session(key.clone()).await);
             drop(myself.send(SessionsMsg::Loaded { key, result }));
         });
@@ -128,7 +167,7 @@ impl Sessions {
         result: Result<Option<StoredSession>, StoreError>,
         ctx: &mut Ctx<Self>,
     ) {
-        let Some(Resident::Loading { waiting, since }) = self.residents.get_mut(&key) else { return };
+        let Some(Resident::Loading { waiting, since, failed }) = self.residents.get_mut(&key) else { return };
         if *since != self.settlements {
             let waiting = std::mem::take(waiting);
             return self.wake(key, waiting, ctx);
@@ -140,8 +179,32 @@ impl Sessions {
                 self.start_under_parent(stored, ctx);
             }
             Ok(None) => self.create(&key, ctx),
-            Err(error) => self.give_up(&key, &Refusal::error("store", error.to_string()), ctx),
+            Err(error) => {
+                let (waiting, failed) = (std::mem::take(waiting), failed.saturating_add(1));
+                self.read_again(key, waiting, failed, &error, ctx);
+            }
         }
+    }
+
+    /// A session could not be read: who asks for something hears of that and may ask again. What else waits for it
+    /// nobody would repeat, so it waits until the store can be read.
+    fn read_again(
+        &mut self,
+        key: SessionKey,
+        waiting: Vec<Waiting>,
+        failed: u32,
+        error: &StoreError,
+        ctx: &Ctx<Self>,
+    ) {
+        let refusal = Refusal::error("store", error.to_string());
+        let waiting: Vec<Waiting> =
+            waiting.into_iter().filter_map(|item| item.refuse_request(&refusal)).collect();
+        if waiting.is_empty() {
+            self.residents.remove(&key);
+            return;
+        }
+        tracing::warn!(session = %key, %error, "cannot be read, will try again");
+        self.read(key, waiting, failed, ctx);
     }
 
     /// Makes a session that somebody writes to for the first time, where its name allows that.
@@ -258,7 +321,8 @@ impl Sessions {
                 // The parent ended a moment ago: it is woken again first.
                 let item = Waiting::Child(stored, self.settlements);
                 self.shared.live.remove(&parent.meta.key);
-                self.residents.insert(parent.meta.key.clone(), Resident::Sleeping { waiting: vec![item] });
+                let sleeping = Resident::Sleeping { meta: Arc::clone(&parent.meta), waiting: vec![item] };
+                self.residents.insert(parent.meta.key.clone(), sleeping);
             }
             return;
         }
@@ -300,7 +364,8 @@ impl Sessions {
         }
         let key = entry.meta.key.clone();
         let before = self.residents.insert(key.clone(), Resident::Awake(entry.clone()));
-        if matches!(before, Some(Resident::Awake(_) | Resident::Sleeping { .. })) {
+        if matches!(before, Some(Resident::Awake(_) | Resident::Sleeping { .. } | Resident::Settling { .. }))
+        {
             self.start_again_under(&key, ctx);
         }
         let waiting = before.and_then(|mut before| before.waiting().map(std::mem::take)).unwrap_or_default();
@@ -346,7 +411,8 @@ impl Sessions {
             }
         }
         if !unsent.is_empty() {
-            self.residents.insert(entry.meta.key.clone(), Resident::Sleeping { waiting: unsent });
+            let sleeping = Resident::Sleeping { meta: Arc::clone(&entry.meta), waiting: unsent };
+            self.residents.insert(entry.meta.key.clone(), sleeping);
         }
     }
 
@@ -380,7 +446,7 @@ impl Sessions {
         if let Some(Resident::Awake(entry)) = self.residents.get(&key) {
             let entry = entry.clone();
             self.shared.live.remove(&key);
-            self.residents.insert(key, Resident::Sleeping { waiting: Vec::new() });
+            self.residents.insert(key, Resident::Sleeping { meta: entry.meta, waiting: Vec::new() });
             // One that has just died is told of as down.
             drop(entry.handle.send(SessionMsg::Sleep));
         }
@@ -400,7 +466,7 @@ impl Sessions {
             .remove(&key)
             .and_then(|mut resident| resident.waiting().map(std::mem::take))
             .unwrap_or_default();
-        self.residents.insert(key, Resident::Sleeping { waiting });
+        self.residents.insert(key, Resident::Sleeping { meta: entry.meta, waiting });
         entry.handle.drain();
     }
 
@@ -413,74 +479,11 @@ impl Sessions {
     }
 
     /// A session has ended: whoever came meanwhile wakes it again.
-    fn leave(&mut self, key: &SessionKey, ctx: &Ctx<Self>) {
+    pub(super) fn leave(&mut self, key: &SessionKey, ctx: &Ctx<Self>) {
         let waiting =
             self.residents.remove(key).and_then(|mut resident| resident.waiting().map(std::mem::take));
         if let Some(waiting) = waiting.filter(|waiting| !waiting.is_empty()) {
             self.wake(key.clone(), waiting, ctx);
         }
-    }
-
-    /// A session failed for good, and with it everything below: what was open there is ended in the store, and
-    /// nothing of it is woken before that is done.
-    fn settle_subtree(&mut self, key: &SessionKey, reason: &str, ctx: &Ctx<Self>) {
-        let live = self.shared.live_sessions().into_iter();
-        let mut keys: Vec<SessionKey> = live
-            .filter(|entry| self.is_below(&entry.meta, key))
-            .map(|entry| entry.meta.key.clone())
-            .collect();
-        keys.push(key.clone());
-        keys.extend(keys.iter().flat_map(|key| self.starting_under(key)).collect::<Vec<_>>());
-        for key in &keys {
-            if let Some((_, entry)) = self.shared.live.remove(key) {
-                entry.meta.scope.cancel();
-            }
-            let waiting =
-                self.residents.remove(key).and_then(|mut resident| resident.waiting().map(std::mem::take));
-            let waiting = waiting.unwrap_or_default();
-            self.residents.insert(key.clone(), Resident::Sleeping { waiting });
-        }
-        let (shared, myself, key) = (Arc::clone(&self.shared), ctx.myself().clone(), key.clone());
-        let reason = format!("its session failed: {reason}");
-        // Detached: it must be done whatever becomes of this actor.
-        tokio::spawn(async move {
-            let runs = match shared.barrier().await {
-                Ok(()) => shared.storage.open_in_subtree(key.clone()).await,
-                Err(error) => Err(error),
-            };
-            match runs {
-                Ok(runs) => {
-                    let verdict = Verdict { state: Terminal::Crashed, reason: &reason, quiet: false };
-                    settle(&shared, runs, verdict, DETACHED).await;
-                }
-                Err(error) => {
-                    tracing::error!(session = %key, %error, "a failed session could not be settled")
-                }
-            }
-            // What was on its way to them when they failed is in the store.
-            let waiting = shared.storage.waiting_sessions().await.unwrap_or_default();
-            drop(myself.send(SessionsMsg::Settled { keys, waiting }));
-        });
-    }
-
-    pub(super) fn on_settled(&mut self, keys: &[SessionKey], waiting: &[SessionKey], ctx: &Ctx<Self>) {
-        self.settlements += 1;
-        for key in keys {
-            if let Some(Resident::Sleeping { waiting: items }) = self.residents.get_mut(key) {
-                items.extend(waiting.contains(key).then_some(Waiting::Nothing));
-                self.leave(key, ctx);
-            }
-        }
-    }
-
-    fn is_below(&self, meta: &SessionMeta, key: &SessionKey) -> bool {
-        let mut parent = meta.parent.clone();
-        while let Some(up) = parent {
-            if up == *key {
-                return true;
-            }
-            parent = self.shared.live.get(&up).and_then(|entry| entry.meta.parent.clone());
-        }
-        false
     }
 }

@@ -5,13 +5,16 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::kit::Backoff;
-use crate::ports::{Announce, AuditRecord, Op, Refused, RunEnd, RunRow, SubtreeRun, Transaction};
+use crate::ports::{
+    Announce, AuditRecord, BoxFuture, Op, Refused, RunEnd, RunRow, StoreError, SubtreeRun, Transaction,
+};
 use crate::session::{announce_of, notify_end};
 use crate::shared::Shared;
 use crate::types::{Origin, Outcome, RunId, Terminal};
 
 /// Pauses before a store that refused is asked again.
-const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(5) };
+pub(super) const BACKOFF: Backoff =
+    Backoff { first: Duration::from_millis(100), most: Duration::from_secs(5) };
 
 /// How often a store that refuses is asked where somebody waits, and where nobody does.
 pub(crate) const WAITED_FOR: u32 = 4;
@@ -80,6 +83,26 @@ fn decide(shared: &Shared, run: SubtreeRun, verdict: Verdict<'_>) -> Decided {
         facts: vec![("state", state.to_string()), ("reason", reason.to_owned())],
     };
     Decided { row, end, announce, audit }
+}
+
+/// Asks the store a question until it answers, at most `tries` times.
+pub(super) async fn read<T>(
+    shared: &Shared,
+    tries: u32,
+    question: impl Fn() -> BoxFuture<Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let mut tried = 1;
+    loop {
+        match question().await {
+            Err(error) if tried < tries => {
+                tracing::warn!(%error, "the store cannot be read, will try again");
+                let pause = BACKOFF.delay(tried.min(16), shared.system.ids.below(u64::MAX));
+                shared.system.clock.sleep(pause).await;
+                tried += 1;
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// Commits ends; returns the runs that this ended, and those that the store did not take.

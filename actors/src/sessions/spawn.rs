@@ -45,6 +45,9 @@ impl Reserved {
     /// Tells everybody of the spawn that is committed. Called by the commit itself, so that no panic of the manager
     /// can swallow it, and before the answer: the parent counts the child before its run can ask to wait for it.
     fn tell(&self, shared: &Shared) {
+        if let Some(asker) = &self.asker {
+            asker.spawned().insert(self.session.key.clone());
+        }
         if let Some(parent) = &self.row.announce_to {
             let open = Box::new(self.row.open(&self.session.root, self.session.depth));
             shared.deliver(parent, SessionMsg::ChildOpened { open });

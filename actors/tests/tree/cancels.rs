@@ -1,7 +1,7 @@
 //! Cancel and stop, at every point of a run's life.
 
 use offshoot_actors::Stopped;
-use offshoot_actors::ports::{Answer, RunState};
+use offshoot_actors::ports::{Answer, Cause, RunState};
 use offshoot_actors::types::{Entry, Origin, PromptRequest, Terminal};
 
 use crate::rig::{Call, Rig, call, items, main_key, request, setup, soon};
@@ -25,6 +25,22 @@ async fn script(call_: Call) -> Result<Answer, offshoot_actors::ports::ModelErro
             call("2", "spawn", "session|quick"),
             call("3", "yield", ""),
         ]),
+        ("keep", 1) => Answer::tools(vec![call("1", "spawn", "leaves")]),
+        ("leaves", 1) => Answer::tools(vec![call("1", "spawn", "hang")]),
+        ("follow", 1) => Answer::tools(vec![call("1", "spawn", "starts")]),
+        ("starts", 1) => Answer::tools(vec![call("1", "spawn", "slow")]),
+        ("slow", _) => {
+            call_.sleep(1_000).await;
+            Answer::text("slow")
+        }
+        ("keep" | "follow", _) => {
+            call_.sleep(1_000_000).await;
+            Answer::text("late")
+        }
+        _ if call_.request.session.is_subagent() && !call_.news().is_empty() => {
+            call_.sleep(1_000_000).await;
+            Answer::text("late")
+        }
         _ => Answer::text(format!("answer to {task}")),
     })
 }
@@ -87,6 +103,40 @@ async fn a_run_that_waits_for_children() {
     assert_eq!(rig.log.count(), called, "nobody runs on results that were cancelled with the parent");
     let results = items(&rig.transcript(&main_key()));
     assert_eq!(results.iter().map(|item| item.state).collect::<Vec<_>>(), [Terminal::Cancelled; 2]);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_child_left_open_when_it_ended() {
+    let rig = setup().start(script).await;
+    let run = rig.say("keep").await;
+    rig.until("the grandchild works and the child has ended", |rig| {
+        rig.log.in_flight() == 2 && rig.storage.all_runs().iter().any(|row| !row.state.is_open())
+    })
+    .await;
+    let child = rig.storage.all_runs().into_iter().find(|row| row.spawner == Some(run)).unwrap();
+    assert_eq!(child.state, RunState::Ended(Terminal::Ok));
+    let grandchild = rig.storage.all_runs().into_iter().find(|row| row.spawner == Some(child.id)).unwrap();
+    let called = rig.log.count();
+    assert_eq!(cancel(&rig, run).await.ended, [grandchild.id, run]);
+    assert_eq!(rig.row(grandchild.id).state, RunState::Ended(Terminal::Cancelled));
+    rig.quiet().await;
+    assert!(rig.log.calls.lock().unwrap()[called..].iter().all(|call| !call.0.is_subagent()));
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_child_makes_of_results_after_its_end() {
+    let rig = setup().start(script).await;
+    let run = rig.say("follow").await;
+    rig.until("the child works on a result", |rig| {
+        rig.storage.all_runs().iter().any(|row| row.cause == Cause::Announce) && rig.log.in_flight() == 2
+    })
+    .await;
+    let next = rig.storage.all_runs().into_iter().find(|row| row.cause == Cause::Announce).unwrap();
+    assert!(next.session.is_subagent());
+    assert_eq!(cancel(&rig, run).await.ended, [next.id, run]);
+    assert_eq!(rig.row(next.id).state, RunState::Ended(Terminal::Cancelled));
     rig.finish().await;
 }
 

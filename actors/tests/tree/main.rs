@@ -15,6 +15,7 @@ mod models;
 mod order;
 #[cfg(feature = "faults")]
 mod panics;
+mod reads;
 mod refusals;
 mod repeats;
 mod restarts;

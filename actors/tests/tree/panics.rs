@@ -9,7 +9,7 @@ use offshoot_actors::kit::{Bug, Faults};
 use offshoot_actors::ports::{Answer, ModelError, ModelErrorKind};
 use offshoot_actors::types::{IdempotencyKey, Origin, PromptRequest, SessionKey, Terminal};
 
-use crate::rig::{Call, Rig, Setup, call, items, main_key, request, setup, soon};
+use crate::rig::{Answered, Asked, Call, Rig, Setup, call, items, main_key, request, setup, soon};
 
 /// Counts the messages of each kind, and lets one of them panic.
 #[derive(Default)]
@@ -149,6 +149,60 @@ async fn a_session_that_panics_too_often_ends_what_is_below_it_and_only_that() {
     assert_eq!(rig.outcome(beside.run).await.state, Terminal::Ok);
     let run = rig.say_to(child.session, "hello").await;
     assert_eq!(rig.outcome(run).await.state, Terminal::Ok, "it is woken like any other");
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_failed_session_had_open_is_ended_as_soon_as_the_store_can_be_read() {
+    let faults = Arc::new(Once::default());
+    let (setup, faulty) = with(&faults).faulty();
+    let rig = setup.start(|call: Call| async move {
+        if call.task() == "hang" {
+            call.sleep(1_000_000).await;
+        }
+        Ok(Answer::text("NO_REPLY"))
+    });
+    let rig = rig.await;
+    let run = rig.say("hang").await;
+    rig.sleep(10).await;
+    faulty.fail(6, |asked| matches!(asked, Asked::Subtree(_) | Asked::Waiting));
+    for _ in 0..6 {
+        faults.arm("session", "steer");
+        let _ = rig.handle.steer(main_key(), "hello".into(), Origin::Operator).await;
+        rig.sleep(10).await;
+    }
+    assert_eq!(rig.row(run).state.as_str(), "running");
+    assert_eq!(rig.outcome(run).await.state, Terminal::Crashed);
+    assert_eq!(rig.answer("hello").await.state, Terminal::Ok, "it is woken like any other");
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_falls_asleep_while_its_parent_fails_wakes_again() {
+    let faults = Arc::new(Once::default());
+    let (setup, faulty) = with(&faults).faulty();
+    let rig = setup.start(|_| async { Ok(Answer::text("NO_REPLY")) }).await;
+    let parent = rig.spawn("session|stays").await;
+    let child = rig.spawn_in(parent.session.clone(), "session|stays").await;
+    rig.outcome(child.run).await;
+    rig.sleep(29_000).await;
+    // While the parent tries to come back it hears nothing of the child, which falls asleep and ends.
+    let key = parent.session.clone();
+    faulty.spoil(move |asked| match asked {
+        Asked::Load(session) if **session == key => Answered::WithAnErrorAfter(Duration::from_secs(2)),
+        _ => Answered::Well,
+    });
+    faults.arm("session", "steer");
+    let _ = rig.handle.steer(parent.session.clone(), "hello".into(), Origin::Operator).await;
+    assert!(faults.fired());
+    let is_live =
+        |rig: &Rig, key: &SessionKey| rig.live("session").iter().any(|path| path.ends_with(key.as_str()));
+    rig.until("the child sleeps", |rig| !is_live(rig, &child.session)).await;
+    assert!(is_live(&rig, &parent.session), "the parent still tries");
+    rig.until("the parent has failed", |rig| !is_live(rig, &parent.session)).await;
+    faulty.spoil(|_| Answered::Well);
+    let run = rig.say_to(child.session, "hello").await;
+    assert_eq!(rig.outcome(run).await.state, Terminal::Ok);
     rig.finish().await;
 }
 

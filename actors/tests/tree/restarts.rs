@@ -87,6 +87,41 @@ async fn runs_of_a_daemon_are_not_for_a_single_command_to_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_in_which_a_daemon_has_runs_serves_a_single_command_beside_them() {
+    let storage = Arc::new(MemoryStorage::new());
+    let mut daemon = setup().on(&storage, 1);
+    daemon.host = Host::Daemon;
+    let rig = daemon.start(script).await;
+    let child = rig.spawn("hang").await.run;
+    let (works, waits) = (rig.say("hang").await, rig.say("hang").await);
+    rig.sleep(10).await;
+    rig.stop().await;
+    let rig = setup()
+        .on(&storage, 2)
+        .start(|call_: Call| async move {
+            Ok(match (&*call_.task(), call_.request.step) {
+                ("go", 1) => Answer::tools(vec![call("1", "spawn", "leaf"), call("2", "yield", "")]),
+                ("hang", _) => std::future::pending().await,
+                _ => Answer::text(format!("got {}", call_.news().join(","))),
+            })
+        })
+        .await;
+    let theirs = |rig: &crate::rig::Rig| [works, waits, child].map(|run| rig.row(run).state.as_str());
+    let answer = rig.answer("go").await;
+    assert_eq!(answer.text.as_deref(), Some("got ok:got "), "it waits for its own child alone");
+    let refusal = rig.handle.cancel(works, Origin::Operator).await.unwrap_err();
+    assert_eq!(refusal.code, "other_process");
+    assert_eq!(theirs(&rig), ["running", "accepted", "running"]);
+    rig.sleep(100_000).await;
+    assert!(rig.live("session").is_empty(), "what others have open keeps no session awake");
+    let mine = rig.say("hang").await;
+    rig.sleep(10).await;
+    let stopped = soon("the stop", rig.handle.stop(main_key(), Origin::Operator)).await.unwrap();
+    assert!(stopped.ended.contains(&mine));
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_conversation_goes_on_after_a_restart_at_any_commit() {
     let recorded = Arc::new(MemoryStorage::recording());
     let rig = setup()

@@ -1,10 +1,14 @@
 //! Steering messages: taken at the next step, never lost, never twice.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use offshoot_actors::Steered;
 use offshoot_actors::ports::{Answer, Op};
 use offshoot_actors::types::{Origin, Terminal};
 
-use crate::rig::{Call, Rig, call, main_key, setup, texts};
+use crate::rig::{Answered, Asked, Call, Rig, call, items, main_key, setup, texts};
 
 async fn script(call_: Call) -> Result<Answer, offshoot_actors::ports::ModelError> {
     Ok(match (&*call_.task(), call_.request.step) {
@@ -132,5 +136,33 @@ async fn one_for_a_run_in_its_lane_stands_after_the_runs_own_message() {
     rig.sleep(10).await;
     assert_eq!(steer(&rig, "second").await, Steered::Queued(run));
     assert_eq!(rig.outcome(run).await.text.as_deref(), Some("heard first+second"));
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_comes_while_the_inbox_is_read_again_is_not_lost() {
+    let (setup, faulty) = setup().faulty();
+    let rig = setup.start(script).await;
+    let reading = Arc::new(AtomicBool::new(false));
+    let (mut refused, read) = (false, Arc::clone(&reading));
+    faulty.spoil(move |asked| match asked {
+        Asked::Submit(transaction)
+            if !refused && transaction.iter().any(|op| matches!(op, Op::TakeAnnounces { .. })) =>
+        {
+            refused = true;
+            Answered::WithAnError
+        }
+        Asked::Load(key) if refused && **key == main_key() => {
+            read.store(true, Ordering::SeqCst);
+            Answered::Late(Duration::from_secs(1))
+        }
+        _ => Answered::Well,
+    });
+    rig.spawn("child").await;
+    rig.until("the parent is read again", |_| reading.load(Ordering::SeqCst)).await;
+    let run = rig.say("first").await;
+    assert_eq!(steer(&rig, "second").await, Steered::Queued(run));
+    assert_eq!(rig.outcome(run).await.text.as_deref(), Some("heard first+second"));
+    assert_eq!(items(&rig.transcript(&main_key())).len(), 1);
     rig.finish().await;
 }

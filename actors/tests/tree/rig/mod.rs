@@ -4,6 +4,7 @@
 
 mod checks;
 mod events;
+mod faulty;
 mod front;
 mod model;
 mod tools;
@@ -21,6 +22,7 @@ use offshoot_actors::types::{
 use offshoot_actors::{MemoryStorage, Tree, TreeHandle, TreeOptions};
 
 pub use self::events::Events;
+pub use self::faulty::{Answered, Asked, Faulty};
 pub use self::front::Front;
 use self::model::Scripted;
 pub use self::model::{Call, Log, brief, items, texts};
@@ -34,6 +36,8 @@ pub struct Setup {
     pub storage: Arc<MemoryStorage>,
     /// What the tree sees in the storage's place.
     pub front: Option<Arc<Front>>,
+    /// The store as the tree sees it, where that is not `storage`.
+    pub faulty: Option<Arc<Faulty>>,
     pub seed: u64,
     pub host: Host,
     pub wake_waiting: bool,
@@ -48,6 +52,7 @@ pub fn setup() -> Setup {
         settings: settings(),
         storage: Arc::new(MemoryStorage::new()),
         front: None,
+        faulty: None,
         seed: 7,
         host: Host::OneShot,
         wake_waiting: false,
@@ -75,6 +80,13 @@ impl Setup {
         (self, front)
     }
 
+    /// Puts a store in between whose answers can be spoiled.
+    pub fn faulty(mut self) -> (Self, Arc<Faulty>) {
+        let faulty = Faulty::new(&self.storage);
+        self.faulty = Some(Arc::clone(&faulty));
+        (self, faulty)
+    }
+
     pub async fn start<F, R>(self, script: F) -> Rig
     where
         F: Fn(Call) -> R + Send + Sync + 'static,
@@ -89,13 +101,15 @@ impl Setup {
             log: Arc::clone(&log),
             clock: Arc::clone(&clock),
         };
+        let storage = match (self.faulty, self.front) {
+            (Some(faulty), _) => faulty as Arc<dyn Storage>,
+            (None, Some(front)) => front as Arc<dyn Storage>,
+            (None, None) => Arc::clone(&self.storage) as Arc<dyn Storage>,
+        };
         let mut options = TreeOptions::new(
             Arc::clone(&clock),
             Arc::new(SeededIds::new(self.seed)),
-            match self.front {
-                Some(front) => front as Arc<dyn Storage>,
-                None => Arc::clone(&self.storage) as Arc<dyn Storage>,
-            },
+            storage,
             Arc::new(models),
             Arc::new(tools),
             self.settings,

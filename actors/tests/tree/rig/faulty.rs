@@ -1,0 +1,167 @@
+//! A store whose answers a test spoils.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use offshoot_actors::MemoryStorage;
+use offshoot_actors::ports::{
+    BoxFuture, Clock, Done, Earlier, ListFilter, OpenRun, Page, RequestKey, RunRow, SessionRow, Storage,
+    StoreError, StoredSession, SubtreeRun, TokioClock, Transaction,
+};
+use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
+
+/// What the store is asked for.
+#[derive(Debug)]
+pub enum Asked<'a> {
+    Submit(&'a Transaction),
+    Load(&'a SessionKey),
+    Subtree(&'a SessionKey),
+    Waiting,
+}
+
+/// What becomes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    Well,
+    WithAnError,
+    WithAnErrorAfter(Duration),
+    /// As it is now, but told after this time.
+    Late(Duration),
+}
+
+fn spoiled() -> StoreError {
+    StoreError::Unavailable("spoiled".to_owned())
+}
+
+type Spoil = dyn FnMut(&Asked<'_>) -> Answered + Send;
+
+pub struct Faulty {
+    inner: Arc<MemoryStorage>,
+    clock: TokioClock,
+    spoil: Mutex<Box<Spoil>>,
+}
+
+impl fmt::Debug for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faulty").finish_non_exhaustive()
+    }
+}
+
+impl Faulty {
+    pub fn new(inner: &Arc<MemoryStorage>) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Arc::clone(inner),
+            clock: TokioClock::starting_at(Timestamp(0)),
+            spoil: Mutex::new(Box::new(|_| Answered::Well)),
+        })
+    }
+
+    /// From now on `spoil` says how each question is answered.
+    pub fn spoil(&self, spoil: impl FnMut(&Asked<'_>) -> Answered + Send + 'static) {
+        *self.spoil.lock().unwrap() = Box::new(spoil);
+    }
+
+    /// The next `times` questions of a kind are answered with an error.
+    pub fn fail(&self, times: u32, of: impl Fn(&Asked<'_>) -> bool + Send + 'static) {
+        let mut left = times;
+        self.spoil(move |asked| {
+            if left > 0 && of(asked) {
+                left -= 1;
+                return Answered::WithAnError;
+            }
+            Answered::Well
+        });
+    }
+
+    fn answer<T: Send + 'static>(
+        &self,
+        asked: &Asked<'_>,
+        question: impl FnOnce(&MemoryStorage) -> BoxFuture<Result<T, StoreError>>,
+    ) -> BoxFuture<Result<T, StoreError>> {
+        let answered = (self.spoil.lock().unwrap())(asked);
+        let answer = question(&self.inner);
+        match answered {
+            Answered::Well => answer,
+            Answered::WithAnError => Box::pin(async { Err(spoiled()) }),
+            Answered::WithAnErrorAfter(pause) => {
+                let pause = self.clock.sleep(pause);
+                Box::pin(async move {
+                    pause.await;
+                    Err(spoiled())
+                })
+            }
+            Answered::Late(pause) => {
+                let pause = self.clock.sleep(pause);
+                Box::pin(async move {
+                    let answer = answer.await;
+                    pause.await;
+                    answer
+                })
+            }
+        }
+    }
+}
+
+impl Storage for Faulty {
+    fn submit(&self, transaction: Transaction, done: Done) {
+        let answered = (self.spoil.lock().unwrap())(&Asked::Submit(&transaction));
+        match answered {
+            Answered::WithAnError => done(Err(spoiled().into())),
+            _ => self.inner.submit(transaction, done),
+        }
+    }
+
+    fn load_session(&self, key: SessionKey) -> BoxFuture<Result<Option<StoredSession>, StoreError>> {
+        self.answer(&Asked::Load(&key.clone()), |store| store.load_session(key))
+    }
+
+    fn session(&self, key: SessionKey) -> BoxFuture<Result<Option<SessionRow>, StoreError>> {
+        self.inner.session(key)
+    }
+
+    fn run(&self, run: RunId) -> BoxFuture<Result<Option<RunRow>, StoreError>> {
+        self.inner.run(run)
+    }
+
+    fn entries(
+        &self,
+        key: SessionKey,
+        from: u64,
+        limit: u32,
+    ) -> BoxFuture<Result<Vec<Arc<StoredEntry>>, StoreError>> {
+        self.inner.entries(key, from, limit)
+    }
+
+    fn earlier(&self, key: RequestKey) -> BoxFuture<Result<Option<Earlier>, StoreError>> {
+        self.inner.earlier(key)
+    }
+
+    fn open_runs(&self) -> BoxFuture<Result<Vec<OpenRun>, StoreError>> {
+        self.inner.open_runs()
+    }
+
+    fn open_in_subtree(&self, key: SessionKey) -> BoxFuture<Result<Vec<SubtreeRun>, StoreError>> {
+        self.answer(&Asked::Subtree(&key.clone()), |store| store.open_in_subtree(key))
+    }
+
+    fn waiting_sessions(&self) -> BoxFuture<Result<Vec<SessionKey>, StoreError>> {
+        self.answer(&Asked::Waiting, Storage::waiting_sessions)
+    }
+
+    fn subtree_usage(&self, key: SessionKey) -> BoxFuture<Result<Usage, StoreError>> {
+        self.inner.subtree_usage(key)
+    }
+
+    fn list_sessions(
+        &self,
+        filter: ListFilter,
+        page: Page,
+    ) -> BoxFuture<Result<Vec<SessionRow>, StoreError>> {
+        self.inner.list_sessions(filter, page)
+    }
+
+    fn list_runs(&self, filter: ListFilter, page: Page) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
+        self.inner.list_runs(filter, page)
+    }
+}
