@@ -10,7 +10,7 @@ use offshoot_actors::ports::{
 };
 use offshoot_actors::types::{ModelRef, Timestamp};
 
-use crate::config::{Aliases, BUILTIN, Config, Durability, Provider, Providers};
+use crate::config::{Aliases, BUILTIN, Config, Durability, Named, Provider, Providers, Unavailable};
 use crate::ids::SystemIds;
 use crate::models::{ModelSpec, ProviderSpec, Registry, SpecError};
 use crate::store;
@@ -74,14 +74,14 @@ impl ConfiguredModels {
 
 impl Models for ConfiguredModels {
     fn resolve(&self, name: &str) -> Result<ModelRef, ModelError> {
-        if let Ok(model) = self.aliases.resolve(name)
-            && model.provider() != BUILTIN
-        {
-            let missing =
-                |error: &dyn std::fmt::Display| ModelError::new(ModelErrorKind::NotFound, error.to_string());
-            self.providers.serving(&model).map_err(|error| missing(&error))?;
+        let Ok(Named { model, .. }) = self.aliases.resolve(name, &self.providers) else {
+            return self.registry.resolve(name);
+        };
+        if model.provider() != BUILTIN {
+            let missing = |error: Unavailable| ModelError::new(ModelErrorKind::NotFound, error.to_string());
+            self.providers.serving(&model).map_err(missing)?;
         }
-        self.registry.resolve(name)
+        self.registry.resolve(model.as_str())
     }
 
     fn call(&self, request: ModelRequest, sink: Arc<dyn ModelSink>) -> BoxFuture<Result<Answer, ModelError>> {
@@ -121,6 +121,15 @@ mod tests {
         assert_eq!(models.resolve("local/any").unwrap().as_str(), "local/any");
         assert_eq!(models.resolve("big").unwrap().as_str(), "local/large");
         assert_eq!(models.resolve("builtin/rehearsal").unwrap(), ModelRef::rehearsal());
+    }
+
+    #[test]
+    fn a_name_without_a_provider_is_one_of_openais_where_that_can_be_used() {
+        let with_key = models(r#"{ models: { providers: { openai: { apiKey: "key" } } } }"#);
+        assert_eq!(with_key.resolve(" gpt-5.4 ").unwrap().as_str(), "openai/gpt-5.4");
+        let text = models("{}").resolve("gpt-5.4").unwrap_err().message;
+        assert!(text.contains("write provider/model"), "{text}");
+        assert!(with_key.resolve(" ").is_err());
     }
 
     #[test]

@@ -141,7 +141,7 @@ fn an_agent_has_its_own_values_and_else_the_defaults() {
     let settings = &config.settings;
     assert_eq!(settings.default_agent, id("own"));
     assert_eq!(settings.agents.len(), 3);
-    assert_eq!(config.aliases.resolve("four"), Ok(model("x/4")));
+    assert_eq!(config.aliases.resolve("four", &config.providers).unwrap().model, model("x/4"));
     let models = |agent: &str| {
         let choice = &settings.agent(&id(agent)).unwrap().model;
         (choice.primary.to_string(), choice.fallbacks.iter().map(ToString::to_string).collect::<Vec<_>>())
