@@ -79,6 +79,12 @@ impl Failure {
 
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+    /// The system did not give the process what it needs to work at all.
+    pub(crate) fn system(what: &str, error: &io::Error) -> Self {
+        Self::new(Exit::Unavailable, "system", format!("{what}: {error}"))
+            .with_hint("the limits on threads and open files of this process are shown by `ulimit -a`")
+    }
+
         self
     }
 
@@ -169,6 +175,7 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// Of writing the output.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,3 +197,12 @@ mod tests {
         assert_eq!(exit(Refusal::error("model", "unknown")), Exit::Usage);
     }
 }
+
+    #[test]
+    fn only_a_write_that_failed_is_called_one() {
+        let error = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let failure = Failure::system("the program's threads cannot be started", &error());
+        assert_eq!((failure.exit, failure.code), (Exit::Unavailable, "system"));
+        assert!(failure.message.starts_with("the program's threads cannot be started: "), "{failure:?}");
+        assert!(Failure::from(error()).message.starts_with("the output cannot be written: "));
+    }

@@ -58,7 +58,8 @@ pub(crate) fn configuration(global: &Global) -> Result<Config, Failure> {
 impl Live {
     /// Opens the store as its only writer and starts the tree on it.
     pub(crate) async fn start(global: &Global, config: &Config) -> Result<Self, Failure> {
-        let signals = Signals::listen()?;
+        let signals =
+            Signals::listen().map_err(|error| Failure::system("signals cannot be listened to", &error))?;
         let clock = runtime::clock();
         let (journal, lines) = if global.verbose {
             let (journal, lines) = Journal::telling(Arc::clone(&clock));

@@ -127,10 +127,15 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
 /// Runs work that keeps several actors busy. Few threads, because what takes long here is waited for.
 fn on_threads(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     let threads = std::thread::available_parallelism().map_or(2, |threads| threads.get().clamp(2, 4));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    runtime.block_on(work)
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    start(builder.worker_threads(threads))?.block_on(work)
 }
 
 fn on_this_thread(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+    start(&mut tokio::runtime::Builder::new_current_thread())?.block_on(work)
+}
+
+fn start(builder: &mut tokio::runtime::Builder) -> Result<tokio::runtime::Runtime, Failure> {
+    let built = builder.enable_all().build();
+    built.map_err(|error| Failure::system("the program's threads cannot be started", &error))
 }
