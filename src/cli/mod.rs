@@ -89,7 +89,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match done {
         Ok(exit) => exit.into(),
         // Whoever read the output has seen enough.
-        Err(failure) if failure.code == "broken_pipe" => Exit::Ok.into(),
+        Err(failure) if failure.is_broken_pipe() => Exit::Ok.into(),
         Err(failure) => {
             output::report(&failure, output);
             failure.exit.into()
