@@ -35,32 +35,13 @@ pub struct Provider {
 }
 
 /// What the configuration says about one model.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderModel {
     /// The name that the provider knows it by.
     pub id: String,
-    /// Its name for people.
-    pub name: String,
-    /// Tokens of a prompt and its answer together.
-    pub context_window: Option<u32>,
     /// Tokens of one answer.
     pub max_tokens: Option<u32>,
-    /// What it costs.
-    pub cost: Option<Cost>,
     api: Option<String>,
-}
-
-/// Prices in dollars for a million tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Cost {
-    /// Of the prompt.
-    pub input: f64,
-    /// Of the answer.
-    pub output: f64,
-    /// Of the prompt, taken from the provider's cache.
-    pub cache_read: f64,
-    /// Of the prompt, put into the provider's cache.
-    pub cache_write: f64,
 }
 
 /// Why a model cannot be called, and what would change that.

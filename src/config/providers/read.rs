@@ -13,7 +13,7 @@ use super::super::problem::{Kind, Problems, Severity};
 use super::super::read::{Cursor, Reader, not_set};
 use super::super::tree::{Place, Value};
 use super::super::variables::is_name;
-use super::{API, BUILTIN, Cost, Provider, ProviderModel, Providers, Unavailable};
+use super::{API, BUILTIN, Provider, ProviderModel, Providers, Unavailable};
 
 /// Largest value of a setting in seconds.
 const MAX_SECONDS: u32 = 1_000_000_000;
@@ -296,18 +296,7 @@ impl ProviderReader<'_, '_> {
         if !self.reader.is_object(at) {
             return None;
         }
-        let name = self.reader.text_at(at, "name");
-        let context_window = self.reader.whole_at(at, "contextWindow", 1..=u32::MAX);
         let max_tokens = self.reader.whole_at(at, "maxTokens", 1..=u32::MAX);
-        let cost = self.reader.section(at, "cost").map(|cost| {
-            let mut price = |name| self.reader.amount_at(&cost, name).unwrap_or(0.0);
-            Cost {
-                input: price("input"),
-                output: price("output"),
-                cache_read: price("cacheRead"),
-                cache_write: price("cacheWrite"),
-            }
-        });
         let Some(id) = at.get("id") else {
             self.reader.error(
                 at,
@@ -319,13 +308,6 @@ impl ProviderReader<'_, '_> {
         let id = self.reader.filled_text(&id)?;
         let api = self.api(at, Reach::Model(id.clone()));
         self.found.listed.insert((self.id.to_owned(), id.clone()), api.is_some());
-        Some(ProviderModel {
-            name: name.unwrap_or_else(|| id.clone()),
-            id,
-            context_window,
-            max_tokens,
-            cost,
-            api,
-        })
+        Some(ProviderModel { id, max_tokens, api })
     }
 }

@@ -226,13 +226,13 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
         "1:64: error: models.providers.x.timeoutSeconds: 0 is not a whole number from 1 to 1000000000",
     ),
     (
-        "{models: {providers: {x: {baseUrl: 'http://x', models: [{name: 'One'}]}}}}",
+        "{models: {providers: {x: {baseUrl: 'http://x', models: [{maxTokens: 10}]}}}}",
         "1:57: error: models.providers.x.models[0]: id is missing: \
          add the name that the provider knows the model by",
     ),
     (
         "{models: {providers: {x: {baseUrl: 'http://x', models: [{id: 'a', cost: {input: -1}}]}}}}",
-        "1:81: error: models.providers.x.models[0].cost.input: -1 is not a number from 0",
+        "1:67: warning: models.providers.x.models[0].cost: known to OpenClaw, not acted on by Offshoot",
     ),
     (
         "{agents: {defaults: {model: 'x/two'}}, models: {providers: {x: {baseUrl: 'http://x', models: [{id: 'one'}]}}}}",

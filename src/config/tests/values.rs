@@ -79,7 +79,6 @@ fn the_configurations_of_both_generations_load_with_zero_errors() {
         let provider = config.providers.serving(&agent.model.primary).unwrap();
         assert_eq!(provider.base_url, "http://127.0.0.1:18081/v1");
         assert_eq!(provider.api_key.as_ref().unwrap().expose_secret(), "__OPENCLAW_REDACTED__");
-        assert_eq!(provider.model("mock-1").unwrap().context_window, Some(200_000));
         assert_eq!(provider.model("mock-1").unwrap().max_tokens, Some(8192));
     }
 }
