@@ -12,7 +12,7 @@ use offshoot_actors::types::{ModelRef, Timestamp};
 
 use crate::config::{Aliases, BUILTIN, Config, Durability, Named, Provider, Providers, Unavailable};
 use crate::ids::SystemIds;
-use crate::models::{ModelSpec, ProviderSpec, Registry, SpecError};
+use crate::models::{ProviderSpec, Registry, SpecError};
 use crate::store;
 use crate::tools::AgentTools;
 
@@ -94,11 +94,8 @@ fn spec(provider: &Provider) -> ProviderSpec {
     spec.api_key = provider.api_key.clone();
     spec.headers = provider.headers.clone();
     spec.request_timeout = provider.timeout;
-    spec.models = provider
-        .models
-        .iter()
-        .map(|model| ModelSpec { max_tokens: model.max_tokens, ..ModelSpec::new(&model.id) })
-        .collect();
+    spec.api = provider.api.clone();
+    spec.models = provider.models.clone();
     spec
 }
 
@@ -130,6 +127,19 @@ mod tests {
         let text = models("{}").resolve("gpt-5.4").unwrap_err().message;
         assert!(text.contains("write provider/model"), "{text}");
         assert!(with_key.resolve(" ").is_err());
+    }
+
+    #[test]
+    fn what_the_configuration_says_of_a_provider_reaches_the_registry() {
+        let text = r#"{ models: { providers: { mixed: { baseUrl: "http://127.0.0.1:1/v1", api: "ollama",
+            models: [{ id: "one", api: "openai-completions", maxTokens: 9 }] } } } }"#;
+        let models = models(text);
+        let provider = models.providers.iter().next().unwrap();
+        let spec = spec(provider);
+        assert_eq!((spec.api.as_str(), &spec.models), ("ollama", &provider.models));
+        assert!(models.resolve("mixed/one").is_ok());
+        let text = models.resolve("mixed/two").unwrap_err().message;
+        assert!(text.contains("\"ollama\" is not supported: use openai-completions"), "{text}");
     }
 
     #[test]

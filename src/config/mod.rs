@@ -29,7 +29,7 @@ use offshoot_actors::types::{AgentId, ModelRef, Settings};
 pub use gateway::Gateway;
 pub use models::{Aliases, Named};
 pub use problem::{ConfigError, Kind, Problem, Severity};
-pub use providers::{BUILTIN, Provider, ProviderModel, Providers, Unavailable};
+pub use providers::{BUILTIN, Provider, Providers, Unavailable};
 pub use source::{Environment, Source};
 
 use problem::Problems;

@@ -141,7 +141,7 @@ impl Models<'_> {
                 self.used.push((model.clone(), cursor.trail.to_string()));
             }
             // The provider's own settings say what is wrong, at their place.
-            Err(Unavailable::Unusable { .. } | Unavailable::Api { .. }) => {
+            Err(Unavailable::Unusable { .. }) => {
                 self.used.push((model.clone(), cursor.trail.to_string()));
             }
             Err(unavailable) => reader.error(cursor, Kind::Reference, unavailable.to_string()),

@@ -13,7 +13,8 @@ use super::super::problem::{Kind, Problems, Severity};
 use super::super::read::{Cursor, Reader, not_set};
 use super::super::tree::{Place, Value};
 use super::super::variables::is_name;
-use super::{API, BUILTIN, Provider, ProviderModel, Providers, Unavailable};
+use super::{BUILTIN, Provider, Providers, Unavailable};
+use crate::models::{DEFAULT_API, ModelSpec, is_supported, unsupported};
 
 /// Largest value of a setting in seconds.
 const MAX_SECONDS: u32 = 1_000_000_000;
@@ -160,7 +161,7 @@ impl ProviderReader<'_, '_> {
                 headers,
                 timeout: timeout.map(|seconds| Duration::from_secs(seconds.into())),
                 models,
-                api,
+                api: api.unwrap_or_else(|| DEFAULT_API.to_owned()),
             }),
             (_, fault) => {
                 let reason = fault.map_or_else(
@@ -181,9 +182,8 @@ impl ProviderReader<'_, '_> {
     fn api(&mut self, parent: &Cursor<'_>, reach: Reach) -> Option<String> {
         let cursor = parent.get("api")?;
         let api = self.reader.text(&cursor)?;
-        if api != API {
-            let text = format!("{} is not supported: only {API} is", cursor.quote());
-            self.fault(&cursor, reach, Kind::Value, text);
+        if !is_supported(&api) {
+            self.fault(&cursor, reach, Kind::Value, unsupported(cursor.quote()));
         }
         Some(api)
     }
@@ -287,12 +287,12 @@ impl ProviderReader<'_, '_> {
         read
     }
 
-    fn models(&mut self, parent: &Cursor<'_>) -> Vec<ProviderModel> {
+    fn models(&mut self, parent: &Cursor<'_>) -> Vec<ModelSpec> {
         let Some(models) = self.reader.list(parent, "models") else { return Vec::new() };
         models.items().filter_map(|cursor| self.model(&cursor)).collect()
     }
 
-    fn model(&mut self, at: &Cursor<'_>) -> Option<ProviderModel> {
+    fn model(&mut self, at: &Cursor<'_>) -> Option<ModelSpec> {
         if !self.reader.is_object(at) {
             return None;
         }
@@ -308,6 +308,6 @@ impl ProviderReader<'_, '_> {
         let id = self.reader.filled_text(&id)?;
         let api = self.api(at, Reach::Model(id.clone()));
         self.found.listed.insert((self.id.to_owned(), id.clone()), api.is_some());
-        Some(ProviderModel { id, max_tokens, api })
+        Some(ModelSpec { max_tokens, api, ..ModelSpec::new(id) })
     }
 }

@@ -178,7 +178,7 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
     (
         "{models: {providers: {x: {baseUrl: 'http://x', api: 'anthropic-messages'}}}}",
         "1:53: warning: models.providers.x.api: \"anthropic-messages\" is not supported: \
-         only openai-completions is (no agent needs it)",
+         use openai-completions (no agent needs it)",
     ),
     (
         "{models: {providers: {x: {baseUrl: 'http://x', apiKey: 1234}}}}",
@@ -322,7 +322,7 @@ fn a_provider_that_an_agent_needs_turns_its_warning_into_an_error() {
             "{api: 'ollama', baseUrl: 'http://x'}",
             "x/1",
             68,
-            "api: \"ollama\" is not supported: only openai-completions is",
+            "api: \"ollama\" is not supported: use openai-completions",
         ),
         (
             "{baseUrl: 'http://x', apiKey: '${KEY}'}",
@@ -334,7 +334,7 @@ fn a_provider_that_an_agent_needs_turns_its_warning_into_an_error() {
             "{baseUrl: 'http://x', models: [{id: '1', api: 'ollama'}, {id: '2'}]}",
             "x/1",
             108,
-            "models[0].api: \"ollama\" is not supported: only openai-completions is",
+            "models[0].api: \"ollama\" is not supported: use openai-completions",
         ),
     ] {
         let text = format!(
@@ -356,7 +356,10 @@ fn a_model_with_the_supported_api_works_at_a_provider_with_another() {
     );
     assert!(config.providers.serving(&"x/1".parse().unwrap()).is_ok());
     let other = config.providers.serving(&"x/2".parse().unwrap()).unwrap_err();
-    assert_eq!(other.to_string(), "x/2 speaks ollama, which is not supported: only openai-completions is");
+    assert_eq!(
+        other.to_string(),
+        "the provider \"x\" cannot be used: the API of x/2: \"ollama\" is not supported: use openai-completions"
+    );
 }
 
 #[test]
