@@ -14,10 +14,16 @@ use super::super::read::{Cursor, Reader, not_set};
 use super::super::tree::{Place, Value};
 use super::super::variables::is_name;
 use super::{BUILTIN, Provider, Providers, Unavailable};
-use crate::models::{DEFAULT_API, ModelSpec, is_supported, unsupported};
+use crate::models::{DEFAULT_API, MaxTokensField, ModelSpec, is_supported, unsupported};
 
 /// Largest value of a setting in seconds.
 const MAX_SECONDS: u32 = 1_000_000_000;
+
+/// The request field that bounds an answer, by its name.
+const MAX_TOKENS_FIELDS: &[(&str, MaxTokensField)] = &[
+    ("max_tokens", MaxTokensField::MaxTokens),
+    ("max_completion_tokens", MaxTokensField::MaxCompletionTokens),
+];
 
 /// A provider that needs only its key: id, base URL, and the variable that may hold the key.
 const WELL_KNOWN: &[(&str, &str, &str)] = &[
@@ -308,6 +314,13 @@ impl ProviderReader<'_, '_> {
         let id = self.reader.filled_text(&id)?;
         let api = self.api(at, Reach::Model(id.clone()));
         self.found.listed.insert((self.id.to_owned(), id.clone()), api.is_some());
-        Some(ModelSpec { max_tokens, api, ..ModelSpec::new(id) })
+        let mut model = ModelSpec { max_tokens, api, ..ModelSpec::new(id) };
+        if let Some(compat) = self.reader.section(at, "compat") {
+            let mut flag = |name, usual| self.reader.bool_at(&compat, name).unwrap_or(usual);
+            model.streams_usage = flag("supportsUsageInStreaming", model.streams_usage);
+            model.takes_tools = flag("supportsTools", model.takes_tools);
+            model.max_tokens_field = self.reader.word_at(&compat, "maxTokensField", MAX_TOKENS_FIELDS);
+        }
+        Some(model)
     }
 }

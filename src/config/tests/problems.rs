@@ -235,6 +235,15 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
         "1:67: warning: models.providers.x.models[0].cost: known to OpenClaw, not acted on by Offshoot",
     ),
     (
+        "{models: {providers: {x: {baseUrl: 'http://x', models: [{id: 'a', compat: {maxTokensField: 'most'}}]}}}}",
+        "1:92: error: models.providers.x.models[0].compat.maxTokensField: \"most\" is not one of max_tokens, \
+         max_completion_tokens",
+    ),
+    (
+        "{models: {providers: {x: {baseUrl: 'http://x', models: [{id: 'a', compat: {supportsStore: true}}]}}}}",
+        "1:76: warning: models.providers.x.models[0].compat.supportsStore: known to OpenClaw, not acted on by Offshoot",
+    ),
+    (
         "{agents: {defaults: {model: 'x/two'}}, models: {providers: {x: {baseUrl: 'http://x', models: [{id: 'one'}]}}}}",
         "1:29: warning: agents.defaults.model: x/two is not in models.providers.x.models; it is used as written",
     ),

@@ -7,6 +7,7 @@ use secrecy::ExposeSecret;
 
 use super::{environment, valid};
 use crate::config::{Durability, Severity, Source, load, load_text};
+use crate::models::{MaxTokensField, ModelSpec};
 
 fn id(text: &str) -> AgentId {
     text.parse().unwrap()
@@ -81,6 +82,25 @@ fn the_configurations_of_both_generations_load_with_zero_errors() {
         assert_eq!(provider.api_key.as_ref().unwrap().expose_secret(), "__OPENCLAW_REDACTED__");
         assert_eq!(provider.model("mock-1").unwrap().max_tokens, Some(8192));
     }
+}
+
+#[test]
+fn what_a_model_cannot_do_is_known() {
+    let config = valid(
+        "{models: {providers: {x: {baseUrl: 'http://x', models: [{id: 'usual', compat: {}}, {id: 'other', maxTokens: 7,
+          compat: {supportsUsageInStreaming: false, supportsTools: false, maxTokensField: 'max_completion_tokens'}}]}}}}",
+    );
+    let provider = config.providers.iter().next().unwrap();
+    assert_eq!(provider.model("usual"), Some(&ModelSpec::new("usual")));
+    let other = ModelSpec {
+        max_tokens: Some(7),
+        max_tokens_field: Some(MaxTokensField::MaxCompletionTokens),
+        streams_usage: false,
+        takes_tools: false,
+        ..ModelSpec::new("other")
+    };
+    assert_eq!(provider.model("other"), Some(&other));
+    assert_eq!(config.problems, []);
 }
 
 #[test]
