@@ -1,6 +1,7 @@
 //! The command line. One file per command; what they share stands beside them.
 
 mod args;
+mod audit;
 mod completions;
 mod config;
 mod exit;
@@ -119,6 +120,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Run(run) => on_threads(run::run(run, global)),
         Command::Runs(command) => on_this_thread(runs::run(command, global)),
         Command::Sessions(command) => on_this_thread(sessions::run(command, global)),
+        Command::Audit(command) => audit::run(&command, global),
         Command::Config(command) => config::run(command, global),
         Command::Completions(completions) => completions::run(&completions, global.output),
     }
