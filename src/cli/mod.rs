@@ -8,6 +8,7 @@ mod exit;
 mod journal;
 mod live;
 mod output;
+mod own_tree;
 mod progress;
 mod run;
 mod runs;

@@ -20,7 +20,7 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> Result<Exit, Failure>
     let mut request = PromptRequest::new(session, text(args.message, &config.settings)?);
     request.model = args.model;
     request.timeout = args.timeout.map(Duration::from_secs);
-    let mut live = Live::start(global, &config).await?;
+    let mut live = Live::start(global, &config, &request.session).await?;
     let done = submit(request, &mut live, global).await;
     live.close().await;
     done

@@ -20,7 +20,7 @@ pub(super) const MAX_TREE: usize = 200;
 pub(super) async fn run(args: SpawnArgs, global: &Global) -> Result<Exit, Failure> {
     let config = configuration(global)?;
     let request = request(args, &config.settings)?;
-    let mut live = Live::start(global, &config).await?;
+    let mut live = Live::start(global, &config, &request.parent).await?;
     let done = spawn(request, &mut live, global).await;
     live.close().await;
     done

@@ -97,6 +97,22 @@ fn a_reader_that_leaves_does_not_make_a_failed_run_a_success() {
 }
 
 #[test]
+fn a_result_for_another_tree_waits_until_somebody_runs_that_tree() {
+    let world = World::new();
+    let first = world.start(&["spawn", SLOW]);
+    let id = world.runs()[0]["runId"].as_str().unwrap().to_owned();
+    first.kill();
+    world.run(&["runs", "cancel", &id]).exits(0);
+    let done = world.run(&["run", "--session", "agent:main:notes", "Reply with exactly: b"]).exits(0);
+    assert_eq!(done.stdout, "b\n");
+    let main = || world.run(&["runs", "list", "--json", "--session", "agent:main:main"]).exits(0).json();
+    assert_eq!(main()["runs"], serde_json::json!([]));
+    assert_eq!(world.delivered("agent:main:main").len(), 0);
+    world.run(&["spawn", "--no-announce", "Reply with exactly: c"]).exits(0);
+    assert_eq!(world.delivered("agent:main:main").len(), 1);
+}
+
+#[test]
 fn ctrl_c_stops_the_tree_and_says_so() {
     let world = World::new();
     let mut first = world.start(&["run", "Spawn: {\"task\":\"Wait: 10m\"}\nSpawn: {\"task\":\"Wait: 10m\"}"]);
