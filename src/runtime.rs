@@ -10,9 +10,9 @@ use offshoot_actors::ports::{
 };
 use offshoot_actors::types::{ModelRef, Timestamp};
 
-use crate::config::{Aliases, BUILTIN, Config, Durability, Provider, Providers};
+use crate::config::{Aliases, BUILTIN, Config, Durability, Named, Provider, Providers, Unavailable};
 use crate::ids::SystemIds;
-use crate::models::{ModelSpec, ProviderSpec, Registry, SpecError};
+use crate::models::{ProviderSpec, Registry, SpecError};
 use crate::store;
 use crate::tools::AgentTools;
 
@@ -41,7 +41,8 @@ pub fn tree_options(
     let mut options = TreeOptions::new(clock, ids, storage, models, tools, config.settings.clone());
     options.events = events;
     options.host = host;
-    // A result that an earlier process left on its way would keep its tree from ever being quiet.
+    // A result that an earlier process left on its way would keep its tree from ever being quiet. Which trees
+    // those are is the storage's word.
     options.wake_waiting = true;
     Ok(options)
 }
@@ -74,14 +75,14 @@ impl ConfiguredModels {
 
 impl Models for ConfiguredModels {
     fn resolve(&self, name: &str) -> Result<ModelRef, ModelError> {
-        if let Ok(model) = self.aliases.resolve(name)
-            && model.provider() != BUILTIN
-        {
-            let missing =
-                |error: &dyn std::fmt::Display| ModelError::new(ModelErrorKind::NotFound, error.to_string());
-            self.providers.serving(&model).map_err(|error| missing(&error))?;
+        let Ok(Named { model, .. }) = self.aliases.resolve(name, &self.providers) else {
+            return self.registry.resolve(name);
+        };
+        if model.provider() != BUILTIN {
+            let missing = |error: Unavailable| ModelError::new(ModelErrorKind::NotFound, error.to_string());
+            self.providers.serving(&model).map_err(missing)?;
         }
-        self.registry.resolve(name)
+        self.registry.resolve(model.as_str())
     }
 
     fn call(&self, request: ModelRequest, sink: Arc<dyn ModelSink>) -> BoxFuture<Result<Answer, ModelError>> {
@@ -94,11 +95,8 @@ fn spec(provider: &Provider) -> ProviderSpec {
     spec.api_key = provider.api_key.clone();
     spec.headers = provider.headers.clone();
     spec.request_timeout = provider.timeout;
-    spec.models = provider
-        .models
-        .iter()
-        .map(|model| ModelSpec { max_tokens: model.max_tokens, ..ModelSpec::new(&model.id) })
-        .collect();
+    spec.api = provider.api.clone();
+    spec.models = provider.models.clone();
     spec
 }
 
@@ -121,6 +119,28 @@ mod tests {
         assert_eq!(models.resolve("local/any").unwrap().as_str(), "local/any");
         assert_eq!(models.resolve("big").unwrap().as_str(), "local/large");
         assert_eq!(models.resolve("builtin/rehearsal").unwrap(), ModelRef::rehearsal());
+    }
+
+    #[test]
+    fn a_name_without_a_provider_is_one_of_openais_where_that_can_be_used() {
+        let with_key = models(r#"{ models: { providers: { openai: { apiKey: "key" } } } }"#);
+        assert_eq!(with_key.resolve(" gpt-5.4 ").unwrap().as_str(), "openai/gpt-5.4");
+        let text = models("{}").resolve("gpt-5.4").unwrap_err().message;
+        assert!(text.contains("write provider/model"), "{text}");
+        assert!(with_key.resolve(" ").is_err());
+    }
+
+    #[test]
+    fn what_the_configuration_says_of_a_provider_reaches_the_registry() {
+        let text = r#"{ models: { providers: { mixed: { baseUrl: "http://127.0.0.1:1/v1", api: "ollama",
+            models: [{ id: "one", api: "openai-completions", maxTokens: 9 }] } } } }"#;
+        let models = models(text);
+        let provider = models.providers.iter().next().unwrap();
+        let spec = spec(provider);
+        assert_eq!((spec.api.as_str(), &spec.models), ("ollama", &provider.models));
+        assert!(models.resolve("mixed/one").is_ok());
+        let text = models.resolve("mixed/two").unwrap_err().message;
+        assert!(text.contains("\"ollama\" is not supported: use openai-completions"), "{text}");
     }
 
     #[test]

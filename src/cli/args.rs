@@ -83,6 +83,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Sessions(SessionsCommand),
     #[command(subcommand)]
+    Audit(AuditCommand),
+    #[command(subcommand)]
     Config(ConfigCommand),
     Completions(CompletionsArgs),
 }
@@ -241,6 +243,17 @@ pub(crate) enum SessionsCommand {
         #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
         entries: u32,
     },
+}
+
+/// Check the record of what was asked for and by whom
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check that no row of the record was changed, removed or put in between
+    ///
+    /// Nothing is written, and another process may be at work. That the newest rows were cut off shows only in a
+    /// number of rows smaller than that of an earlier check. Exit code 0 if the record is whole, 4 if it is not
+    /// or cannot be read, 5 if there is none yet.
+    Verify,
 }
 
 /// Check the configuration and say where it is

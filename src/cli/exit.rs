@@ -58,6 +58,8 @@ impl From<Exit> for ExitCode {
     }
 }
 
+const BROKEN_PIPE: &str = "broken_pipe";
+
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -77,9 +79,20 @@ impl Failure {
         Self::new(Exit::Usage, "usage", message)
     }
 
+    /// The system did not give the process what it needs to work at all.
+    pub(crate) fn system(what: &str, error: &io::Error) -> Self {
+        Self::new(Exit::Unavailable, "system", format!("{what}: {error}"))
+            .with_hint("the limits on threads and open files of this process are shown by `ulimit -a`")
+    }
+
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Whether whoever read the output has left.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        self.code == BROKEN_PIPE
     }
 
     /// The `status` of the JSON document.
@@ -162,9 +175,10 @@ impl From<FilterError> for Failure {
     }
 }
 
+/// Of writing the output.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        let code = if error.kind() == io::ErrorKind::BrokenPipe { "broken_pipe" } else { "output" };
+        let code = if error.kind() == io::ErrorKind::BrokenPipe { BROKEN_PIPE } else { "output" };
         Self::new(Exit::Ended, code, format!("the output cannot be written: {error}"))
     }
 }
@@ -188,5 +202,14 @@ mod tests {
         assert_eq!(exit(Refusal::error("unknown_run", "there is none")), Exit::NotFound);
         assert_eq!(exit(Refusal::error("store", "full")), Exit::Unavailable);
         assert_eq!(exit(Refusal::error("model", "unknown")), Exit::Usage);
+    }
+
+    #[test]
+    fn only_a_write_that_failed_is_called_one() {
+        let error = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let failure = Failure::system("the program's threads cannot be started", &error());
+        assert_eq!((failure.exit, failure.code), (Exit::Unavailable, "system"));
+        assert!(failure.message.starts_with("the program's threads cannot be started: "), "{failure:?}");
+        assert!(Failure::from(error()).message.starts_with("the output cannot be written: "));
     }
 }

@@ -1,6 +1,6 @@
 //! What has happened in the tree since the command began, as its events told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,6 +13,8 @@ use super::output::one_line;
 
 /// Lines that wait to be written; what comes on top of them is left out and counted.
 const MAX_LINES: usize = 4_096;
+/// Parents that are looked for above a run that is drawn; deeper ones are not set further in.
+const MAX_DEPTH: usize = 8;
 
 /// A run that was started, or went on, since the command began.
 #[derive(Debug, Clone)]
@@ -59,6 +61,40 @@ pub(crate) struct SeenSession {
     pub(crate) label: Option<String>,
 }
 
+/// How many runs there are in each state, and what all of them used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) queued: usize,
+    pub(crate) running: usize,
+    pub(crate) yielded: usize,
+    pub(crate) ended: usize,
+    pub(crate) usage: Usage,
+}
+
+impl Counts {
+    pub(crate) const fn runs(&self) -> usize {
+        self.queued + self.running + self.yielded + self.ended
+    }
+
+    const fn of(&mut self, state: SeenState) -> &mut usize {
+        match state {
+            SeenState::Queued => &mut self.queued,
+            SeenState::Running => &mut self.running,
+            SeenState::Yielded => &mut self.yielded,
+            SeenState::Ended(_) => &mut self.ended,
+        }
+    }
+}
+
+/// A run as it is drawn.
+#[derive(Debug, Clone)]
+pub(crate) struct Drawn {
+    pub(crate) run: SeenRun,
+    pub(crate) label: Option<String>,
+    /// Parents above it, as far as they were seen.
+    pub(crate) depth: usize,
+}
+
 /// Everything that was seen.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
@@ -66,10 +102,19 @@ pub(crate) struct Seen {
     pub(crate) runs: Vec<SeenRun>,
     pub(crate) spawned: BTreeMap<SessionKey, SeenSession>,
     places: BTreeMap<RunId, usize>,
+    counts: Counts,
+    /// The places of runs that run or have yielded.
+    working: BTreeSet<usize>,
+    queued: BTreeSet<usize>,
 }
 
 impl Seen {
     fn run(&mut self, id: RunId, session: &SessionKey) -> &mut SeenRun {
+        let place = self.place(id, session);
+        &mut self.runs[place]
+    }
+
+    fn place(&mut self, id: RunId, session: &SessionKey) -> usize {
         let place = *self.places.entry(id).or_insert(self.runs.len());
         if place == self.runs.len() {
             self.runs.push(SeenRun {
@@ -81,16 +126,56 @@ impl Seen {
                 usage: Usage::default(),
                 tools: Vec::new(),
             });
+            self.counts.queued += 1;
+            self.queued.insert(place);
+        }
+        place
+    }
+
+    fn set_state(&mut self, id: RunId, session: &SessionKey, state: SeenState) -> &mut SeenRun {
+        let place = self.place(id, session);
+        let before = std::mem::replace(&mut self.runs[place].state, state);
+        *self.counts.of(before) -= 1;
+        *self.counts.of(state) += 1;
+        self.queued.remove(&place);
+        self.working.remove(&place);
+        match state {
+            SeenState::Queued => drop(self.queued.insert(place)),
+            SeenState::Running | SeenState::Yielded => drop(self.working.insert(place)),
+            SeenState::Ended(_) => {}
         }
         &mut self.runs[place]
     }
 
-    pub(crate) fn count(&self, is: impl Fn(SeenState) -> bool) -> usize {
-        self.runs.iter().filter(|run| is(run.state)).count()
+    fn set_usage(&mut self, id: RunId, session: &SessionKey, usage: Usage) -> &mut SeenRun {
+        let place = self.place(id, session);
+        let before = std::mem::replace(&mut self.runs[place].usage, usage);
+        let all = self.counts.usage;
+        let others = Usage {
+            input: all.input.saturating_sub(before.input),
+            output: all.output.saturating_sub(before.output),
+            cached: all.cached.saturating_sub(before.cached),
+        };
+        self.counts.usage = others + usage;
+        &mut self.runs[place]
     }
 
-    pub(crate) fn usage(&self) -> Usage {
-        self.runs.iter().map(|run| run.usage).sum()
+    /// The open runs, those at work first, then the latest that have ended, `max` at most.
+    fn drawn(&self, max: usize) -> Vec<Drawn> {
+        let open = self.working.iter().chain(&self.queued).map(|place| &self.runs[*place]);
+        // They are asked for only where few runs are open, so that few are passed over.
+        let ended = self.runs.iter().rev().filter(|run| matches!(run.state, SeenState::Ended(_)));
+        let runs = open.chain(ended).take(max);
+        runs.map(|run| {
+            let label = self.spawned.get(&run.session).and_then(|spawned| spawned.label.clone());
+            Drawn { run: run.clone(), label, depth: self.depth(&run.session) }
+        })
+        .collect()
+    }
+
+    fn depth(&self, session: &SessionKey) -> usize {
+        let parent = |key| self.spawned.get(key).map(|spawned| &spawned.parent);
+        std::iter::successors(parent(session), |key| parent(key)).take(MAX_DEPTH).count()
     }
 
     /// A session's name for people: its label, or its key.
@@ -124,8 +209,19 @@ impl Journal {
         (Self { clock, seen: Mutex::default(), lines: Some(sender) }, receiver)
     }
 
+    /// All of it, for the end: whoever draws takes [`Self::drawn`], because events wait for the copy.
     pub(crate) fn seen(&self) -> Seen {
         self.lock().clone()
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.lock().counts
+    }
+
+    /// The counts and `max` runs at most, those first that are worth the room.
+    pub(crate) fn drawn(&self, max: usize) -> (Counts, Vec<Drawn>) {
+        let seen = self.lock();
+        (seen.counts, seen.drawn(max))
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -168,16 +264,13 @@ impl EventSink for Journal {
                 }
             }
             Event::Started { session, run } => {
-                let entry = seen.run(run, &session);
-                entry.state = SeenState::Running;
+                let entry = seen.set_state(run, &session, SeenState::Running);
                 entry.started.get_or_insert(now);
                 self.tell(seen, &session, run, "running");
             }
             Event::StepFinished { session, run, usage, .. } => {
-                let entry = seen.run(run, &session);
-                entry.usage = usage;
-                if entry.state == SeenState::Yielded {
-                    entry.state = SeenState::Running;
+                if seen.set_usage(run, &session, usage).state == SeenState::Yielded {
+                    seen.set_state(run, &session, SeenState::Running);
                 }
             }
             Event::StepRestarted { session, run, step, reason } => {
@@ -191,14 +284,13 @@ impl EventSink for Journal {
                 seen.run(run, &session).tools.retain(|(open, _)| *open != call);
             }
             Event::Yielded { session, run } => {
-                seen.run(run, &session).state = SeenState::Yielded;
+                seen.set_state(run, &session, SeenState::Yielded);
                 self.tell(seen, &session, run, "yielded");
             }
             Event::Ended { session, run, outcome, usage, .. } => {
-                let entry = seen.run(run, &session);
-                entry.state = SeenState::Ended(outcome.state);
+                seen.set_usage(run, &session, usage);
+                let entry = seen.set_state(run, &session, SeenState::Ended(outcome.state));
                 entry.ended = Some(now);
-                entry.usage = usage;
                 entry.tools.clear();
                 self.tell(seen, &session, run, &ended_line(&outcome));
             }
@@ -231,8 +323,41 @@ mod tests {
         let seen = journal.seen();
         let states: Vec<_> = seen.runs.iter().map(|run| (run.id, run.state.as_str())).collect();
         assert_eq!(states, [(second, "crashed"), (first, "running")]);
-        assert_eq!(seen.usage().total(), 7);
-        assert_eq!(seen.count(|state| state == SeenState::Running), 1);
+        let counts = Counts { running: 1, ended: 1, usage, ..Counts::default() };
+        assert_eq!(journal.counts(), counts);
+        assert_eq!(journal.counts().runs(), 2);
+    }
+
+    #[test]
+    fn the_counts_are_those_of_the_runs() {
+        let journal = Journal::new(Arc::new(TokioClock::starting_at(Timestamp(1))));
+        let session: SessionKey = "agent:main:main".parse().unwrap();
+        for n in 0..500_u64 {
+            let (session, run) = (session.clone(), RunId(uuid::Uuid::from_u128(u128::from(n % 37))));
+            let usage = Usage { input: n, output: 2 * n, cached: n / 2 };
+            journal.publish(match n * 7 % 5 {
+                0 => Event::Submitted { session, run },
+                1 => Event::Started { session, run },
+                2 => Event::StepFinished { session, run, step: 1, usage },
+                3 => Event::Yielded { session, run },
+                _ => Event::Ended { session, run, outcome: Outcome::ok("x"), usage, steps: 1 },
+            });
+            let seen = journal.seen();
+            let count = |is: fn(SeenState) -> bool| seen.runs.iter().filter(|run| is(run.state)).count();
+            let expected = Counts {
+                queued: count(|state| state == SeenState::Queued),
+                running: count(|state| state == SeenState::Running),
+                yielded: count(|state| state == SeenState::Yielded),
+                ended: count(|state| matches!(state, SeenState::Ended(_))),
+                usage: seen.runs.iter().map(|run| run.usage).sum(),
+            };
+            assert_eq!(journal.counts(), expected);
+            let mut drawn: Vec<_> = seen.drawn(100).into_iter().map(|drawn| drawn.run.id).collect();
+            drawn.sort();
+            let mut all: Vec<_> = seen.runs.iter().map(|run| run.id).collect();
+            all.sort();
+            assert_eq!(drawn, all);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::Global;
 use super::exit::{Exit, Failure};
 use super::journal::{Journal, Seen};
 use super::output::{hint, note};
+use super::own_tree::OwnTree;
 use super::progress::Progress;
 use super::signals::{Signal, Signals};
 use super::view::{self, Node};
@@ -56,9 +57,14 @@ pub(crate) fn configuration(global: &Global) -> Result<Config, Failure> {
 }
 
 impl Live {
-    /// Opens the store as its only writer and starts the tree on it.
-    pub(crate) async fn start(global: &Global, config: &Config) -> Result<Self, Failure> {
-        let signals = Signals::listen()?;
+    /// Opens the store as its only writer and starts the tree of `session` on it.
+    pub(crate) async fn start(
+        global: &Global,
+        config: &Config,
+        session: &SessionKey,
+    ) -> Result<Self, Failure> {
+        let signals =
+            Signals::listen().map_err(|error| Failure::system("signals cannot be listened to", &error))?;
         let clock = runtime::clock();
         let (journal, lines) = if global.verbose {
             let (journal, lines) = Journal::telling(Arc::clone(&clock));
@@ -69,10 +75,12 @@ impl Live {
         let journal = Arc::new(journal);
         let dir = global.own_state_dir()?;
         let storage = Arc::new(SqliteStorage::open(&dir, runtime::durability(config))?);
+        let root = root_of(storage.as_ref(), session).await?;
+        let seen = OwnTree::new(Arc::clone(&storage) as Arc<dyn Storage>, root);
         let options = runtime::tree_options(
             config,
             Arc::clone(&clock),
-            Arc::clone(&storage) as Arc<dyn Storage>,
+            Arc::new(seen),
             Arc::clone(&journal) as Arc<dyn EventSink>,
             Host::OneShot,
         )?;
@@ -92,8 +100,7 @@ impl Live {
     /// Waits until nothing is at work any more, under `session` or anywhere else. A signal stops the tree.
     pub(crate) async fn quiet(&mut self, session: &SessionKey) -> Result<Quiet, Failure> {
         let handle = self.tree.handle();
-        let root =
-            self.storage.session(session.clone()).await?.map_or_else(|| session.clone(), |row| row.root);
+        let root = root_of(self.storage.as_ref(), session).await?;
         let signal = tokio::select! {
             quiet = all_quiet(&handle, &root) => { quiet?; None }
             () = self.tree.ended() => return Err(gave_up()),
@@ -130,13 +137,17 @@ impl Live {
     }
 }
 
+async fn root_of(storage: &dyn Storage, session: &SessionKey) -> Result<SessionKey, Failure> {
+    Ok(storage.session(session.clone()).await?.map_or_else(|| session.clone(), |row| row.root))
+}
+
 /// The sessions in memory that nobody spawned, and `root`.
 fn roots(handle: &TreeHandle, root: &SessionKey) -> Vec<SessionKey> {
     let others = handle.live().into_iter().filter(|live| live.parent.is_none()).map(|live| live.key);
     std::iter::once(root.clone()).chain(others.filter(|key| key != root)).collect()
 }
 
-/// Results that an earlier process left behind may have set other trees to work as well.
+/// What the tree sent to other trees may have set them to work as well.
 async fn all_quiet(handle: &TreeHandle, root: &SessionKey) -> Result<(), Failure> {
     handle.quiet(root).await?;
     for other in roots(handle, root) {

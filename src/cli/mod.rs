@@ -1,12 +1,14 @@
 //! The command line. One file per command; what they share stands beside them.
 
 mod args;
+mod audit;
 mod completions;
 mod config;
 mod exit;
 mod journal;
 mod live;
 mod output;
+mod own_tree;
 mod progress;
 mod run;
 mod runs;
@@ -89,7 +91,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match done {
         Ok(exit) => exit.into(),
         // Whoever read the output has seen enough.
-        Err(failure) if failure.code == "broken_pipe" => Exit::Ok.into(),
+        Err(failure) if failure.is_broken_pipe() => Exit::Ok.into(),
         Err(failure) => {
             output::report(&failure, output);
             failure.exit.into()
@@ -119,6 +121,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Run(run) => on_threads(run::run(run, global)),
         Command::Runs(command) => on_this_thread(runs::run(command, global)),
         Command::Sessions(command) => on_this_thread(sessions::run(command, global)),
+        Command::Audit(command) => audit::run(&command, global),
         Command::Config(command) => config::run(command, global),
         Command::Completions(completions) => completions::run(&completions, global.output),
     }
@@ -127,10 +130,15 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
 /// Runs work that keeps several actors busy. Few threads, because what takes long here is waited for.
 fn on_threads(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     let threads = std::thread::available_parallelism().map_or(2, |threads| threads.get().clamp(2, 4));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    runtime.block_on(work)
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    start(builder.worker_threads(threads))?.block_on(work)
 }
 
 fn on_this_thread(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+    start(&mut tokio::runtime::Builder::new_current_thread())?.block_on(work)
+}
+
+fn start(builder: &mut tokio::runtime::Builder) -> Result<tokio::runtime::Runtime, Failure> {
+    let built = builder.enable_all().build();
+    built.map_err(|error| Failure::system("the program's threads cannot be started", &error))
 }

@@ -103,6 +103,11 @@ impl Output {
     }
 }
 
+/// What became of writing, where a reader who left has seen enough and everybody else is told.
+pub(crate) fn unless_gone(written: Result<(), Failure>) -> Result<(), Failure> {
+    written.or_else(|failure| if failure.is_broken_pipe() { Ok(()) } else { Err(failure) })
+}
+
 /// Writes a line to standard error. One that cannot be written has nobody to read it.
 pub(crate) fn note(line: impl Display) {
     _ = write_stderr(format!("{line}\n").as_bytes());

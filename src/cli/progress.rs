@@ -13,7 +13,7 @@ use offshoot_actors::types::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::journal::{Journal, Seen, SeenRun, SeenState};
+use super::journal::{Counts, Drawn, Journal};
 use super::output::{Paint, elapsed, note, one_line, tokens};
 use crate::telemetry;
 
@@ -118,9 +118,9 @@ impl Display {
 
     /// Shows how things stand, and says when to do so again.
     fn draw(&mut self) -> Duration {
-        let (seen, now) = (self.journal.seen(), self.clock.now());
+        let now = self.clock.now();
         if self.show == Show::Summary {
-            note(summary(&seen, now - self.began));
+            note(summary(&self.journal.counts(), now - self.began));
             return SUMMARY;
         }
         let bar = self.bar.get_or_insert_with(|| {
@@ -132,39 +132,31 @@ impl Display {
             telemetry::make_room_with(Some(Box::new(move |write| hidden.suspend(write))));
             bar
         });
-        bar.set_message(picture(&seen, now, now - self.began));
+        let (counts, runs) = self.journal.drawn(MAX_RUNS);
+        bar.set_message(picture(&counts, &runs, now, now - self.began));
         bar.tick();
         FRAME
     }
 }
 
 /// One line that counts.
-fn summary(seen: &Seen, elapsed_so_far: Duration) -> String {
-    let running = seen.count(|state| state == SeenState::Running);
-    let yielded = seen.count(|state| state == SeenState::Yielded);
-    let queued = seen.count(|state| state == SeenState::Queued);
-    let ended = seen.count(|state| matches!(state, SeenState::Ended(_)));
-    let mut parts = vec![format!("{running} running")];
-    for (count, what) in [(yielded, "waiting"), (queued, "queued"), (ended, "ended")] {
+fn summary(counts: &Counts, elapsed_so_far: Duration) -> String {
+    let mut parts = vec![format!("{} running", counts.running)];
+    for (count, what) in [(counts.yielded, "waiting"), (counts.queued, "queued"), (counts.ended, "ended")] {
         if count > 0 {
             parts.push(format!("{count} {what}"));
         }
     }
-    format!("{}: {}, {}", elapsed(elapsed_so_far), parts.join(", "), tokens(seen.usage()))
+    format!("{}: {}, {}", elapsed(elapsed_so_far), parts.join(", "), tokens(counts.usage))
 }
 
-/// The open runs, then the latest ends while there is room, under a line that counts.
-fn picture(seen: &Seen, now: Timestamp, elapsed_so_far: Duration) -> String {
+/// A line for each of the runs under a line that counts all of them.
+fn picture(counts: &Counts, runs: &[Drawn], now: Timestamp, elapsed_so_far: Duration) -> String {
     let paint = Paint::stderr();
-    let is_open = |run: &&SeenRun| !matches!(run.state, SeenState::Ended(_));
-    let open = seen.runs.iter().filter(|run| run.state != SeenState::Queued).filter(is_open);
-    let queued = seen.runs.iter().filter(|run| run.state == SeenState::Queued);
-    let ended = seen.runs.iter().rev().filter(|run| !is_open(run));
-    let shown: Vec<&SeenRun> = open.chain(queued).chain(ended).take(MAX_RUNS).collect();
-    let mut lines = vec![paint.bold(summary(seen, elapsed_so_far))];
-    for run in &shown {
-        let depth = depth(seen, run);
-        let mut parts = vec![format!("{}{}", "  ".repeat(depth + 1), one_line(&name(seen, run), 48))];
+    let mut lines = vec![paint.bold(summary(counts, elapsed_so_far))];
+    for drawn in runs {
+        let run = &drawn.run;
+        let mut parts = vec![format!("{}{}", "  ".repeat(drawn.depth + 1), one_line(&name(drawn), 48))];
         parts.push(paint.state(run.state.as_str()));
         parts.extend(run.elapsed(now).map(elapsed));
         parts.push(tokens(run.usage));
@@ -174,30 +166,24 @@ fn picture(seen: &Seen, now: Timestamp, elapsed_so_far: Duration) -> String {
         }
         lines.push(parts.join("  "));
     }
-    if seen.runs.len() > shown.len() {
-        lines.push(paint.dim(format!("  … and {} more", seen.runs.len() - shown.len())));
+    if counts.runs() > runs.len() {
+        lines.push(paint.dim(format!("  … and {} more", counts.runs() - runs.len())));
     }
     lines.join("\n")
 }
 
 /// A short name: the label, or the agent and the beginning of the session's id.
-fn name(seen: &Seen, run: &SeenRun) -> String {
-    let spawned = seen.spawned.get(&run.session);
-    if let Some(label) = spawned.and_then(|spawned| spawned.label.as_ref()) {
+fn name(drawn: &Drawn) -> String {
+    if let Some(label) = &drawn.label {
         return label.clone();
     }
-    let key = run.session.as_str();
-    match key.rsplit_once(':') {
-        Some((head, id)) if run.session.is_subagent() => {
+    let session = &drawn.run.session;
+    match session.as_str().rsplit_once(':') {
+        Some((head, id)) if session.is_subagent() => {
             format!("{head}:{}", id.chars().take(8).collect::<String>())
         }
-        _ => key.to_owned(),
+        _ => session.to_string(),
     }
-}
-
-fn depth(seen: &Seen, run: &SeenRun) -> usize {
-    let parent = |key| seen.spawned.get(key).map(|spawned| &spawned.parent);
-    std::iter::successors(parent(&run.session), |key| parent(key)).take(8).count()
 }
 
 #[cfg(test)]
@@ -225,13 +211,14 @@ mod tests {
 
     #[test]
     fn the_summary_counts() {
-        let text = summary(&journal(5).seen(), Duration::from_secs(2));
+        let text = summary(&journal(5).counts(), Duration::from_secs(2));
         assert_eq!(text, "2.0s: 0 running, 2 queued, 3 ended, 6 tokens");
     }
 
     #[test]
     fn the_picture_is_bounded_and_shows_open_runs_first() {
-        let text = picture(&journal(100).seen(), Timestamp(5), Duration::from_secs(2));
+        let (counts, runs) = journal(100).drawn(MAX_RUNS);
+        let text = picture(&counts, &runs, Timestamp(5), Duration::from_secs(2));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), MAX_RUNS + 2);
         assert!(lines[1].contains("agent:main:subagent:01234567") && lines[1].contains("queued"), "{text}");

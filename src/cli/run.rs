@@ -11,6 +11,7 @@ use super::Global;
 use super::args::RunArgs;
 use super::exit::{Exit, Failure};
 use super::live::{Live, Quiet, configuration};
+use super::output::unless_gone;
 use super::spawn::{document, ended_run, left_open, say_why, text};
 
 pub(super) async fn run(args: RunArgs, global: &Global) -> Result<Exit, Failure> {
@@ -19,7 +20,7 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> Result<Exit, Failure>
     let mut request = PromptRequest::new(session, text(args.message, &config.settings)?);
     request.model = args.model;
     request.timeout = args.timeout.map(Duration::from_secs);
-    let mut live = Live::start(global, &config).await?;
+    let mut live = Live::start(global, &config, &request.session).await?;
     let done = submit(request, &mut live, global).await;
     live.close().await;
     done
@@ -56,7 +57,7 @@ async fn submit(request: PromptRequest, live: &mut Live, global: &Global) -> Res
         }
     }
     if global.output.json {
-        print_json(&rows, &quiet, global)?;
+        unless_gone(print_json(&rows, &quiet, global))?;
         for row in &rows {
             say_why(row, &row.outcome.clone().unwrap_or_else(left_open));
         }
@@ -92,7 +93,7 @@ fn print(rows: &[RunRow], global: &Global) -> Result<(), Failure> {
         let outcome = row.outcome.clone().unwrap_or_else(left_open);
         let silent = |text: &&String| row.cause == Cause::Announce && is_silent(text);
         if let Some(text) = outcome.text.as_ref().filter(|text| !silent(text)) {
-            global.output.text(text)?;
+            unless_gone(global.output.text(text))?;
         }
         say_why(row, &outcome);
     }

@@ -11,7 +11,7 @@ use super::Global;
 use super::args::SpawnArgs;
 use super::exit::{Exit, Failure};
 use super::live::{Live, Quiet, configuration};
-use super::output::{Output, elapsed, note, one_line, tokens};
+use super::output::{Output, elapsed, note, one_line, tokens, unless_gone};
 use super::view;
 
 /// Lines of the tree that are printed at most.
@@ -20,7 +20,7 @@ pub(super) const MAX_TREE: usize = 200;
 pub(super) async fn run(args: SpawnArgs, global: &Global) -> Result<Exit, Failure> {
     let config = configuration(global)?;
     let request = request(args, &config.settings)?;
-    let mut live = Live::start(global, &config).await?;
+    let mut live = Live::start(global, &config, &request.parent).await?;
     let done = spawn(request, &mut live, global).await;
     live.close().await;
     done
@@ -63,14 +63,15 @@ async fn spawn(request: SpawnRequest, live: &mut Live, global: &Global) -> Resul
     let quiet = live.quiet(&parent).await?;
     let row = ended_run(live.storage(), accepted.run).await?;
     let outcome = row.outcome.clone().unwrap_or_else(left_open);
-    if global.output.json {
+    let written = if global.output.json {
         let mut document = document(&row, &outcome, &quiet);
         document.insert("childSessionKey".to_owned(), json!(accepted.session));
         document.insert("result".to_owned(), json!(outcome.text));
-        global.output.document(&document)?;
+        global.output.document(&document)
     } else {
-        print(&accepted, &row, &outcome, &quiet, global.output)?;
-    }
+        print(&accepted, &row, &outcome, &quiet, global.output)
+    };
+    unless_gone(written)?;
     say_why(&row, &outcome);
     Ok(quiet.exit(Exit::of(outcome.state)))
 }

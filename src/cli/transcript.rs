@@ -7,15 +7,18 @@ use super::output::{Paint, ago, one_line, printable};
 
 /// Longest text of one entry on a terminal or in a pipe, in characters; `--json` has it whole.
 const MAX_TEXT: usize = 2_000;
+/// Longest name of a tool or a session there.
+const MAX_NAME: usize = 80;
 
 /// The lines that tell one entry.
 pub(crate) fn lines(entry: &StoredEntry, now: Timestamp, paint: Paint) -> Vec<String> {
     let mut lines = Vec::new();
     let head = |who: &str, what: &str| {
         format!(
-            "{} {}{what} {}",
+            "{} {}{} {}",
             paint.dim(format!("#{}", entry.seq)),
             paint.bold(who),
+            one_line(what, 200),
             paint.dim(ago(entry.at, now))
         )
     };
@@ -28,19 +31,20 @@ pub(crate) fn lines(entry: &StoredEntry, now: Timestamp, paint: Paint) -> Vec<St
             lines.push(head("answer", &format!(" by {model}")));
             body(text, &mut lines);
             for call in tool_calls {
-                lines.push(format!("  calls {} {}", call.name, one_line(&call.arguments, 200)));
+                let (name, arguments) = (one_line(&call.name, MAX_NAME), one_line(&call.arguments, 200));
+                lines.push(format!("  calls {name} {arguments}"));
             }
         }
         Entry::ToolResult { name, text, status, .. } => {
             let status = format!("{status:?}").to_lowercase();
-            lines.push(head("result", &format!(" of {name} ({status})")));
+            lines.push(head("result", &format!(" of {} ({status})", one_line(name, MAX_NAME))));
             body(text, &mut lines);
         }
         Entry::Announce { items } => {
             lines.push(head("results of sub-agents", ""));
             for item in items {
                 let name = item.label.as_deref().unwrap_or(item.session.as_str());
-                lines.push(format!("  {} {}", one_line(name, 80), paint.state(item.state.as_str())));
+                lines.push(format!("  {} {}", one_line(name, MAX_NAME), paint.state(item.state.as_str())));
                 body(item.text.as_deref().or(item.reason.as_deref()).unwrap_or_default(), &mut lines);
             }
         }
@@ -73,4 +77,38 @@ fn sender(origin: &Origin) -> String {
 /// One entry as it is stored.
 pub(crate) fn json(entry: &StoredEntry) -> Value {
     json!({"seq": entry.seq, "runId": entry.run, "at": entry.at, "entry": entry.entry})
+}
+
+#[cfg(test)]
+mod tests {
+    use offshoot_actors::types::{ModelRef, ToolCall, ToolStatus, Usage};
+
+    use super::*;
+
+    #[test]
+    fn no_name_controls_the_terminal() {
+        let escape = "a\u{1b}]0;title\u{7}\u{9b}2Jb";
+        let call = ToolCall { id: "1".into(), name: escape.into(), arguments: escape.into() };
+        let entries = [
+            Entry::Assistant {
+                text: escape.into(),
+                tool_calls: vec![call],
+                model: ModelRef::rehearsal(),
+                usage: Usage::default(),
+            },
+            Entry::ToolResult {
+                call: "1".into(),
+                name: escape.into(),
+                text: escape.into(),
+                status: ToolStatus::Ok,
+            },
+            Entry::Notice { text: escape.into() },
+        ];
+        for entry in entries {
+            let stored = StoredEntry { seq: 1, run: None, at: Timestamp(0), entry };
+            let lines = lines(&stored, Timestamp(0), Paint::plain());
+            assert!(lines.len() > 1);
+            assert!(!lines.concat().contains(char::is_control), "{lines:?}");
+        }
+    }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::parse::{self, MAX_FILE};
@@ -164,8 +165,13 @@ impl Loader<'_> {
             return Err(format!("{quoted:?} includes itself"));
         }
         // Asked before it is opened: opening a pipe would wait for its writer.
-        if !real.is_file() {
+        let metadata = real.metadata().map_err(|error| format!("{quoted:?} cannot be read: {error}"))?;
+        if !metadata.is_file() {
             return Err(format!("{quoted:?} is not a regular file"));
+        }
+        // Its other name may be outside the directory, which no path tells.
+        if metadata.nlink() > 1 {
+            return Err(format!("{quoted:?} has other names (hard links): include a copy of it"));
         }
         let bytes = read_bounded(&real).map_err(|error| format!("{quoted:?} cannot be read: {error}"))?;
         self.read += 1;

@@ -31,8 +31,8 @@ pub(super) const ACTED_ON: &[(&str, &str)] = &[
     ("models.providers.*.apiKey", SECRET_REF),
     ("models.providers.*.headers", "*"),
     ("models.providers.*.headers.*", SECRET_REF),
-    ("models.providers.*.models.[]", "id name api contextWindow maxTokens cost"),
-    ("models.providers.*.models.[].cost", "input output cacheRead cacheWrite"),
+    ("models.providers.*.models.[]", "id api maxTokens compat"),
+    ("models.providers.*.models.[].compat", "supportsUsageInStreaming supportsTools maxTokensField"),
     ("tools", TOOLS),
     ("tools.subagents.tools", "allow alsoAllow deny"),
     ("tools.sessions", "visibility"),
@@ -72,7 +72,14 @@ pub(super) const NOT_ACTED_ON: &[(&str, &str)] = &[
         "models.providers.*",
         "auth authHeader request injectNumCtxForOpenAICompat agentRuntime localService maxTokens params region",
     ),
-    ("models.providers.*.models.[]", "reasoning input contextTokens headers compat"),
+    ("models.providers.*.models.[]", "name reasoning input cost contextWindow contextTokens headers"),
+    (
+        "models.providers.*.models.[].compat",
+        "supportsStore supportsDeveloperRole supportsReasoningEffort supportsStrictMode thinkingFormat \
+         requiresToolResultName requiresAssistantAfterToolResult requiresThinkingAsText requiresMistralToolIds \
+         requiresStringContent toolSchemaProfile unsupportedToolSchemaKeywords",
+    ),
+    ("models.providers.*.models.[].cost", "input output cacheRead cacheWrite"),
     (
         "tools",
         "byProvider toolsBySender exec fs web media links message agentToAgent elevated loopDetection sandbox \

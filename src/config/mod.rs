@@ -27,9 +27,9 @@ use std::path::Path;
 use offshoot_actors::types::{AgentId, ModelRef, Settings};
 
 pub use gateway::Gateway;
-pub use models::Aliases;
+pub use models::{Aliases, Named};
 pub use problem::{ConfigError, Kind, Problem, Severity};
-pub use providers::{BUILTIN, Cost, Provider, ProviderModel, Providers, Unavailable};
+pub use providers::{BUILTIN, Provider, Providers, Unavailable};
 pub use source::{Environment, Source};
 
 use problem::Problems;

@@ -18,17 +18,36 @@ pub struct Aliases {
     by_name: BTreeMap<String, ModelRef>,
 }
 
+/// What a model's name means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The model.
+    pub model: ModelRef,
+    /// Whether its provider is a guess, because the name has none and is no alias.
+    pub assumed: bool,
+}
+
 impl Aliases {
-    /// The model that a name means: `provider/model`, or an alias in any case.
+    /// The model that a name means: `provider/model`, an alias in any case, or else a model of `openai`, provided that
+    /// `openai` is one of the `providers` that can be used.
     ///
     /// # Errors
-    /// [`NameError::Model`] if it is neither.
-    pub fn resolve(&self, name: &str) -> Result<ModelRef, NameError> {
+    /// [`NameError::Model`] if it is none of them.
+    pub fn resolve(&self, name: &str, providers: &Providers) -> Result<Named, NameError> {
+        let name = name.trim();
         if name.contains('/') {
-            return name.parse();
+            return Ok(Named { model: name.parse()?, assumed: false });
         }
-        let model = self.by_name.get(&name.trim().to_lowercase());
-        model.cloned().ok_or_else(|| NameError::Model(shorten(name)))
+        if let Some(model) = self.by_name.get(&name.to_lowercase()) {
+            return Ok(Named { model: model.clone(), assumed: false });
+        }
+        let unknown = || NameError::Model(shorten(name));
+        if name.is_empty() {
+            return Err(unknown());
+        }
+        let model: ModelRef = format!("{DEFAULT_PROVIDER}/{name}").parse()?;
+        providers.serving(&model).map_err(|_| unknown())?;
+        Ok(Named { model, assumed: true })
     }
 
     /// Each alias, lower case, with its model.
@@ -122,7 +141,7 @@ impl Models<'_> {
                 self.used.push((model.clone(), cursor.trail.to_string()));
             }
             // The provider's own settings say what is wrong, at their place.
-            Err(Unavailable::Unusable { .. } | Unavailable::Api { .. }) => {
+            Err(Unavailable::Unusable { .. }) => {
                 self.used.push((model.clone(), cursor.trail.to_string()));
             }
             Err(unavailable) => reader.error(cursor, Kind::Reference, unavailable.to_string()),
@@ -146,18 +165,11 @@ impl Models<'_> {
 
     fn reference(&self, cursor: &Cursor<'_>, reader: &mut Reader<'_>) -> Option<ModelRef> {
         let name = reader.filled_text(cursor)?;
-        if let Ok(model) = self.aliases.resolve(&name) {
-            return Some(model);
-        }
-        let assumed: Option<ModelRef> = match name.contains('/') {
-            true => None,
-            false => format!("{DEFAULT_PROVIDER}/{}", name.trim()).parse().ok(),
-        };
-        if let Some(model) = assumed
-            && self.providers.serving(&model).is_ok()
-        {
-            let text = format!("taken as {model}: write the provider too");
-            reader.warning(cursor, Kind::Reference, text);
+        if let Ok(Named { model, assumed }) = self.aliases.resolve(&name, self.providers) {
+            if assumed {
+                let text = format!("taken as {model}: write the provider too");
+                reader.warning(cursor, Kind::Reference, text);
+            }
             return Some(model);
         }
         let known: Vec<&str> = self.aliases.iter().map(|(name, _)| name).take(8).collect();

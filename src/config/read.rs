@@ -170,18 +170,6 @@ impl Reader<'_> {
         value
     }
 
-    /// A finite number that is not negative.
-    pub(super) fn amount_at(&mut self, parent: &Cursor<'_>, name: &str) -> Option<f64> {
-        let cursor = parent.get(name)?;
-        match cursor.node.value {
-            Value::Number(value) if value.is_finite() && value >= 0.0 => Some(value),
-            _ => {
-                self.wrong(&cursor, "a number from 0");
-                None
-            }
-        }
-    }
-
     /// One of a few words.
     pub(super) fn word_at<T: Copy>(
         &mut self,

@@ -44,35 +44,65 @@ trait Provider: Send + Sync {
     fn call(&self, request: ModelRequest, sink: Arc<dyn ModelSink>) -> BoxFuture<Result<Answer, ModelError>>;
 }
 
-/// A provider whose kind this program does not know. Known as such, so that the error can say so.
-struct Unsupported {
+/// Whether there is a kind of provider of this name.
+#[must_use]
+pub fn is_supported(api: &str) -> bool {
+    KINDS.iter().any(|(name, _)| *name == api)
+}
+
+/// What is said of a kind of provider that there is not.
+#[must_use]
+pub fn unsupported(quoted: impl fmt::Display) -> String {
+    let known: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+    format!("{quoted} is not supported: use {}", known.join(" or "))
+}
+
+/// A provider as it is configured: of one kind, or of several where a model names its own.
+struct Configured {
     id: String,
     api: String,
+    /// The models that name their own kind.
+    apis: BTreeMap<String, String>,
+    /// The kinds that are supported of those that are named.
+    kinds: BTreeMap<&'static str, Arc<dyn Provider>>,
 }
 
-impl Unsupported {
-    fn error(&self) -> ModelError {
-        let known: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
-        ModelError::new(
-            ModelErrorKind::NotFound,
-            format!(
-                "models.providers.{}.api is {:?}, which is not supported: use one of {}",
-                self.id,
-                self.api,
-                known.join(", ")
-            ),
-        )
+impl Configured {
+    fn new(spec: ProviderSpec, clock: &Arc<dyn Clock>) -> Result<Self, SpecError> {
+        let apis: BTreeMap<String, String> =
+            spec.models.iter().filter_map(|model| Some((model.id.clone(), model.api.clone()?))).collect();
+        let mut kinds = BTreeMap::new();
+        for (name, make) in KINDS {
+            if spec.api == *name || apis.values().any(|api| api == name) {
+                kinds.insert(*name, make(spec.clone(), clock)?);
+            }
+        }
+        Ok(Self { id: spec.id, api: spec.api, apis, kinds })
+    }
+
+    /// A kind that is not supported is refused here, when a model of it is asked for.
+    fn serving(&self, model: &ModelRef) -> Result<&Arc<dyn Provider>, ModelError> {
+        let own = self.apis.get(model.model());
+        let api = own.unwrap_or(&self.api);
+        self.kinds.get(api.as_str()).ok_or_else(|| {
+            let setting = if own.is_some() { "models[].api" } else { "api" };
+            let text = unsupported(format_args!("{api:?}"));
+            let message = format!("models.providers.{}.{setting} of model {model}: {text}", self.id);
+            ModelError::new(ModelErrorKind::NotFound, message)
+        })
     }
 }
 
-impl Provider for Unsupported {
-    fn check(&self, _: &ModelRef) -> Result<(), ModelError> {
-        Err(self.error())
+impl Provider for Configured {
+    fn check(&self, model: &ModelRef) -> Result<(), ModelError> {
+        self.serving(model)?.check(model)
     }
 
-    fn call(&self, _: ModelRequest, _: Arc<dyn ModelSink>) -> BoxFuture<Result<Answer, ModelError>> {
-        let error = self.error();
-        Box::pin(async move { Err(error) })
+    fn call(&self, request: ModelRequest, sink: Arc<dyn ModelSink>) -> BoxFuture<Result<Answer, ModelError>> {
+        match self.serving(&request.model) {
+            Ok(provider) => provider.call(request, sink),
+            Err(error) => Box::pin(async move { Err(error) }),
+        }
     }
 }
 
@@ -108,10 +138,7 @@ impl Registry {
         for mut spec in specs {
             spec.id = provider_id(&spec.id)?;
             let id = spec.id.clone();
-            let provider: Arc<dyn Provider> = match KINDS.iter().find(|(name, _)| *name == spec.api) {
-                Some((_, make)) => make(spec, &clock)?,
-                None => Arc::new(Unsupported { id: spec.id, api: spec.api }),
-            };
+            let provider = Arc::new(Configured::new(spec, &clock)?);
             if providers.insert(id.clone(), provider).is_some() {
                 let problem = if id == BUILTIN {
                     "this id belongs to the built-in models, choose another"

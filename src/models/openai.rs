@@ -92,7 +92,9 @@ impl Inner {
             MaxTokensField::MaxTokens
         };
         let password = url.password().map(SecretString::from);
-        let secrets = spec.api_key.into_iter().chain(spec.headers.into_iter().map(|(_, value)| value));
+        let headers_secrets =
+            spec.headers.iter().flat_map(|(name, value)| error::secrets_of_header(name, value));
+        let secrets = spec.api_key.into_iter().chain(headers_secrets);
         Ok(Self {
             report: Reporter::new(spec.id, host, secrets.chain(password)),
             url,

@@ -59,6 +59,8 @@ impl ProviderSpec {
 pub struct ModelSpec {
     /// The model's name as the provider knows it.
     pub id: String,
+    /// Its kind, where that is not its provider's.
+    pub api: Option<String>,
     /// Most tokens of one answer; none leaves that to the provider.
     pub max_tokens: Option<u32>,
     /// The field that says so; none takes the one that the provider is known to want.
@@ -75,6 +77,7 @@ impl ModelSpec {
     pub fn new(id: impl Into<String>) -> Self {
         Self {
             id: id.into(),
+            api: None,
             max_tokens: None,
             max_tokens_field: None,
             streams_usage: true,

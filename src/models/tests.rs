@@ -49,6 +49,18 @@ async fn an_unknown_kind_of_provider_is_refused_only_when_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_model_may_be_of_another_kind_than_its_provider() {
+    let own = |id: &str, api: &str| ModelSpec { api: Some(api.to_owned()), ..ModelSpec::new(id) };
+    let mut spec = ProviderSpec::new("mixed", "https://api.example.com");
+    spec.api = "anthropic-messages".to_owned();
+    spec.models = vec![own("known", DEFAULT_API), own("unknown", "ollama")];
+    let registry = registry(vec![spec], &[]).unwrap();
+    assert!(registry.resolve("mixed/known").is_ok());
+    assert!(refusal(&registry, "mixed/unknown").contains("\"ollama\" is not supported"));
+    assert!(refusal(&registry, "mixed/other").contains("\"anthropic-messages\" is not supported"));
+}
+
+#[tokio::test]
 async fn specifications_that_contradict_each_other_name_their_setting() {
     let provider = |id: &str| ProviderSpec::new(id, "http://h");
     let path = |specs, aliases: &[(&str, &str)]| registry(specs, aliases).unwrap_err().path;

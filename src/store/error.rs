@@ -41,7 +41,7 @@ pub enum OpenError {
     },
     /// An older version of the program has written the database, which is open for reading only.
     #[error(
-        "{} has schema version {found}, this program reads version {known}: run a command that writes, such as `offshoot gateway`, to bring it up to date",
+        "{} has schema version {found}, this program reads version {known}: run a command that writes, such as `offshoot run`, to bring it up to date",
         file.display()
     )]
     Older {
@@ -167,6 +167,12 @@ mod tests {
 
     fn kind(code: i32) -> StoreError {
         store_error(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
+    }
+
+    #[test]
+    fn the_command_that_brings_an_older_database_up_to_date_exists() {
+        let error = OpenError::Older { file: "offshoot.db".into(), found: 1, known: 2 };
+        assert!(error.to_string().contains("`offshoot run`"), "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::support::World;
+use crate::support::{Done, World};
 
 const SLOW: &str = "Wait: 10m";
 
@@ -67,6 +67,49 @@ fn what_a_killed_process_left_can_be_cancelled() {
     assert_eq!(again.json()["state"], "cancelled");
     world.run(&["run", "Reply with exactly: next"]).exits(0);
     assert!(!states(&world).contains(&"interrupted".to_owned()));
+}
+
+#[test]
+fn a_run_can_be_cancelled_under_a_configuration_with_errors() {
+    let world = World::new();
+    let first = world.start(&["spawn", SLOW]);
+    let id = world.runs()[0]["runId"].as_str().unwrap().to_owned();
+    first.kill();
+    world.configure("{ store: { durability: 'none' } }");
+    world.run(&["run", "x"]).exits(2);
+    world.run(&["runs", "cancel", &id]).exits(0).says("offshoot config check");
+    assert_eq!(states(&world), ["cancelled"]);
+    world.run(&["--config", "nowhere.json", "runs", "cancel", &id]).exits(1);
+}
+
+#[test]
+fn a_reader_that_leaves_does_not_make_a_failed_run_a_success() {
+    for command in ["spawn", "run"] {
+        for json in [&[][..], &["--json"]] {
+            let world = World::new();
+            let prompt = "Wait: 50ms\nReply with exactly: half\nFail: out of ideas";
+            let mut child = world.process(&[&[command, prompt], json].concat()).spawn().unwrap();
+            drop(child.stdout.take());
+            let done = Done::from(child.wait_with_output().unwrap());
+            done.exits(1).says("ended as error: out of ideas");
+        }
+    }
+}
+
+#[test]
+fn a_result_for_another_tree_waits_until_somebody_runs_that_tree() {
+    let world = World::new();
+    let first = world.start(&["spawn", SLOW]);
+    let id = world.runs()[0]["runId"].as_str().unwrap().to_owned();
+    first.kill();
+    world.run(&["runs", "cancel", &id]).exits(0);
+    let done = world.run(&["run", "--session", "agent:main:notes", "Reply with exactly: b"]).exits(0);
+    assert_eq!(done.stdout, "b\n");
+    let main = || world.run(&["runs", "list", "--json", "--session", "agent:main:main"]).exits(0).json();
+    assert_eq!(main()["runs"], serde_json::json!([]));
+    assert_eq!(world.delivered("agent:main:main").len(), 0);
+    world.run(&["spawn", "--no-announce", "Reply with exactly: c"]).exits(0);
+    assert_eq!(world.delivered("agent:main:main").len(), 1);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `runs`, `sessions`, `completions`: commands that change nothing.
+//! `runs`, `sessions`, `audit`, `completions`: commands that change nothing.
 
 use crate::support::World;
 
@@ -62,6 +62,38 @@ fn a_session_is_shown_with_its_latest_entries() {
     assert!(shown.contains("three") && !shown.contains("two"), "{shown}");
     let document = world.run(&["sessions", "show", "agent:main:main", "--json"]).exits(0).json();
     assert_eq!(document["entries"].as_array().unwrap().len(), 6);
+}
+
+#[test]
+fn the_audit_record_is_checked() {
+    let world = World::new();
+    let document = world.run(&["audit", "verify", "--json"]).exits(5).json();
+    assert_eq!(document["code"], "no_store");
+    assert!(!world.state().exists());
+
+    world.run(&["spawn", "Reply with exactly: a"]).exits(0);
+    let rows = world.run(&["audit", "verify", "--json"]).exits(0).json()["rows"].as_u64().unwrap();
+    assert!(rows > 0);
+    let said = world.run(&["audit", "verify"]).exits(0).stdout;
+    assert!(said.starts_with("the audit record is whole: "), "{said}");
+
+    let store = rusqlite::Connection::open(world.state().join("offshoot.db")).unwrap();
+    let triggers = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'audit'";
+    let names: Vec<String> = store
+        .prepare(triggers)
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    for name in names {
+        store.execute_batch(&format!("DROP TRIGGER {name}")).unwrap();
+    }
+    store.execute_batch("UPDATE audit SET at = at + 1 WHERE id = 1").unwrap();
+    drop(store);
+    let document = world.run(&["audit", "verify", "--json"]).exits(4).says("audit row 1 was changed").json();
+    assert_eq!(document["code"], "audit_broken");
+    assert!(world.run(&["audit", "verify", "--help"]).exits(0).stdout.contains("Exit code 0"));
 }
 
 #[test]

@@ -7,10 +7,11 @@ use serde_json::json;
 
 use super::super::Global;
 use super::super::exit::{Exit, Failure};
-use super::super::output::note;
+use super::super::output::{hint, note};
 use super::unknown;
+use crate::config::{self, ConfigError};
 use crate::runtime;
-use crate::store::{OpenError, SqliteStorage};
+use crate::store::{Durability, OpenError, SqliteStorage};
 
 pub(super) async fn run(id: RunId, global: &Global) -> Result<Exit, Failure> {
     let row = match global.read_store()? {
@@ -20,16 +21,29 @@ pub(super) async fn run(id: RunId, global: &Global) -> Result<Exit, Failure> {
     if let Some(outcome) = row.outcome {
         return already(id, &outcome, global);
     }
-    let config = super::super::live::configuration(global)?;
+    let durability = durability(global)?;
     let dir = global.own_state_dir()?;
-    let storage =
-        SqliteStorage::open(&dir, runtime::durability(&config)).map_err(|error| in_use(error, id))?;
+    let storage = SqliteStorage::open(&dir, durability).map_err(|error| in_use(error, id))?;
     let clock = runtime::clock();
     let stopped = cancel_stored(&storage, clock.as_ref(), id, Origin::Operator).await?;
     storage.close();
     match &stopped.already {
         Some(outcome) => already(id, outcome, global),
         None => done(id, &stopped, global),
+    }
+}
+
+/// A run can be cancelled under a configuration that nothing could be run with.
+fn durability(global: &Global) -> Result<Durability, Failure> {
+    match config::load(&global.environment, global.config.as_deref()) {
+        Ok(config) => Ok(runtime::durability(&config)),
+        Err(ConfigError::Invalid(_)) => {
+            hint(
+                "the configuration has errors, which `offshoot config check` lists; cancelling needs none of it",
+            );
+            Ok(Durability::Full)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

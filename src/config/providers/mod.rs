@@ -7,16 +7,16 @@ use std::time::Duration;
 use offshoot_actors::types::ModelRef;
 use secrecy::SecretString;
 
+use crate::models::{DEFAULT_API, ModelSpec, is_supported, unsupported};
+
 mod read;
 
 pub(super) use read::read;
 
 /// The provider of the models that are part of Offshoot.
 pub const BUILTIN: &str = "builtin";
-/// The one API that models are spoken to with.
-const API: &str = "openai-completions";
 
-/// An endpoint that speaks OpenAI's chat completions.
+/// An endpoint that serves models.
 #[derive(Debug, Clone)]
 pub struct Provider {
     /// Its id, lower case: the first part of its models' names.
@@ -30,37 +30,9 @@ pub struct Provider {
     /// The longest time of one model call, if the configuration sets one.
     pub timeout: Option<Duration>,
     /// What is known of its models. Models that are not listed may be called all the same.
-    pub models: Vec<ProviderModel>,
-    api: Option<String>,
-}
-
-/// What the configuration says about one model.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ProviderModel {
-    /// The name that the provider knows it by.
-    pub id: String,
-    /// Its name for people.
-    pub name: String,
-    /// Tokens of a prompt and its answer together.
-    pub context_window: Option<u32>,
-    /// Tokens of one answer.
-    pub max_tokens: Option<u32>,
-    /// What it costs.
-    pub cost: Option<Cost>,
-    api: Option<String>,
-}
-
-/// Prices in dollars for a million tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Cost {
-    /// Of the prompt.
-    pub input: f64,
-    /// Of the answer.
-    pub output: f64,
-    /// Of the prompt, taken from the provider's cache.
-    pub cache_read: f64,
-    /// Of the prompt, put into the provider's cache.
-    pub cache_write: f64,
+    pub models: Vec<ModelSpec>,
+    /// What it speaks, where a model does not say otherwise. It may be nothing that is supported.
+    pub api: String,
 }
 
 /// Why a model cannot be called, and what would change that.
@@ -91,14 +63,6 @@ pub enum Unavailable {
     /// Offshoot itself has no such model.
     #[error("{0} does not exist: builtin/rehearsal is the only model that is part of Offshoot")]
     NotBuiltIn(ModelRef),
-    /// The model, or its provider as a whole, speaks another API.
-    #[error("{model} speaks {api}, which is not supported: only {API} is")]
-    Api {
-        /// The model.
-        model: ModelRef,
-        /// What it speaks.
-        api: String,
-    },
 }
 
 /// The providers that models are called at.
@@ -116,10 +80,12 @@ impl Providers {
         let id = model.provider();
         let entry = self.entries.get(id).ok_or_else(|| Unavailable::NotConfigured(id.to_owned()))?;
         let provider = entry.as_ref().map_err(Clone::clone)?;
-        match provider.api_of(model.model()) {
-            None => Ok(provider),
-            Some(api) => Err(Unavailable::Api { model: model.clone(), api: api.to_owned() }),
+        let api = provider.api_of(model.model());
+        if is_supported(api) {
+            return Ok(provider);
         }
+        let reason = format!("the API of {model}: {}", unsupported(format_args!("{api:?}")));
+        Err(Unavailable::Unusable { provider: id.to_owned(), reason })
     }
 
     /// The providers that can be used.
@@ -146,19 +112,17 @@ impl Provider {
             headers: Vec::new(),
             timeout: None,
             models: Vec::new(),
-            api: None,
+            api: DEFAULT_API.to_owned(),
         }
     }
 
     /// What the configuration says about a model, if it lists it.
     #[must_use]
-    pub fn model(&self, id: &str) -> Option<&ProviderModel> {
+    pub fn model(&self, id: &str) -> Option<&ModelSpec> {
         self.models.iter().find(|model| model.id == id)
     }
 
-    /// The API of a model where it is not the supported one.
-    fn api_of(&self, id: &str) -> Option<&str> {
-        let own = self.model(id).and_then(|model| model.api.as_deref());
-        own.or(self.api.as_deref()).filter(|api| *api != API)
+    fn api_of(&self, id: &str) -> &str {
+        self.model(id).and_then(|model| model.api.as_deref()).unwrap_or(&self.api)
     }
 }

@@ -13,10 +13,17 @@ use super::super::problem::{Kind, Problems, Severity};
 use super::super::read::{Cursor, Reader, not_set};
 use super::super::tree::{Place, Value};
 use super::super::variables::is_name;
-use super::{API, BUILTIN, Cost, Provider, ProviderModel, Providers, Unavailable};
+use super::{BUILTIN, Provider, Providers, Unavailable};
+use crate::models::{DEFAULT_API, MaxTokensField, ModelSpec, is_supported, unsupported};
 
 /// Largest value of a setting in seconds.
 const MAX_SECONDS: u32 = 1_000_000_000;
+
+/// The request field that bounds an answer, by its name.
+const MAX_TOKENS_FIELDS: &[(&str, MaxTokensField)] = &[
+    ("max_tokens", MaxTokensField::MaxTokens),
+    ("max_completion_tokens", MaxTokensField::MaxCompletionTokens),
+];
 
 /// A provider that needs only its key: id, base URL, and the variable that may hold the key.
 const WELL_KNOWN: &[(&str, &str, &str)] = &[
@@ -160,7 +167,7 @@ impl ProviderReader<'_, '_> {
                 headers,
                 timeout: timeout.map(|seconds| Duration::from_secs(seconds.into())),
                 models,
-                api,
+                api: api.unwrap_or_else(|| DEFAULT_API.to_owned()),
             }),
             (_, fault) => {
                 let reason = fault.map_or_else(
@@ -181,9 +188,8 @@ impl ProviderReader<'_, '_> {
     fn api(&mut self, parent: &Cursor<'_>, reach: Reach) -> Option<String> {
         let cursor = parent.get("api")?;
         let api = self.reader.text(&cursor)?;
-        if api != API {
-            let text = format!("{} is not supported: only {API} is", cursor.quote());
-            self.fault(&cursor, reach, Kind::Value, text);
+        if !is_supported(&api) {
+            self.fault(&cursor, reach, Kind::Value, unsupported(cursor.quote()));
         }
         Some(api)
     }
@@ -287,27 +293,16 @@ impl ProviderReader<'_, '_> {
         read
     }
 
-    fn models(&mut self, parent: &Cursor<'_>) -> Vec<ProviderModel> {
+    fn models(&mut self, parent: &Cursor<'_>) -> Vec<ModelSpec> {
         let Some(models) = self.reader.list(parent, "models") else { return Vec::new() };
         models.items().filter_map(|cursor| self.model(&cursor)).collect()
     }
 
-    fn model(&mut self, at: &Cursor<'_>) -> Option<ProviderModel> {
+    fn model(&mut self, at: &Cursor<'_>) -> Option<ModelSpec> {
         if !self.reader.is_object(at) {
             return None;
         }
-        let name = self.reader.text_at(at, "name");
-        let context_window = self.reader.whole_at(at, "contextWindow", 1..=u32::MAX);
         let max_tokens = self.reader.whole_at(at, "maxTokens", 1..=u32::MAX);
-        let cost = self.reader.section(at, "cost").map(|cost| {
-            let mut price = |name| self.reader.amount_at(&cost, name).unwrap_or(0.0);
-            Cost {
-                input: price("input"),
-                output: price("output"),
-                cache_read: price("cacheRead"),
-                cache_write: price("cacheWrite"),
-            }
-        });
         let Some(id) = at.get("id") else {
             self.reader.error(
                 at,
@@ -319,13 +314,13 @@ impl ProviderReader<'_, '_> {
         let id = self.reader.filled_text(&id)?;
         let api = self.api(at, Reach::Model(id.clone()));
         self.found.listed.insert((self.id.to_owned(), id.clone()), api.is_some());
-        Some(ProviderModel {
-            name: name.unwrap_or_else(|| id.clone()),
-            id,
-            context_window,
-            max_tokens,
-            cost,
-            api,
-        })
+        let mut model = ModelSpec { max_tokens, api, ..ModelSpec::new(id) };
+        if let Some(compat) = self.reader.section(at, "compat") {
+            let mut flag = |name, usual| self.reader.bool_at(&compat, name).unwrap_or(usual);
+            model.streams_usage = flag("supportsUsageInStreaming", model.streams_usage);
+            model.takes_tools = flag("supportsTools", model.takes_tools);
+            model.max_tokens_field = self.reader.word_at(&compat, "maxTokensField", MAX_TOKENS_FIELDS);
+        }
+        Some(model)
     }
 }

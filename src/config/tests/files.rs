@@ -153,6 +153,17 @@ fn a_problem_in_an_included_file_names_that_file() {
 }
 
 #[test]
+fn a_file_with_another_name_elsewhere_is_not_included() {
+    let home = Home::new();
+    let secret = home.write("secret.json", "{agents: {}}");
+    let main = home.write("config/main.json", "{$include: 'linked.json'}");
+    fs::hard_link(secret, home.dir.path().join("config/linked.json")).unwrap();
+    let problems = home.problems(&main);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].contains("\"linked.json\" has other names (hard links)"), "{problems:?}");
+}
+
+#[test]
 fn an_include_that_cannot_be_followed_says_why() {
     let home = Home::new();
     home.write("secret.json", "{}");

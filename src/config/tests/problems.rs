@@ -182,7 +182,7 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
     (
         "{models: {providers: {x: {baseUrl: 'http://x', api: 'anthropic-messages'}}}}",
         "1:53: warning: models.providers.x.api: \"anthropic-messages\" is not supported: \
-         only openai-completions is (no agent needs it)",
+         use openai-completions (no agent needs it)",
     ),
     (
         "{models: {providers: {x: {baseUrl: 'http://x', apiKey: 1234}}}}",
@@ -230,13 +230,22 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
         "1:64: error: models.providers.x.timeoutSeconds: 0 is not a whole number from 1 to 1000000000",
     ),
     (
-        "{models: {providers: {x: {baseUrl: 'http://x', models: [{name: 'One'}]}}}}",
+        "{models: {providers: {x: {baseUrl: 'http://x', models: [{maxTokens: 10}]}}}}",
         "1:57: error: models.providers.x.models[0]: id is missing: \
          add the name that the provider knows the model by",
     ),
     (
         "{models: {providers: {x: {baseUrl: 'http://x', models: [{id: 'a', cost: {input: -1}}]}}}}",
-        "1:81: error: models.providers.x.models[0].cost.input: -1 is not a number from 0",
+        "1:67: warning: models.providers.x.models[0].cost: known to OpenClaw, not acted on by Offshoot",
+    ),
+    (
+        "{models: {providers: {x: {baseUrl: 'http://x', models: [{id: 'a', compat: {maxTokensField: 'most'}}]}}}}",
+        "1:92: error: models.providers.x.models[0].compat.maxTokensField: \"most\" is not one of max_tokens, \
+         max_completion_tokens",
+    ),
+    (
+        "{models: {providers: {x: {baseUrl: 'http://x', models: [{id: 'a', compat: {supportsStore: true}}]}}}}",
+        "1:76: warning: models.providers.x.models[0].compat.supportsStore: known to OpenClaw, not acted on by Offshoot",
     ),
     (
         "{agents: {defaults: {model: 'x/two'}}, models: {providers: {x: {baseUrl: 'http://x', models: [{id: 'one'}]}}}}",
@@ -326,7 +335,7 @@ fn a_provider_that_an_agent_needs_turns_its_warning_into_an_error() {
             "{api: 'ollama', baseUrl: 'http://x'}",
             "x/1",
             68,
-            "api: \"ollama\" is not supported: only openai-completions is",
+            "api: \"ollama\" is not supported: use openai-completions",
         ),
         (
             "{baseUrl: 'http://x', apiKey: '${KEY}'}",
@@ -338,7 +347,7 @@ fn a_provider_that_an_agent_needs_turns_its_warning_into_an_error() {
             "{baseUrl: 'http://x', models: [{id: '1', api: 'ollama'}, {id: '2'}]}",
             "x/1",
             108,
-            "models[0].api: \"ollama\" is not supported: only openai-completions is",
+            "models[0].api: \"ollama\" is not supported: use openai-completions",
         ),
     ] {
         let text = format!(
@@ -360,7 +369,10 @@ fn a_model_with_the_supported_api_works_at_a_provider_with_another() {
     );
     assert!(config.providers.serving(&"x/1".parse().unwrap()).is_ok());
     let other = config.providers.serving(&"x/2".parse().unwrap()).unwrap_err();
-    assert_eq!(other.to_string(), "x/2 speaks ollama, which is not supported: only openai-completions is");
+    assert_eq!(
+        other.to_string(),
+        "the provider \"x\" cannot be used: the API of x/2: \"ollama\" is not supported: use openai-completions"
+    );
 }
 
 #[test]

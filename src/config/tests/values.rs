@@ -7,6 +7,7 @@ use secrecy::ExposeSecret;
 
 use super::{environment, valid};
 use crate::config::{Durability, Severity, Source, load, load_text};
+use crate::models::{MaxTokensField, ModelSpec};
 
 fn id(text: &str) -> AgentId {
     text.parse().unwrap()
@@ -79,9 +80,27 @@ fn the_configurations_of_both_generations_load_with_zero_errors() {
         let provider = config.providers.serving(&agent.model.primary).unwrap();
         assert_eq!(provider.base_url, "http://127.0.0.1:18081/v1");
         assert_eq!(provider.api_key.as_ref().unwrap().expose_secret(), "__OPENCLAW_REDACTED__");
-        assert_eq!(provider.model("mock-1").unwrap().context_window, Some(200_000));
         assert_eq!(provider.model("mock-1").unwrap().max_tokens, Some(8192));
     }
+}
+
+#[test]
+fn what_a_model_cannot_do_is_known() {
+    let config = valid(
+        "{models: {providers: {x: {baseUrl: 'http://x', models: [{id: 'usual', compat: {}}, {id: 'other', maxTokens: 7,
+          compat: {supportsUsageInStreaming: false, supportsTools: false, maxTokensField: 'max_completion_tokens'}}]}}}}",
+    );
+    let provider = config.providers.iter().next().unwrap();
+    assert_eq!(provider.model("usual"), Some(&ModelSpec::new("usual")));
+    let other = ModelSpec {
+        max_tokens: Some(7),
+        max_tokens_field: Some(MaxTokensField::MaxCompletionTokens),
+        streams_usage: false,
+        takes_tools: false,
+        ..ModelSpec::new("other")
+    };
+    assert_eq!(provider.model("other"), Some(&other));
+    assert_eq!(config.problems, []);
 }
 
 #[test]
@@ -151,7 +170,7 @@ fn an_agent_has_its_own_values_and_else_the_defaults() {
     let settings = &config.settings;
     assert_eq!(settings.default_agent, id("own"));
     assert_eq!(settings.agents.len(), 3);
-    assert_eq!(config.aliases.resolve("four"), Ok(model("x/4")));
+    assert_eq!(config.aliases.resolve("four", &config.providers).unwrap().model, model("x/4"));
     let models = |agent: &str| {
         let choice = &settings.agent(&id(agent)).unwrap().model;
         (choice.primary.to_string(), choice.fallbacks.iter().map(ToString::to_string).collect::<Vec<_>>())

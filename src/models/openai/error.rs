@@ -1,8 +1,11 @@
 //! What went wrong, as a kind for the run and in words for a person, without secrets.
 
+use std::cmp::Reverse;
 use std::error::Error as _;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use offshoot_actors::ports::{ModelError, ModelErrorKind};
 use offshoot_actors::types::Timestamp;
 use reqwest::StatusCode;
@@ -14,6 +17,8 @@ use serde_json::Value;
 const MAX_QUOTE: usize = 400;
 /// Nothing shorter is a secret, and taking it out would only garble the quotation.
 const MIN_SECRET: usize = 4;
+/// Words before a secret that are none themselves.
+const SCHEMES: &[&str] = &["basic", "bearer", "token"];
 /// Longer wishes to wait are cut to this: a run has its own deadline.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -28,8 +33,10 @@ pub(super) struct Reporter {
 impl Reporter {
     /// For the provider `id` at `host`, never quoting any of `secrets`.
     pub(super) fn new(id: String, host: String, secrets: impl IntoIterator<Item = SecretString>) -> Self {
-        let secrets =
+        let mut secrets: Vec<SecretString> =
             secrets.into_iter().filter(|secret| secret.expose_secret().len() >= MIN_SECRET).collect();
+        // A secret may hold another one; taking the shorter one out first would leave the rest of the longer.
+        secrets.sort_by_key(|secret| Reverse(secret.expose_secret().len()));
         Self { id, host, secrets }
     }
 
@@ -157,6 +164,32 @@ impl Reporter {
             None => line,
         }
     }
+}
+
+/// What a provider must not be quoted with of a configured header: its value, and the parts of it that a server
+/// takes as the secret: each word but the scheme's name, and what a `Basic` word stands for.
+pub(super) fn secrets_of_header(name: &str, value: &SecretString) -> Vec<SecretString> {
+    let whole = value.expose_secret();
+    let mut secrets = vec![value.clone()];
+    let mut words = whole.split_whitespace();
+    let known = |word: &str| SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme));
+    let scheme = words.clone().next().filter(|word| {
+        words.clone().nth(1).is_some()
+            && (name.to_ascii_lowercase().ends_with("authorization") || known(word))
+    });
+    if scheme.is_some() {
+        words.next();
+    }
+    let basic = scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("basic"));
+    for word in words {
+        secrets.push(word.into());
+        if basic && let Some(pair) = STANDARD.decode(word).ok().and_then(|pair| String::from_utf8(pair).ok())
+        {
+            secrets.extend(pair.split_once(':').map(|(_, password)| password.into()));
+            secrets.push(pair.into());
+        }
+    }
+    secrets
 }
 
 /// What an error body says, whichever of the usual forms it has.

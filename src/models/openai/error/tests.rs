@@ -97,6 +97,34 @@ fn no_quotation_holds_the_key_or_is_long() {
 }
 
 #[test]
+fn no_part_of_a_header_is_quoted() {
+    for (name, value, hidden, shown) in [
+        ("Authorization", "Bearer sk-secret-123", "sk-secret-123", "Bearer"),
+        ("authorization", "Basic dXNlcjpwYXNzLXdvcmQ=", "pass-word", "Basic"),
+        ("authorization", "Basic dXNlcjpwYXNzLXdvcmQ=", "dXNlcjpwYXNzLXdvcmQ=", "Basic"),
+        ("Proxy-Authorization", "Custom sk-secret-123", "sk-secret-123", "Custom"),
+        ("X-Api-Key", "token sk-secret-123", "sk-secret-123", "token"),
+        ("X-Api-Key", "first-secret other-secret", "first-secret", "the header"),
+        ("X-Api-Key", "sk-secret-123", "sk-secret-123", "the header"),
+    ] {
+        let secrets = secrets_of_header(name, &SecretString::from(value));
+        let reporter = Reporter::new("p".into(), "h:1".into(), secrets);
+        let body = format!("the header {shown} does not take {hidden}");
+        let error =
+            reporter.status(StatusCode::UNAUTHORIZED, &HeaderMap::new(), body.as_bytes(), true, Timestamp(0));
+        let quote = format!("the header {shown} does not take [redacted]");
+        assert!(error.message.contains(&quote), "{value}: {error}");
+    }
+}
+
+#[test]
+fn a_secret_within_another_leaves_nothing_of_it() {
+    let reporter = Reporter::new("p".into(), "h:1".into(), ["1234", "ab-1234-cd"].map(SecretString::from));
+    let error = reporter.in_stream(&json!("no ab-1234-cd"));
+    assert!(error.message.ends_with("no [redacted]"), "{error}");
+}
+
+#[test]
 fn errors_inside_an_answer_have_a_kind_too() {
     use ModelErrorKind::*;
     for (error, kind) in [
