@@ -255,6 +255,7 @@ impl Apply<'_> {
              AND NOT EXISTS (SELECT 1 FROM runs WHERE session = s.id AND ended_at IS NULL) \
              AND NOT EXISTS (SELECT 1 FROM sessions WHERE parent_key = ?1) \
              AND NOT EXISTS (SELECT 1 FROM outbox WHERE receiver = ?1) \
+             AND NOT EXISTS (SELECT 1 FROM steers WHERE session_key = ?1) \
              AND NOT EXISTS (SELECT 1 FROM runs WHERE session = s.id AND delivery = 'open')",
             [key.as_str()],
         )?;
@@ -268,7 +269,6 @@ impl Apply<'_> {
              yielded_run, created_at, updated_at FROM sessions WHERE key = ?1",
             [key.as_str()],
         )?;
-        self.execute("DELETE FROM steers WHERE session_key = ?1", [key.as_str()])?;
         self.execute("DELETE FROM sessions WHERE key = ?1", [key.as_str()])?;
         Ok(())
     }

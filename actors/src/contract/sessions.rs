@@ -76,7 +76,7 @@ pub async fn updated_at_never_goes_back(store: &dyn Storage) {
     assert_eq!(updated_at().await, Timestamp(5_000));
 }
 
-/// Open runs, children and undelivered results each keep a session.
+/// Open runs, children, undelivered results and steering messages that wait each keep a session.
 pub async fn a_session_in_use_is_not_deleted(store: &dyn Storage) {
     let main = session("main");
     let row = child("child", &main);
@@ -101,17 +101,21 @@ pub async fn a_session_in_use_is_not_deleted(store: &dyn Storage) {
     apply(store, vec![queue(&announce(2, &main.key, &row.key)), take(&main.key, &[1]), delete(&row)]).await;
     assert!(store.session(row.key.clone()).await.unwrap().is_some());
 
-    apply(store, vec![take(&row.key, &[2]), delete(&row)]).await;
+    let queued = Op::QueueSteer(Box::new(steer(1, &row.key)));
+    apply(store, vec![take(&row.key, &[2]), queued, delete(&row)]).await;
+    assert_eq!(store.load_session(row.key.clone()).await.unwrap().unwrap().steers, [steer(1, &row.key)]);
+
+    let taken = Op::TakeSteers { session: row.key.clone(), ids: vec![steer(1, &row.key).id] };
+    apply(store, vec![taken, delete(&row)]).await;
     assert!(store.session(row.key.clone()).await.unwrap().is_none());
 }
 
-/// The transcript and the messages go, the runs stay.
+/// The transcript goes, the runs stay.
 pub async fn a_deleted_session_leaves_its_runs(store: &dyn Storage) {
     let (main, row) = (session("main"), child("child", &session("main")));
     apply(store, vec![create(&main)]).await;
     apply(store, spawn(1, &row)).await;
-    apply(store, vec![Op::QueueSteer(Box::new(steer(1, &row.key))), end(1, Terminal::Ok)]).await;
-    apply(store, vec![Op::DeleteSession { session: row.key.clone() }]).await;
+    apply(store, vec![end(1, Terminal::Ok), Op::DeleteSession { session: row.key.clone() }]).await;
     assert!(store.load_session(row.key.clone()).await.unwrap().is_none());
     assert!(store.entries(row.key.clone(), 0, 10).await.unwrap().is_empty());
     assert!(store.waiting_sessions().await.unwrap().is_empty());

@@ -273,6 +273,7 @@ impl State {
         let in_use = self.open_of.range(places(key)).next().is_some()
             || self.children.range(places(key)).next().is_some()
             || self.outbox.range(places(key)).next().is_some()
+            || self.steers.range(places(key)).next().is_some()
             || self.runs_of.range(places(key)).any(|(_, run)| on_its_way(run));
         if in_use {
             return;
@@ -283,12 +284,6 @@ impl State {
             .map(|(place, _)| *place)
             .collect();
         entries.iter().for_each(|place| _ = self.entries.remove(place));
-        let steers: Vec<_> =
-            self.steers.range(places(key)).map(|(place, steer)| (place.clone(), steer.id)).collect();
-        for (place, id) in steers {
-            self.steers.remove(&place);
-            self.steer_places.remove(&id);
-        }
         self.session_order.remove(&session.number);
         if let Some(parent) = session.row.parent.clone() {
             self.children.remove(&(parent, session.number));

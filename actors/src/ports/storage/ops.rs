@@ -148,8 +148,8 @@ pub enum Op {
         /// Their ids.
         ids: Vec<Uuid>,
     },
-    /// Deletes a session with its transcript and its steering messages, unless it has open runs, child
-    /// sessions or undelivered results, its own or ones that wait for it: then this does nothing, as for a
+    /// Deletes a session with its transcript, unless it has open runs, child sessions, steering messages that
+    /// nobody took, or undelivered results, its own or ones that wait for it: then this does nothing, as for a
     /// session that does not exist. Its runs stay, and count in the trees that it belonged to.
     DeleteSession {
         /// The session.
