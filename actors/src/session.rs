@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::accept::{refused_by_store, stopping};
 use self::commit::{End, Inbox, Ticket};
-pub(crate) use self::commit::{announce_of, notify_end};
+pub(crate) use self::commit::{announce_of, notify_end, tell_end};
 use self::deadline::Deadline;
 pub use self::prompts::is_silent;
 pub(crate) use self::stop::{already_ended, name_once};

@@ -290,7 +290,8 @@ async fn settle_orphans(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<Vec<
         }
     }
     let runs = with_rows(shared, orphans).await?;
-    let verdict = Verdict { state: Terminal::Cancelled, reason: "its parent was stopped", quiet: true };
+    let verdict =
+        Verdict { state: Terminal::Cancelled, reason: "its parent was stopped", quiet: true, deliver: true };
     settle::settle(shared, runs, verdict, WAITED_FOR).await;
     Ok(kept)
 }
@@ -302,7 +303,8 @@ async fn settle_left_behind(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<
     let (left, kept): (Vec<_>, Vec<_>) = open.into_iter().partition(left);
     let runs = with_rows(shared, left).await?;
     let reason = "the process that ran it went away";
-    let verdict = Verdict { state: Terminal::Interrupted, reason, quiet: false };
+    let verdict =
+        Verdict { state: Terminal::Interrupted, reason, quiet: false, deliver: !shared.wakes_waiting };
     settle::settle(shared, runs, verdict, WAITED_FOR).await;
     Ok(kept)
 }

@@ -297,7 +297,12 @@ impl TreeHandle {
             let awake = self.shared.live.get(&open.session.key);
             awake.is_none_or(|entry| entry.meta.scope.is_cancelled())
         });
-        let verdict = Verdict { state: Terminal::Cancelled, reason: "the session was stopped", quiet: true };
+        let verdict = Verdict {
+            state: Terminal::Cancelled,
+            reason: "the session was stopped",
+            quiet: true,
+            deliver: true,
+        };
         ended.extend(settle(&self.shared, left, verdict, WAITED_FOR).await);
         name_once(&mut ended);
         Ok(Stopped { ended, already: None })

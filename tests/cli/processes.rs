@@ -113,6 +113,20 @@ fn a_result_for_another_tree_waits_until_somebody_runs_that_tree() {
 }
 
 #[test]
+fn what_a_killed_process_left_runs_nothing_in_another_tree() {
+    let world = World::new();
+    let first = world.start(&["spawn", SLOW]);
+    first.kill();
+    world.run(&["run", "--session", "agent:main:notes", "Reply with exactly: b"]).exits(0);
+    let mut found = states(&world);
+    found.sort();
+    assert_eq!(found, ["interrupted", "ok"]);
+    assert_eq!(world.delivered("agent:main:main").len(), 0);
+    world.run(&["run", "Reply with exactly: c"]).exits(0);
+    assert_eq!(world.delivered("agent:main:main").len(), 1);
+}
+
+#[test]
 fn ctrl_c_stops_the_tree_and_says_so() {
     let world = World::new();
     let mut first = world.start(&["run", "Spawn: {\"task\":\"Wait: 10m\"}\nSpawn: {\"task\":\"Wait: 10m\"}"]);

@@ -441,6 +441,15 @@ pub(crate) fn notify_end(
     spent: Usage,
     announce: Option<Announce>,
 ) {
+    tell_end(shared, row, end);
+    if let Some(parent) = &row.announce_to {
+        let announce = announce.map(Box::new);
+        shared.deliver(parent, SessionMsg::ChildEnded { run: end.run, usage: spent, announce });
+    }
+}
+
+/// Tells everybody but the parent of a run's end that is committed.
+pub(crate) fn tell_end(shared: &Shared, row: &RunRow, end: &RunEnd) {
     shared.publish(Event::Ended {
         session: row.session.clone(),
         run: end.run,
@@ -451,8 +460,4 @@ pub(crate) fn notify_end(
     shared.ended(end.run, &end.outcome);
     // A manager that is being restarted counts anew when it starts.
     drop(shared.sessions.send(SessionsMsg::RunEnded { run: end.run }));
-    if let Some(parent) = &row.announce_to {
-        let announce = announce.map(Box::new);
-        shared.deliver(parent, SessionMsg::ChildEnded { run: end.run, usage: spent, announce });
-    }
 }

@@ -43,7 +43,8 @@ impl Sessions {
             match read(&shared, DETACHED, runs).await {
                 Ok(mut runs) => {
                     runs.retain(|run| run.row.host == shared.host);
-                    let verdict = Verdict { state: Terminal::Crashed, reason: &reason, quiet: false };
+                    let verdict =
+                        Verdict { state: Terminal::Crashed, reason: &reason, quiet: false, deliver: true };
                     settle(&shared, runs, verdict, DETACHED).await;
                 }
                 Err(error) => {

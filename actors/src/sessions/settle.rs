@@ -8,7 +8,7 @@ use crate::kit::Backoff;
 use crate::ports::{
     Announce, AuditRecord, BoxFuture, Op, Refused, RunEnd, RunRow, StoreError, SubtreeRun, Transaction,
 };
-use crate::session::{announce_of, notify_end};
+use crate::session::{announce_of, notify_end, tell_end};
 use crate::shared::Shared;
 use crate::types::{Origin, Outcome, RunId, Terminal};
 
@@ -27,6 +27,8 @@ pub(crate) struct Verdict<'a> {
     pub(crate) reason: &'a str,
     /// Whether their parents were stopped too and take the results without a run.
     pub(crate) quiet: bool,
+    /// Whether their parents are told at once; else they are woken for what waits, if at all.
+    pub(crate) deliver: bool,
 }
 
 /// One run that is to be ended.
@@ -48,7 +50,7 @@ pub(crate) async fn settle(
     let mut left: Vec<Decided> = runs.into_iter().map(|run| decide(shared, run, verdict)).collect();
     let mut ended = Vec::new();
     for tried in 1.. {
-        let (done, refused) = submit(shared, std::mem::take(&mut left)).await;
+        let (done, refused) = submit(shared, std::mem::take(&mut left), verdict.deliver).await;
         ended.extend(done);
         let Some((_, first)) = refused.first() else { break };
         if tried >= tries {
@@ -64,7 +66,7 @@ pub(crate) async fn settle(
 
 fn decide(shared: &Shared, run: SubtreeRun, verdict: Verdict<'_>) -> Decided {
     let SubtreeRun { row, session } = run;
-    let Verdict { state, reason, quiet } = verdict;
+    let Verdict { state, reason, quiet, .. } = verdict;
     let partial = shared.runs.remove(&row.id).and_then(|(_, cell)| {
         cell.cancelled.cancel();
         cell.partial()
@@ -106,7 +108,7 @@ pub(super) async fn read<T>(
 }
 
 /// Commits ends; returns the runs that this ended, and those that the store did not take.
-async fn submit(shared: &Shared, runs: Vec<Decided>) -> (Vec<RunId>, Vec<(Decided, Refused)>) {
+async fn submit(shared: &Shared, runs: Vec<Decided>, deliver: bool) -> (Vec<RunId>, Vec<(Decided, Refused)>) {
     let mut submitted = Vec::with_capacity(runs.len());
     for run in runs {
         let mut transaction: Transaction = vec![Op::EndRun(Box::new(run.end.clone()))];
@@ -124,7 +126,11 @@ async fn submit(shared: &Shared, runs: Vec<Decided>) -> (Vec<RunId>, Vec<(Decide
         match receiver.await {
             Ok(Ok(())) => {
                 ended.push(run.row.id);
-                notify_end(shared, &run.row, &run.end, run.row.usage, run.announce);
+                if deliver {
+                    notify_end(shared, &run.row, &run.end, run.row.usage, run.announce);
+                } else {
+                    tell_end(shared, &run.row, &run.end);
+                }
             }
             // Whoever ended it before has told whoever waits.
             Ok(Err(Refused::Ended { .. })) | Err(_) => {}

@@ -322,8 +322,12 @@ impl Sessions {
             reply.send(Ok(accepted));
             let stopped = vec![SubtreeRun { row, session }];
             let shared = Arc::clone(&self.shared);
-            let verdict =
-                Verdict { state: Terminal::Cancelled, reason: "its parent was stopped", quiet: true };
+            let verdict = Verdict {
+                state: Terminal::Cancelled,
+                reason: "its parent was stopped",
+                quiet: true,
+                deliver: true,
+            };
             // Detached: it must be ended whatever becomes of this actor.
             tokio::spawn(async move { settle(&shared, stopped, verdict, DETACHED).await });
             return;
