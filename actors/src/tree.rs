@@ -262,35 +262,25 @@ impl TreeHandle {
     /// # Errors
     /// The session does not exist, or the store cannot be read.
     pub async fn stop(&self, session: SessionKey, origin: Origin) -> Result<Stopped, Refusal> {
-        let read = |error: StoreError| Refusal::error("store", error.to_string());
         let awake = self.shared.live.get(&session).map(|entry| entry.meta.scope.clone());
-        match awake {
-            Some(scope) => scope.cancel(),
-            None if self.shared.storage.session(session.clone()).await.map_err(read)?.is_none() => {
-                return Err(unknown_session(&session));
-            }
-            None => {}
+        if let Some(scope) = &awake {
+            scope.cancel();
+            self.audit_stop(&session, &origin);
         }
-        let audit = AuditRecord {
-            at: self.shared.system.clock.now(),
-            event: "session.stopped",
-            origin,
-            session: Some(session.clone()),
-            run: None,
-            facts: Vec::new(),
-        };
-        self.shared.commit(vec![Op::Audit(Box::new(audit))], |result| {
-            if let Err(refused) = result {
-                tracing::warn!(%refused, "a stop could not be entered into the audit record");
-            }
-        });
         let (sender, receiver) = oneshot::channel();
         let message = SessionMsg::Stop { cascade: false, reply: Reply::Channel(sender) };
         // One that sleeps is woken for it: it may be on its way up.
         self.shared.deliver(&session, message);
         let mut ended = receiver.await.unwrap_or_default();
         // What has no actor, because it was being accepted or its process is gone, is ended in the store.
+        let read = |error: StoreError| Refusal::error("store", error.to_string());
         self.shared.barrier().await.map_err(read)?;
+        if awake.is_none() {
+            if self.shared.storage.session(session.clone()).await.map_err(read)?.is_none() {
+                return Err(unknown_session(&session));
+            }
+            self.audit_stop(&session, &origin);
+        }
         let mut left = self.shared.storage.open_in_subtree(session).await.map_err(read)?;
         // A session that was woken since then has what it was given after the stop, and works on it.
         left.retain(|open| {
@@ -306,6 +296,22 @@ impl TreeHandle {
         ended.extend(settle(&self.shared, left, verdict, WAITED_FOR).await);
         name_once(&mut ended);
         Ok(Stopped { ended, already: None })
+    }
+
+    fn audit_stop(&self, session: &SessionKey, origin: &Origin) {
+        let audit = AuditRecord {
+            at: self.shared.system.clock.now(),
+            event: "session.stopped",
+            origin: origin.clone(),
+            session: Some(session.clone()),
+            run: None,
+            facts: Vec::new(),
+        };
+        self.shared.commit(vec![Op::Audit(Box::new(audit))], |result| {
+            if let Err(refused) = result {
+                tracing::warn!(%refused, "a stop could not be entered into the audit record");
+            }
+        });
     }
 
     /// Waits until a run is terminal.
