@@ -25,7 +25,7 @@ Files:
 
 Examples:
   offshoot spawn \"Reply with exactly: SUBAGENT_OK\"
-  offshoot run \"Summarise the notes in ./notes\" --json
+  offshoot run \"Which of these plans is the simplest? ...\" --json
   offshoot runs list --open";
 
 const STYLES: Styles = Styles::styled()
@@ -98,7 +98,7 @@ pub(crate) enum Command {
 #[command(after_long_help = "\
 Examples:
   offshoot spawn \"Reply with exactly: SUBAGENT_OK\"
-  offshoot spawn --agent research --timeout 600 --label papers \"Find three papers on WAL\"
+  offshoot spawn --agent research --timeout 600 --label papers \"Explain write-ahead logging in three sentences\"
   git diff | offshoot spawn --json - | jq -r .result
 
 `offshoot --help` lists the exit codes.")]

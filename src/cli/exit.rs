@@ -109,7 +109,7 @@ impl From<ConfigError> for Failure {
         let failure = Self::new(Exit::Usage, "config", error.to_string());
         match error {
             ConfigError::Invalid(_) => failure.with_hint(
-                "`offshoot config check` lists the warnings as well; docs/configuration.md has every key",
+                "`config check` with the same options lists the warnings as well; docs/configuration.md has every key",
             ),
             ConfigError::Missing { .. } => failure
                 .with_hint("without a configuration the defaults are used: leave the option or variable out"),

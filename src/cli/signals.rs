@@ -52,7 +52,7 @@ impl Signals {
                 _ = interrupt.recv() => Signal::Interrupt,
                 _ = terminate.recv() => Signal::Terminate,
             };
-            note(format_args!("{}: stopping; Ctrl-C leaves at once", signal.name()));
+            note(format_args!("{}: stopping; Ctrl-C again leaves at once", signal.name()));
             tell.send_replace(Some(signal));
             interrupt.recv().await;
             leave();

@@ -77,7 +77,7 @@ fn a_run_can_be_cancelled_under_a_configuration_with_errors() {
     first.kill();
     world.configure("{ store: { durability: 'none' } }");
     world.run(&["run", "x"]).exits(2);
-    world.run(&["runs", "cancel", &id]).exits(0).says("offshoot config check");
+    world.run(&["runs", "cancel", &id]).exits(0).says("`config check`");
     assert_eq!(states(&world), ["cancelled"]);
     world.run(&["--config", "nowhere.json", "runs", "cancel", &id]).exits(1);
 }
@@ -146,7 +146,7 @@ fn a_second_ctrl_c_leaves_at_once() {
     let holder = rusqlite::Connection::open(world.state().join("offshoot.db")).unwrap();
     holder.execute_batch("BEGIN IMMEDIATE").unwrap();
     first.signal(Signal::INT);
-    first.until("Ctrl-C leaves at once");
+    first.until("leaves at once");
     first.signal(Signal::INT);
     let done = first.done().exits(130).says("left at once");
     assert!(!done.stderr.contains("stopped:"), "{}", done.stderr);

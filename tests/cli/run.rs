@@ -45,6 +45,15 @@ fn the_exit_code_is_that_of_the_run() {
 }
 
 #[test]
+fn a_log_that_cannot_be_written_ends_nothing() {
+    let world = World::new();
+    let prompt = "Spawn: {\"task\":\"Panic: on purpose\"}\nReply with exactly: STILL_HERE";
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = world.process(&["--log", "trace", "run", prompt]).stderr(full).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), b"STILL_HERE\n".as_slice()));
+}
+
+#[test]
 fn twenty_of_twenty_five_parallel_spawns_pass_a_cap_of_twenty() {
     let config = r#"{ agents: { defaults: { subagents: { maxChildrenPerAgent: 20, maxConcurrent: 8 } } } }"#;
     let prompt: Vec<String> =

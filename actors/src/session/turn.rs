@@ -338,7 +338,7 @@ impl Session {
         let Some(active) = self.runs.get(&run) else { return };
         let limit = active.deadline.limit().unwrap_or_default();
         if active.deadline.left(ctx.system().clock.monotonic()).is_some_and(|left| left.is_zero()) {
-            let reason = format!("the run took longer than its {} seconds", limit.as_secs_f64());
+            let reason = format!("the run took longer than its limit of {} s", limit.as_secs_f64());
             self.abort(
                 run,
                 Fate { state: Terminal::Timeout, reason, quiet: false, origin: Origin::Timer },

@@ -39,7 +39,7 @@ async fn a_model_that_hangs_is_cut_off_with_what_it_said() {
     let run = say(&rig, "hang", 10).await;
     let outcome = rig.outcome(run).await;
     assert_eq!((outcome.state, outcome.text.as_deref()), (Terminal::Timeout, Some("so far")));
-    assert_eq!(outcome.reason.as_deref(), Some("the run took longer than its 10 seconds"));
+    assert_eq!(outcome.reason.as_deref(), Some("the run took longer than its limit of 10 s"));
     let row = rig.row(run);
     assert_eq!(row.ended_at.unwrap() - row.started_at.unwrap(), Duration::from_secs(10));
     assert_eq!(rig.log.in_flight(), 0);

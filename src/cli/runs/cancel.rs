@@ -39,7 +39,7 @@ fn durability(global: &Global) -> Result<Durability, Failure> {
         Ok(config) => Ok(runtime::durability(&config)),
         Err(ConfigError::Invalid(_)) => {
             hint(
-                "the configuration has errors, which `offshoot config check` lists; cancelling needs none of it",
+                "the configuration has errors, which `config check` with the same options lists; cancelling needs none of it",
             );
             Ok(Durability::Full)
         }
