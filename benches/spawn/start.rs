@@ -45,9 +45,9 @@ fn fill(dir: &Path, count: usize) {
             .unwrap();
         let mut run = transaction
             .prepare(
-                "INSERT INTO runs (id, session_key, state, cause, announce_to, expects_completion, model, \
+                "INSERT INTO runs (id, session, session_key, state, cause, announce_to, expects_completion, model, \
                  fallbacks, steps, input_tokens, output_tokens, cached_tokens, accepted_at, started_at, \
-                 ended_at, host, delivery, result) VALUES (?1, ?2, 'ok', 'spawn', 'agent:main:main', 1, \
+                 ended_at, host, delivery, result) VALUES (?1, ?2, ?3, 'ok', 'spawn', 'agent:main:main', 1, \
                  'bench/model', '[]', 1, 10, 10, 0, 1, 1, 2, 'oneshot', 'delivered', 'done')",
             )
             .unwrap();
@@ -58,8 +58,8 @@ fn fill(dir: &Path, count: usize) {
             let key = format!("agent:main:subagent:{}", Uuid::new_v4());
             session.execute([&key]).unwrap();
             let id = transaction.last_insert_rowid();
-            run.execute(params![Uuid::now_v7().to_string(), key]).unwrap();
-            entry.execute(params![id, r#"{"type":"user","text":"a task","origin":"Operator"}"#]).unwrap();
+            run.execute(params![Uuid::now_v7().to_string(), id, key]).unwrap();
+            entry.execute(params![id, r#"{"type":"user","text":"a task","origin":"operator"}"#]).unwrap();
         }
     }
     transaction.commit().unwrap();
