@@ -14,6 +14,7 @@
 //! are found in the kit's book of children. Lost is only the message in hand; its sender sees its reply dropped.
 
 mod accept;
+mod announces;
 mod commit;
 mod deadline;
 mod inbox;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::accept::{refused_by_store, stopping};
+use self::announces::Announces;
 use self::commit::{End, Inbox, Ticket};
 pub(crate) use self::commit::{announce_of, notify_end, tell_end};
 use self::deadline::Deadline;
@@ -218,7 +220,7 @@ enum Stage {
 /// An open run that has left the queue.
 #[derive(Debug)]
 struct Active {
-    row: RunRow,
+    row: Box<RunRow>,
     stage: Stage,
     cell: Arc<RunCell>,
     deadline: Deadline,
@@ -235,10 +237,10 @@ struct Active {
 
 impl Active {
     /// A run that never had its turn and is to be ended.
-    fn untouched(row: RunRow, meta: &SessionMeta) -> Self {
+    fn untouched(row: Box<RunRow>, meta: &SessionMeta) -> Box<Self> {
         let cell = Arc::new(RunCell::of(&row, &meta.scope));
         let deadline = Deadline::new(row.timeout, Duration::ZERO);
-        Self {
+        Box::new(Self {
             row,
             stage: Stage::Queued,
             cell,
@@ -248,7 +250,7 @@ impl Active {
             cancels: Vec::new(),
             stopping: 0,
             stopped: Vec::new(),
-        }
+        })
     }
 }
 
@@ -282,15 +284,16 @@ pub(crate) struct Session {
     /// What was taken out of the inbox while the session is being read, which may still show it.
     meanwhile: Inbox,
     /// Accepted runs that wait for their turn in this session.
-    queue: VecDeque<RunRow>,
-    /// Open runs that had their turn: at most one that works, and at most one that has yielded.
-    runs: BTreeMap<RunId, Active>,
+    queue: VecDeque<Box<RunRow>>,
+    /// Open runs that had their turn: at most one that works, and at most one that has yielded. Boxed, because a node
+    /// of the map has room for eleven.
+    runs: BTreeMap<RunId, Box<Active>>,
     /// The run whose turn it is.
     current: Option<RunId>,
     /// The run that waits for the children.
     yielded: Option<RunId>,
     /// Results that wait to be appended, in order of arrival.
-    announces: Vec<Announce>,
+    announces: Announces,
     /// What was there when the inbox began to be read again because it did not fit the store.
     suspect: Option<Inbox>,
     steers: VecDeque<Steer>,
@@ -338,7 +341,7 @@ impl Behaviour for Session {
         match message {
             SessionMsg::Prompt { request, origin, reply } => self.on_prompt(*request, origin, reply, ctx),
             SessionMsg::PromptSettled { row, named, reply, result } => {
-                self.on_prompt_settled(*row, named, reply, result, ctx);
+                self.on_prompt_settled(row, named, reply, result, ctx);
             }
             SessionMsg::Steer { text, origin, reply } => self.on_steer(text, origin, reply, ctx),
             SessionMsg::SteerSettled { steer, run, reply, result } => {

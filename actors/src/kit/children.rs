@@ -71,8 +71,9 @@ struct Child<K> {
 /// The children of one actor. It survives a rebuild of the actor's state.
 #[derive(Debug)]
 pub struct Children<K> {
-    /// By id, which is the order of start.
-    by_id: BTreeMap<Order, Child<K>>,
+    /// By id, which is the order of start. Boxed, because most actors have one child, and a node of the map has room
+    /// for eleven.
+    by_id: BTreeMap<Order, Box<Child<K>>>,
     by_key: BTreeMap<K, Order>,
 }
 
@@ -94,7 +95,7 @@ impl<K: Ord + Clone> Children<K> {
     pub(super) fn insert(&mut self, key: K, info: Arc<ActorInfo>, spec: ChildSpec) {
         let id = info.cell().get_id().into();
         self.by_key.insert(key.clone(), id);
-        self.by_id.insert(id, Child { key, info, spec, asked: false });
+        self.by_id.insert(id, Box::new(Child { key, info, spec, asked: false }));
     }
 
     /// Takes a child that ended off the book. Returns its key, itself and whether its end was asked for.
@@ -159,7 +160,7 @@ impl<K: Ord + Clone> Children<K> {
         for child in &alike {
             child.info.stop();
         }
-        join_all(alike.iter().map(Child::join)).await;
+        join_all(alike.iter().map(|child| child.join())).await;
         for child in in_order.iter().rev() {
             child.info.stop();
             child.join().await;

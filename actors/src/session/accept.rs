@@ -134,7 +134,7 @@ impl Session {
         let at = ctx.system().clock.now();
         let mut transaction = Transaction::new();
         let text = request.text;
-        let mut row = self.new_row(Cause::Message, terms, ctx);
+        let mut row = Box::new(self.new_row(Cause::Message, terms, ctx));
         row.wire_id = request.wire_id;
         let named = request.idempotency.map(|idempotency| {
             let parameters = format!("{}\n{:?}\n{:?}\n{text}", self.meta.key, request.model, request.timeout);
@@ -154,7 +154,7 @@ impl Session {
             facts: vec![("model", row.model.primary.to_string())],
         };
         row.input = Some(Entry::User { text, origin });
-        transaction.insert(0, Op::InsertRun(Box::new(row.clone())));
+        transaction.insert(0, Op::InsertRun(row.clone()));
         transaction.push(Op::Audit(Box::new(audit)));
         self.accepting += 1;
         let (myself, shared, meta) = (ctx.myself().clone(), Arc::clone(&self.shared), Arc::clone(&self.meta));
@@ -163,13 +163,13 @@ impl Session {
                 tell_accepted(&shared, &meta, &row);
             }
             // Of a session that died the caller sees its reply dropped.
-            drop(myself.send(SessionMsg::PromptSettled { row: Box::new(row), named, reply, result }));
+            drop(myself.send(SessionMsg::PromptSettled { row, named, reply, result }));
         });
     }
 
     pub(super) fn on_prompt_settled(
         &mut self,
-        row: RunRow,
+        row: Box<RunRow>,
         named: Option<Box<Named>>,
         reply: Reply<Result<Submitted, Refusal>>,
         result: Result<(), Refused>,

@@ -82,7 +82,7 @@ impl Closing {
 /// The end of a run with all that is committed with it.
 #[derive(Debug)]
 pub(crate) struct End {
-    pub(super) row: RunRow,
+    pub(super) row: Box<RunRow>,
     pub(super) end: RunEnd,
     /// Tokens of the run and of what it has spawned.
     pub(super) spent: Usage,
@@ -174,7 +174,7 @@ impl Session {
                 self.retries = 0;
                 self.transcript = Some(taken.transcript);
                 if let Some(row) = row.filter(|row| !self.knows(row.id)) {
-                    self.queue.push_front(*row);
+                    self.queue.push_front(row);
                 }
                 self.advance(ctx);
             }
@@ -214,9 +214,7 @@ impl Session {
             self.meanwhile.announces.extend(&taken.announces);
             self.meanwhile.steers.extend(&taken.steers);
         }
-        if !taken.announces.is_empty() {
-            self.announces.retain(|announce| !taken.announces.contains(&announce.item.run));
-        }
+        self.announces.forget(taken.announces.iter().copied());
         if !taken.steers.is_empty() {
             self.steers.retain(|steer| !taken.steers.contains(&steer.id));
         }
@@ -225,7 +223,7 @@ impl Session {
     /// Commits the end of a run. `taken` is what is appended with it.
     pub(super) fn end_run(
         &mut self,
-        row: RunRow,
+        row: Box<RunRow>,
         outcome: Outcome,
         closing: Closing,
         taken: Option<Taken>,
@@ -349,7 +347,7 @@ impl Session {
         ctx.children_mut().kill(&SessionChild::Run(run));
         self.shared.runs.remove(&run);
         let active = self.runs.remove(&run);
-        self.queue.extend(next.map(|next| *next).filter(|next| !self.knows(next.id)));
+        self.queue.extend(next.filter(|next| !self.knows(next.id)));
         if self.current == Some(run) {
             self.current = None;
         }

@@ -1,5 +1,6 @@
 //! What arrives for a session from its children and its clients, and how it enters the transcript.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::commit::{Inbox, Taken, Ticket};
@@ -55,7 +56,7 @@ impl Session {
     pub(super) fn on_child_opened(&mut self, open: OpenRun, ctx: &Ctx<Self>) {
         let spawner = open.spawner.and_then(|run| self.runs.get_mut(&run));
         // It was asked for by a run that was cancelled meanwhile.
-        let fated = |active: &&mut Active| active.cell.fate.get().is_some_and(Fate::stops_children);
+        let fated = |active: &&mut Box<Active>| active.cell.fate.get().is_some_and(Fate::stops_children);
         if let Some(active) = spawner.filter(fated) {
             active.stopping += 1;
             self.stop_child(&open.session, open.spawner, ctx);
@@ -73,10 +74,10 @@ impl Session {
         let was_open = self.children.remove(&run).is_some();
         self.below += usage;
         if let Some(announce) = announce
-            && !self.announces.iter().any(|known| known.item.run == run)
+            && !self.announces.contains(run)
         {
             if was_open {
-                self.announces.push(*announce);
+                self.announces.add(*announce);
             } else {
                 // After a rebuild it may be taken already; the store knows.
                 self.load(ctx);
@@ -94,9 +95,8 @@ impl Session {
         taken: Option<&Taken>,
         ctx: &Ctx<Self>,
     ) -> Option<Box<RunRow>> {
-        let left = |announce: &Announce| {
-            !announce.quiet && taken.is_none_or(|taken| !taken.announces.contains(&announce.item.run))
-        };
+        let taken: BTreeSet<RunId> = taken.iter().flat_map(|taken| taken.announces.iter().copied()).collect();
+        let left = |announce: &Announce| !announce.quiet && !taken.contains(&announce.item.run);
         let due = matches!(self.standing, Standing::Open)
             && self.yielded.is_none_or(|yielded| yielded == ending)
             && self.queue.is_empty()
@@ -245,16 +245,13 @@ impl Session {
         };
         // What has arrived since is not in what was read.
         if let Some(known) = self.suspect.take() {
-            self.announces.retain(|announce| !known.announces.contains(&announce.item.run));
+            self.announces.forget(known.announces);
             self.steers.retain(|steer| !known.steers.contains(&steer.id));
         }
         let meanwhile = std::mem::take(&mut self.meanwhile);
         for announce in stored.announces {
-            if meanwhile.announces.contains(&announce.item.run) {
-                continue;
-            }
-            if !self.announces.iter().any(|known| known.item.run == announce.item.run) {
-                self.announces.push(announce);
+            if !meanwhile.announces.contains(&announce.item.run) {
+                self.announces.add(announce);
             }
         }
         for steer in stored.steers {

@@ -53,7 +53,7 @@ fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> S
         runs: BTreeMap::new(),
         current: None,
         yielded: None,
-        announces,
+        announces: announces.into_iter().collect(),
         suspect: None,
         steers: steers.into(),
         children: children.into_iter().filter(own).map(|child| (child.run, child)).collect(),
@@ -68,7 +68,7 @@ fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> S
     };
     let yielded = row.yielded;
     for row in runs.into_iter().filter(|row| row.host == host) {
-        session.adopt(row, yielded, ctx);
+        session.adopt(Box::new(row), yielded, ctx);
     }
     if session.meta.scope.is_cancelled() {
         session.standing = Standing::Stopping { replies: Vec::new(), ended: Vec::new(), leaving: 0 };
@@ -78,7 +78,7 @@ fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> S
 
 impl Session {
     /// Takes an open run of the store: waiting, alive, or left behind by a process that is gone.
-    fn adopt(&mut self, row: RunRow, yielded: Option<RunId>, ctx: &mut Ctx<Self>) {
+    fn adopt(&mut self, row: Box<RunRow>, yielded: Option<RunId>, ctx: &mut Ctx<Self>) {
         let run = row.id;
         let child = SessionChild::Run(run);
         let alive = Self::run_handle(ctx, run);
@@ -99,7 +99,7 @@ impl Session {
                 let now = ctx.system().clock.now();
                 let used = row.started_at.map_or(std::time::Duration::ZERO, |started| now - started);
                 let waits = yielded == Some(run);
-                let mut active = Active {
+                let mut active = Box::new(Active {
                     deadline: Deadline::new(row.timeout, used),
                     row,
                     stage: if waits { Stage::Yielded } else { Stage::Running },
@@ -109,7 +109,7 @@ impl Session {
                     cancels: Vec::new(),
                     stopping: 0,
                     stopped: Vec::new(),
-                };
+                });
                 Self::arm(&mut active, ctx);
                 self.runs.insert(run, active);
                 if waits {

@@ -49,7 +49,7 @@ impl Session {
     }
 
     /// An accepted run leaves the queue and waits for its place in the lane.
-    fn take_turn(&mut self, row: crate::ports::RunRow, ctx: &Ctx<Self>) {
+    fn take_turn(&mut self, row: Box<crate::ports::RunRow>, ctx: &Ctx<Self>) {
         let run = row.id;
         let active = Active::untouched(row, &self.meta);
         self.shared.runs.insert(run, Arc::clone(&active.cell));
