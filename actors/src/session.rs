@@ -217,6 +217,13 @@ enum Stage {
     Ending { retry: Option<Box<Ticket>> },
 }
 
+impl Stage {
+    /// Whether the run makes no step any more.
+    const fn is_last(&self) -> bool {
+        matches!(self, Self::Joining | Self::Ending { .. })
+    }
+}
+
 /// An open run that has left the queue.
 #[derive(Debug)]
 struct Active {

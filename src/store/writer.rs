@@ -1,8 +1,8 @@
 //! The one writer: a thread that commits what waits for it together.
 //!
-//! Each transaction has a savepoint, so that a refused one fails alone; one COMMIT, and with it one sync,
-//! makes the whole batch durable; only then is anybody answered. A transaction that is lost on the way, by a
-//! panic or by the end of the thread, is answered by the drop of its [`Answer`].
+//! A refused transaction fails alone: when a batch holds one, it is applied again with a savepoint for each. One
+//! COMMIT, and with it one sync, makes the whole batch durable; only then is anybody answered. A transaction that is
+//! lost on the way, by a panic or by the end of the thread, is answered by the drop of its [`Answer`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -155,10 +155,20 @@ impl WriterThread {
     }
 
     fn try_commit(&mut self) -> Result<Vec<Result<(), Refused>>, StoreError> {
+        let before = self.heads;
         execute(&self.connection, "BEGIN IMMEDIATE").map_err(store_error)?;
         let Self { connection, heads, batch } = self;
-        let fates =
-            batch.iter().map(|write| apply(connection, heads, &write.ops)).collect::<Result<_, _>>()?;
+        // Savepoints copy every page that is touched, and most batches need none.
+        let together = batch.iter().try_for_each(|write| Apply { connection, heads }.all(&write.ops));
+        let fates = if together.is_ok() {
+            batch.iter().map(|_| Ok(())).collect()
+        } else {
+            self.heads = before;
+            self.roll_back();
+            execute(&self.connection, "BEGIN IMMEDIATE").map_err(store_error)?;
+            let Self { connection, heads, batch } = self;
+            batch.iter().map(|write| apply(connection, heads, &write.ops)).collect::<Result<_, _>>()?
+        };
         execute(&self.connection, "COMMIT").map_err(store_error)?;
         Ok(fates)
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tracing::{Instrument, Span};
 
 use super::children::{ChildSpec, Children, Exit};
@@ -128,7 +129,7 @@ impl<B: Behaviour> Ctx<B> {
         then: impl FnOnce(T) -> B::Msg + Send + 'static,
     ) -> Task {
         let myself = self.myself.clone();
-        let work = async move { then(work.await) }.instrument(self.span.clone());
+        let work = work.map(then).instrument(self.span.clone());
         Task::spawn(work, move |result| match result {
             // An actor that is gone needs no result.
             Ok(message) => drop(myself.send(message)),

@@ -22,11 +22,10 @@ impl Task {
         work: impl Future<Output = T> + Send + 'static,
         then: impl FnOnce(Result<T, String>) + Send + 'static,
     ) -> Self {
-        let task = tokio::spawn(async move {
-            let result = AssertUnwindSafe(work).catch_unwind().await;
-            then(result.map_err(|panic| panic_text(panic.as_ref())));
-        });
-        Self(task.abort_handle())
+        // An async block would hold the work twice.
+        let work = AssertUnwindSafe(work).catch_unwind();
+        let task = work.map(|result| then(result.map_err(|panic| panic_text(panic.as_ref()))));
+        Self(tokio::spawn(task).abort_handle())
     }
 }
 

@@ -83,14 +83,11 @@ impl Run {
         let step = self.step;
         // The call is made inside of the task, so that its panic is the task's. Once the token is set it is
         // neither begun nor polled again.
-        let call = async move {
-            let call = async { models.call(request, sink).await };
-            cancelled
-                .run_until_cancelled(call)
-                .await
-                .unwrap_or_else(|| Err(ModelError::new(ModelErrorKind::Failed, "the run was aborted")))
-        };
-        let call = ctx.task(call, move |result| RunMsg::Answered { step, result: Box::new(result) });
+        let call = cancelled.run_until_cancelled_owned(async move { models.call(request, sink).await });
+        let call = ctx.task(call, move |result| {
+            let aborted = || Err(ModelError::new(ModelErrorKind::Failed, "the run was aborted"));
+            RunMsg::Answered { step, result: Box::new(result.unwrap_or_else(aborted)) }
+        });
         self.doing = Doing::Calling { _call: call };
     }
 

@@ -243,7 +243,9 @@ impl Session {
         }
         let (label, cleanup) = (self.meta.label.as_ref(), self.meta.cleanup);
         let announce = announce_of(&row, &end, started, closing.quiet, spent, label, cleanup);
-        let audit = (end.outcome.state == Terminal::Cancelled).then(|| AuditRecord {
+        // A stop is on record once, by its own name, and not again for each run that it ends.
+        let asked_for = end.outcome.state == Terminal::Cancelled && closing.origin != Origin::Timer;
+        let audit = asked_for.then(|| AuditRecord {
             at,
             event: "run.cancelled",
             origin: closing.origin,

@@ -66,7 +66,7 @@ impl Session {
     /// Ends a run that did not come to its own end.
     pub(super) fn abort(&mut self, run: RunId, why: Fate, ctx: &mut Ctx<Self>) {
         let Some(active) = self.runs.get_mut(&run) else { return };
-        if matches!(active.stage, Stage::Ending { .. } | Stage::Joining) {
+        if active.stage.is_last() {
             return;
         }
         // Of two reasons the first counts, also across a rebuild.
@@ -244,8 +244,9 @@ impl Session {
             self.runs.insert(row.id, Active::untouched(row, &self.meta));
         }
         let reason = if cascade { "its parent was stopped" } else { "the session was stopped" };
-        let runs: Vec<RunId> = self.runs.keys().copied().collect();
-        for run in runs {
+        let still = self.runs.iter().filter(|(_, active)| !active.stage.is_last());
+        let still: Vec<RunId> = still.map(|(run, _)| *run).collect();
+        for run in still {
             let why = Fate {
                 state: Terminal::Cancelled,
                 reason: reason.to_owned(),
