@@ -25,6 +25,10 @@ use common::Args;
 use common::report::Row;
 use tokio::runtime::Runtime;
 
+/// That of the shipped binary.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Rows are measured from a task, as a tool call is one, not from the thread that waits for the runtime.
 fn run(rows: impl Future<Output = Vec<Row>> + Send + 'static) -> Vec<Row> {
     let runtime = Runtime::new().unwrap();
