@@ -41,9 +41,6 @@ pub fn tree_options(
     let mut options = TreeOptions::new(clock, ids, storage, models, tools, config.settings.clone());
     options.events = events;
     options.host = host;
-    // A result that an earlier process left on its way would keep its tree from ever being quiet. Which trees
-    // those are is the storage's word.
-    options.wake_waiting = true;
     Ok(options)
 }
 

@@ -165,6 +165,7 @@ impl Behaviour for Sessions {
             // A manager that failed took every session with it.
             sessions.shared.live.clear();
             open = settle_left_behind(&sessions.shared, open).await.map_err(read)?;
+            sessions.shared.leave_other_roots_asleep().await.map_err(read)?;
             args.booted = true;
         }
         // Of the end of a run in another kind of process nobody would be told here.
@@ -175,9 +176,7 @@ impl Behaviour for Sessions {
             }
         }
         // After a panic the message that told of a result may be the one that was lost.
-        if again || sessions.shared.wakes_waiting {
-            wake.extend(sessions.shared.storage.waiting_sessions().await.map_err(read)?);
-        }
+        wake.extend(sessions.shared.waiting_sessions().await.map_err(read)?);
         for key in wake {
             if !sessions.residents.contains_key(&key) {
                 sessions.wait_for(&key, Waiting::Nothing, ctx);
@@ -303,8 +302,7 @@ async fn settle_left_behind(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<
     let (left, kept): (Vec<_>, Vec<_>) = open.into_iter().partition(left);
     let runs = with_rows(shared, left).await?;
     let reason = "the process that ran it went away";
-    let verdict =
-        Verdict { state: Terminal::Interrupted, reason, quiet: false, deliver: !shared.wakes_waiting };
+    let verdict = Verdict { state: Terminal::Interrupted, reason, quiet: false, deliver: false };
     settle::settle(shared, runs, verdict, WAITED_FOR).await;
     Ok(kept)
 }

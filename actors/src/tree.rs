@@ -93,8 +93,9 @@ pub struct TreeOptions {
     pub events: Arc<dyn EventSink>,
     /// What kind of process this is.
     pub host: Host,
-    /// Whether sessions for which results wait are woken at the start.
-    pub wake_waiting: bool,
+    /// The root whose sessions are woken at the start for what an earlier process left waiting for them; none means
+    /// every root. What waits for the sessions of other roots stays where it is until something else wakes them.
+    pub only_root: Option<SessionKey>,
     /// The settings in force until others are applied.
     pub settings: Settings,
     /// Faults for tests.
@@ -121,7 +122,7 @@ impl TreeOptions {
             tools,
             events: Arc::new(NoEvents),
             host: Host::OneShot,
-            wake_waiting: false,
+            only_root: None,
             settings,
             #[cfg(feature = "faults")]
             faults: None,
@@ -331,7 +332,8 @@ impl TreeHandle {
     }
 
     /// Waits until no run is open and no result is on its way in the tree of `root`. A run of another kind of
-    /// host counts for nothing: this process neither executes it nor ends it.
+    /// host counts for nothing: this process neither executes it nor ends it. Nor does what an earlier process left
+    /// waiting for a session that [`TreeOptions::only_root`] leaves asleep.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -363,7 +365,7 @@ impl TreeHandle {
             }
             page.offset = page.offset.saturating_add(page.limit);
         }
-        for key in storage.waiting_sessions().await? {
+        for key in self.shared.waiting_sessions().await? {
             if storage.session(key).await?.is_some_and(|session| session.root == *root) {
                 return Ok(false);
             }

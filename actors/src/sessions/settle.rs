@@ -27,7 +27,8 @@ pub(crate) struct Verdict<'a> {
     pub(crate) reason: &'a str,
     /// Whether their parents were stopped too and take the results without a run.
     pub(crate) quiet: bool,
-    /// Whether their parents are told at once; else they are woken for what waits, if at all.
+    /// Whether their parents are told at once; at the start nobody is awake, and who is woken is decided by what
+    /// waits.
     pub(crate) deliver: bool,
 }
 

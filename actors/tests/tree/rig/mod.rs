@@ -40,7 +40,7 @@ pub struct Setup {
     pub faulty: Option<Arc<Faulty>>,
     pub seed: u64,
     pub host: Host,
-    pub wake_waiting: bool,
+    pub only_root: Option<SessionKey>,
     /// Whether what happened before, on the same store, counts for the checks of events.
     pub fresh: bool,
     #[cfg(feature = "faults")]
@@ -55,7 +55,7 @@ pub fn setup() -> Setup {
         faulty: None,
         seed: 7,
         host: Host::OneShot,
-        wake_waiting: false,
+        only_root: None,
         fresh: true,
         #[cfg(feature = "faults")]
         faults: None,
@@ -115,7 +115,7 @@ impl Setup {
             self.settings,
         );
         options.events = Arc::clone(&events) as Arc<dyn EventSink>;
-        (options.host, options.wake_waiting) = (self.host, self.wake_waiting);
+        (options.host, options.only_root) = (self.host, self.only_root);
         #[cfg(feature = "faults")]
         {
             options.faults = self.faults;
