@@ -37,7 +37,7 @@ use crate::ports::{
 use crate::run::Fate;
 use crate::session::{SessionMeta, SessionMsg};
 use crate::shared::{LiveEntry, Shared};
-use crate::types::{Accepted, Refusal, RunId, SessionKey, Terminal};
+use crate::types::{Accepted, Refusal, RunId, SessionKey};
 
 /// Everything that a start needs. The counts of permits live here, outside of the state.
 #[derive(Debug)]
@@ -289,9 +289,7 @@ async fn settle_orphans(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<Vec<
         }
     }
     let runs = with_rows(shared, orphans).await?;
-    let verdict =
-        Verdict { state: Terminal::Cancelled, reason: "its parent was stopped", quiet: true, deliver: true };
-    settle::settle(shared, runs, verdict, WAITED_FOR).await;
+    settle::settle(shared, runs, Verdict::parent_stopped(), WAITED_FOR).await;
     Ok(kept)
 }
 
@@ -301,9 +299,7 @@ async fn settle_left_behind(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<
     let left = |run: &OpenRun| run.host == shared.host || run.host == Host::OneShot;
     let (left, kept): (Vec<_>, Vec<_>) = open.into_iter().partition(left);
     let runs = with_rows(shared, left).await?;
-    let reason = "the process that ran it went away";
-    let verdict = Verdict { state: Terminal::Interrupted, reason, quiet: false, deliver: false };
-    settle::settle(shared, runs, verdict, WAITED_FOR).await;
+    settle::settle(shared, runs, Verdict::left_behind(), WAITED_FOR).await;
     Ok(kept)
 }
 

@@ -20,7 +20,7 @@ use crate::sessions::{SessionsMsg, SpawnCall, unknown_session};
 use crate::shared::Shared;
 use crate::types::{
     Accepted, Mode, ModelRef, Origin, Outcome, PromptRequest, Refusal, RunId, SessionKey, Settings,
-    SettingsError, SpawnRequest, Submitted, Terminal, Timestamp, Usage,
+    SettingsError, SpawnRequest, Submitted, Timestamp, Usage,
 };
 
 /// What became of a steering message.
@@ -288,13 +288,7 @@ impl TreeHandle {
             let awake = self.shared.live.get(&open.session.key);
             awake.is_none_or(|entry| entry.meta.scope.is_cancelled())
         });
-        let verdict = Verdict {
-            state: Terminal::Cancelled,
-            reason: "the session was stopped",
-            quiet: true,
-            deliver: true,
-        };
-        ended.extend(settle(&self.shared, left, verdict, WAITED_FOR).await);
+        ended.extend(settle(&self.shared, left, Verdict::session_stopped(), WAITED_FOR).await);
         name_once(&mut ended);
         Ok(Stopped { ended, already: None })
     }
