@@ -258,7 +258,8 @@ impl TreeHandle {
         self.ask(&session, |reply| SessionMsg::Cancel { run, origin, reply }).await
     }
 
-    /// Stops a session with its whole subtree. Answers when all of its runs are terminal.
+    /// Stops a session with its whole subtree. Answers when all of its runs are terminal, but for those of another
+    /// kind of host: they are not this process's to end.
     ///
     /// # Errors
     /// The session does not exist, or the store cannot be read.
@@ -286,7 +287,7 @@ impl TreeHandle {
         // A session that was woken since then has what it was given after the stop, and works on it.
         left.retain(|open| {
             let awake = self.shared.live.get(&open.session.key);
-            awake.is_none_or(|entry| entry.meta.scope.is_cancelled())
+            open.row.host == self.shared.host && awake.is_none_or(|entry| entry.meta.scope.is_cancelled())
         });
         ended.extend(settle(&self.shared, left, Verdict::session_stopped(), WAITED_FOR).await);
         name_once(&mut ended);

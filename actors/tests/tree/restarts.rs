@@ -141,6 +141,7 @@ async fn a_session_in_which_a_daemon_has_runs_serves_a_single_command_beside_the
     rig.sleep(10).await;
     let stopped = soon("the stop", rig.handle.stop(main_key(), Origin::Operator)).await.unwrap();
     assert!(stopped.ended.contains(&mine));
+    assert_eq!(theirs(&rig), ["running", "accepted", "running"], "a stop ends what this process executes");
     rig.stop().await;
 }
 
