@@ -1,7 +1,7 @@
 //! From a configuration to what a tree is started with.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use offshoot_actors::TreeOptions;
 use offshoot_actors::ports::{
@@ -41,9 +41,6 @@ pub fn tree_options(
     let mut options = TreeOptions::new(clock, ids, storage, models, tools, config.settings.clone());
     options.events = events;
     options.host = host;
-    // A result that an earlier process left on its way would keep its tree from ever being quiet. Which trees
-    // those are is the storage's word.
-    options.wake_waiting = true;
     Ok(options)
 }
 
@@ -66,7 +63,7 @@ struct ConfiguredModels {
 
 impl ConfiguredModels {
     fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, SpecError> {
-        let specs = config.providers.iter().map(|provider| spec(provider));
+        let specs = config.providers.iter().map(|provider| spec(provider, config.idle_timeout));
         let aliases = config.aliases.iter().map(|(name, model)| (name.to_owned(), model.clone()));
         let registry = Registry::new(specs, aliases, clock)?;
         Ok(Self { registry, providers: config.providers.clone(), aliases: config.aliases.clone() })
@@ -90,11 +87,12 @@ impl Models for ConfiguredModels {
     }
 }
 
-fn spec(provider: &Provider) -> ProviderSpec {
+fn spec(provider: &Provider, idle_timeout: Option<Duration>) -> ProviderSpec {
     let mut spec = ProviderSpec::new(&provider.id, &provider.base_url);
     spec.api_key = provider.api_key.clone();
     spec.headers = provider.headers.clone();
     spec.request_timeout = provider.timeout;
+    spec.stall_timeout = idle_timeout.unwrap_or(spec.stall_timeout);
     spec.api = provider.api.clone();
     spec.models = provider.models.clone();
     spec
@@ -104,6 +102,7 @@ fn spec(provider: &Provider) -> ProviderSpec {
 mod tests {
     use super::*;
     use crate::config::{Environment, load_text};
+    use crate::models::DEFAULT_STALL_TIMEOUT;
 
     fn models(text: &str) -> ConfiguredModels {
         let config = load_text(&Environment::default(), "offshoot.json", text).unwrap();
@@ -136,11 +135,25 @@ mod tests {
             models: [{ id: "one", api: "openai-completions", maxTokens: 9 }] } } } }"#;
         let models = models(text);
         let provider = models.providers.iter().next().unwrap();
-        let spec = spec(provider);
+        let spec = spec(provider, None);
         assert_eq!((spec.api.as_str(), &spec.models), ("ollama", &provider.models));
         assert!(models.resolve("mixed/one").is_ok());
         let text = models.resolve("mixed/two").unwrap_err().message;
         assert!(text.contains("\"ollama\" is not supported: use openai-completions"), "{text}");
+    }
+
+    #[test]
+    fn how_long_a_provider_may_be_silent_is_configured_or_usual() {
+        let stall = |llm: &str| {
+            let text = format!(
+                "{{ agents: {{ defaults: {{ {llm} }} }}, models: {{ providers: {{ a: {{ baseUrl: 'http://a' }} }} }} }}"
+            );
+            let config = load_text(&Environment::default(), "offshoot.json", &text).unwrap();
+            spec(config.providers.iter().next().unwrap(), config.idle_timeout).stall_timeout
+        };
+        assert_eq!(stall("llm: { idleTimeoutSeconds: 300 }"), Duration::from_secs(300));
+        assert_eq!(stall("llm: { idleTimeoutSeconds: 0 }"), Duration::MAX);
+        assert_eq!(stall("llm: {}"), DEFAULT_STALL_TIMEOUT);
     }
 
     #[test]

@@ -19,6 +19,7 @@
 mod config;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
+mod ending;
 pub mod kit;
 mod memory;
 pub mod policy;

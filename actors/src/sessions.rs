@@ -37,7 +37,7 @@ use crate::ports::{
 use crate::run::Fate;
 use crate::session::{SessionMeta, SessionMsg};
 use crate::shared::{LiveEntry, Shared};
-use crate::types::{Accepted, Refusal, RunId, SessionKey, Terminal};
+use crate::types::{Accepted, Refusal, RunId, SessionKey};
 
 /// Everything that a start needs. The counts of permits live here, outside of the state.
 #[derive(Debug)]
@@ -165,6 +165,7 @@ impl Behaviour for Sessions {
             // A manager that failed took every session with it.
             sessions.shared.live.clear();
             open = settle_left_behind(&sessions.shared, open).await.map_err(read)?;
+            sessions.shared.leave_other_roots_asleep().await.map_err(read)?;
             args.booted = true;
         }
         // Of the end of a run in another kind of process nobody would be told here.
@@ -175,9 +176,7 @@ impl Behaviour for Sessions {
             }
         }
         // After a panic the message that told of a result may be the one that was lost.
-        if again || sessions.shared.wakes_waiting {
-            wake.extend(sessions.shared.storage.waiting_sessions().await.map_err(read)?);
-        }
+        wake.extend(sessions.shared.waiting_sessions().await.map_err(read)?);
         for key in wake {
             if !sessions.residents.contains_key(&key) {
                 sessions.wait_for(&key, Waiting::Nothing, ctx);
@@ -290,9 +289,7 @@ async fn settle_orphans(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<Vec<
         }
     }
     let runs = with_rows(shared, orphans).await?;
-    let verdict =
-        Verdict { state: Terminal::Cancelled, reason: "its parent was stopped", quiet: true, deliver: true };
-    settle::settle(shared, runs, verdict, WAITED_FOR).await;
+    settle::settle(shared, runs, Verdict::parent_stopped(), WAITED_FOR).await;
     Ok(kept)
 }
 
@@ -302,10 +299,7 @@ async fn settle_left_behind(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<
     let left = |run: &OpenRun| run.host == shared.host || run.host == Host::OneShot;
     let (left, kept): (Vec<_>, Vec<_>) = open.into_iter().partition(left);
     let runs = with_rows(shared, left).await?;
-    let reason = "the process that ran it went away";
-    let verdict =
-        Verdict { state: Terminal::Interrupted, reason, quiet: false, deliver: !shared.wakes_waiting };
-    settle::settle(shared, runs, verdict, WAITED_FOR).await;
+    settle::settle(shared, runs, Verdict::left_behind(), WAITED_FOR).await;
     Ok(kept)
 }
 

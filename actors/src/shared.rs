@@ -1,7 +1,7 @@
 //! What the actors of one tree share: the ports, and the addresses under which actors find each other.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -56,8 +56,10 @@ pub(crate) struct Shared {
     pub(crate) tools: Arc<dyn Tools>,
     pub(crate) events: Arc<dyn EventSink>,
     pub(crate) host: Host,
-    /// Whether sessions for which results wait are woken when the tree starts.
-    pub(crate) wakes_waiting: bool,
+    /// The root whose sessions are woken at the start; none means every root.
+    only_root: Option<SessionKey>,
+    /// Sessions of other roots for which something waited at the start, and that sleep since then.
+    left_asleep: Mutex<BTreeSet<SessionKey>>,
     settings: RwLock<Arc<Settings>>,
     pub(crate) store: Slot<StoreMsg>,
     pub(crate) config: Slot<ConfigMsg>,
@@ -79,7 +81,8 @@ impl Shared {
             tools: options.tools,
             events: options.events,
             host: options.host,
-            wakes_waiting: options.wake_waiting,
+            only_root: options.only_root,
+            left_asleep: Mutex::default(),
             settings: RwLock::new(Arc::new(options.settings)),
             store: Slot::default(),
             config: Slot::default(),
@@ -135,6 +138,38 @@ impl Shared {
             Ok(Err(refused)) => Err(StoreError::Other(refused.to_string())),
             Err(_) => Err(StoreError::Unavailable("the store went away".to_owned())),
         }
+    }
+
+    /// At the start, before anything is woken: leaves asleep whoever is of another root and has something waiting.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) async fn leave_other_roots_asleep(&self) -> Result<(), StoreError> {
+        let Some(root) = &self.only_root else { return Ok(()) };
+        let mut others = BTreeSet::new();
+        for key in self.storage.waiting_sessions().await? {
+            if self.storage.session(key.clone()).await?.is_none_or(|row| row.root != *root) {
+                others.insert(key);
+            }
+        }
+        *self.left_asleep.lock().unwrap_or_else(PoisonError::into_inner) = others;
+        Ok(())
+    }
+
+    /// A session is woken, and takes what waits for it.
+    pub(crate) fn takes_up(&self, key: &SessionKey) {
+        self.left_asleep.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// The sessions that are to take what waits for them in the store.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) async fn waiting_sessions(&self) -> Result<Vec<SessionKey>, StoreError> {
+        let mut waiting = self.storage.waiting_sessions().await?;
+        let asleep = self.left_asleep.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|key| !asleep.contains(key));
+        Ok(waiting)
     }
 
     /// Sends a message to a session by its name, waking it if it sleeps.

@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
 
-use crate::ports::{
-    AuditRecord, Cause, Clock, ListFilter, Op, Page, Refused, RunEnd, RunRow, Storage, StoreError, SubtreeRun,
-};
-use crate::session::announce_of;
+use crate::ending::{Ending, Record};
+use crate::ports::{Cause, Clock, ListFilter, Page, Refused, RunRow, Storage, StoreError, SubtreeRun};
 use crate::tree::{Stopped, unknown_run};
 use crate::types::{Origin, Outcome, Refusal, RunId, SessionKey, Terminal};
 
@@ -31,11 +29,11 @@ pub async fn cancel_stored(
     let (own, below) = cancel.subtree(row).await.map_err(failed)?;
     let mut ended = Vec::new();
     for descendant in below {
-        ended.extend(cancel.end(&descendant, "its parent was cancelled".to_owned(), true).await?);
+        ended.extend(cancel.end(descendant, "its parent was cancelled".to_owned(), true).await?);
     }
     if let Some(own) = own {
         let reason = format!("cancelled by {}", cancel.origin);
-        ended.extend(cancel.end(&own, reason, false).await?);
+        ended.extend(cancel.end(own, reason, false).await?);
     }
     Ok(Stopped { ended, already: None })
 }
@@ -110,29 +108,19 @@ impl Cancel<'_> {
     }
 
     /// Ends one run and puts its result on its way. None if it had ended before.
-    async fn end(&self, open: &SubtreeRun, reason: String, quiet: bool) -> Result<Option<RunId>, Refusal> {
-        let SubtreeRun { row, session } = open;
-        let at = self.clock.now();
-        let outcome = Outcome::ended(Terminal::Cancelled, reason, None);
-        let end = RunEnd { run: row.id, outcome, usage: row.usage, steps: row.steps, at };
-        let (label, cleanup) = (session.label.as_ref(), session.cleanup);
-        let announce = announce_of(row, &end, row.started_at, quiet, row.usage, label, cleanup);
-        let audit = AuditRecord {
-            at,
+    async fn end(&self, open: SubtreeRun, reason: String, quiet: bool) -> Result<Option<RunId>, Refusal> {
+        let record = Record {
             event: "run.cancelled",
             origin: self.origin.clone(),
-            session: Some(row.session.clone()),
-            run: Some(row.id),
-            facts: vec![("reason", end.outcome.reason.clone().unwrap_or_default())],
+            facts: vec![("reason", reason.clone())],
         };
-        let mut transaction = vec![Op::EndRun(Box::new(end))];
-        transaction.extend(announce.map(|announce| Op::QueueAnnounce(Box::new(announce))));
-        transaction.push(Op::Audit(Box::new(audit)));
+        let outcome = Outcome::ended(Terminal::Cancelled, reason, None);
+        let ending = Ending::new(open, outcome, quiet, record, self.clock.now());
         let (sender, receiver) = oneshot::channel();
         // Without a receiver nobody is left to tell.
-        self.storage.submit(transaction, Box::new(move |result| drop(sender.send(result))));
+        self.storage.submit(ending.transaction(), Box::new(move |result| drop(sender.send(result))));
         match receiver.await {
-            Ok(Ok(())) => Ok(Some(row.id)),
+            Ok(Ok(())) => Ok(Some(ending.run())),
             Ok(Err(Refused::Ended { .. })) => Ok(None),
             Ok(Err(refused)) => Err(Refusal::error("store", refused.to_string())),
             Err(_) => Err(Refusal::error("store", "the store went away before it answered")),

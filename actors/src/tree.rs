@@ -20,7 +20,7 @@ use crate::sessions::{SessionsMsg, SpawnCall, unknown_session};
 use crate::shared::Shared;
 use crate::types::{
     Accepted, Mode, ModelRef, Origin, Outcome, PromptRequest, Refusal, RunId, SessionKey, Settings,
-    SettingsError, SpawnRequest, Submitted, Terminal, Timestamp, Usage,
+    SettingsError, SpawnRequest, Submitted, Timestamp, Usage,
 };
 
 /// What became of a steering message.
@@ -93,8 +93,9 @@ pub struct TreeOptions {
     pub events: Arc<dyn EventSink>,
     /// What kind of process this is.
     pub host: Host,
-    /// Whether sessions for which results wait are woken at the start.
-    pub wake_waiting: bool,
+    /// The root whose sessions are woken at the start for what an earlier process left waiting for them; none means
+    /// every root. What waits for the sessions of other roots stays where it is until something else wakes them.
+    pub only_root: Option<SessionKey>,
     /// The settings in force until others are applied.
     pub settings: Settings,
     /// Faults for tests.
@@ -121,7 +122,7 @@ impl TreeOptions {
             tools,
             events: Arc::new(NoEvents),
             host: Host::OneShot,
-            wake_waiting: false,
+            only_root: None,
             settings,
             #[cfg(feature = "faults")]
             faults: None,
@@ -257,7 +258,8 @@ impl TreeHandle {
         self.ask(&session, |reply| SessionMsg::Cancel { run, origin, reply }).await
     }
 
-    /// Stops a session with its whole subtree. Answers when all of its runs are terminal.
+    /// Stops a session with its whole subtree. Answers when all of its runs are terminal, but for those of another
+    /// kind of host: they are not this process's to end.
     ///
     /// # Errors
     /// The session does not exist, or the store cannot be read.
@@ -285,15 +287,9 @@ impl TreeHandle {
         // A session that was woken since then has what it was given after the stop, and works on it.
         left.retain(|open| {
             let awake = self.shared.live.get(&open.session.key);
-            awake.is_none_or(|entry| entry.meta.scope.is_cancelled())
+            open.row.host == self.shared.host && awake.is_none_or(|entry| entry.meta.scope.is_cancelled())
         });
-        let verdict = Verdict {
-            state: Terminal::Cancelled,
-            reason: "the session was stopped",
-            quiet: true,
-            deliver: true,
-        };
-        ended.extend(settle(&self.shared, left, verdict, WAITED_FOR).await);
+        ended.extend(settle(&self.shared, left, Verdict::session_stopped(), WAITED_FOR).await);
         name_once(&mut ended);
         Ok(Stopped { ended, already: None })
     }
@@ -331,7 +327,8 @@ impl TreeHandle {
     }
 
     /// Waits until no run is open and no result is on its way in the tree of `root`. A run of another kind of
-    /// host counts for nothing: this process neither executes it nor ends it.
+    /// host counts for nothing: this process neither executes it nor ends it. Nor does what an earlier process left
+    /// waiting for a session that [`TreeOptions::only_root`] leaves asleep.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -363,7 +360,7 @@ impl TreeHandle {
             }
             page.offset = page.offset.saturating_add(page.limit);
         }
-        for key in storage.waiting_sessions().await? {
+        for key in self.shared.waiting_sessions().await? {
             if storage.session(key).await?.is_some_and(|session| session.root == *root) {
                 return Ok(false);
             }

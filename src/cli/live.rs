@@ -10,7 +10,6 @@ use super::Global;
 use super::exit::{Exit, Failure};
 use super::journal::{Journal, Seen};
 use super::output::{hint, note};
-use super::own_tree::OwnTree;
 use super::progress::Progress;
 use super::signals::{Signal, Signals};
 use super::view::{self, Node};
@@ -75,15 +74,15 @@ impl Live {
         let journal = Arc::new(journal);
         let dir = global.own_state_dir()?;
         let storage = Arc::new(SqliteStorage::open(&dir, runtime::durability(config))?);
-        let root = root_of(storage.as_ref(), session).await?;
-        let seen = OwnTree::new(Arc::clone(&storage) as Arc<dyn Storage>, root);
-        let options = runtime::tree_options(
+        let mut options = runtime::tree_options(
             config,
             Arc::clone(&clock),
-            Arc::new(seen),
+            Arc::clone(&storage) as Arc<dyn Storage>,
             Arc::clone(&journal) as Arc<dyn EventSink>,
             Host::OneShot,
         )?;
+        // A command does not run sessions that nobody asked it to run, and does not wait for them.
+        options.only_root = Some(root_of(storage.as_ref(), session).await?);
         let tree = Tree::start(options).await?;
         let progress = Progress::start(Arc::clone(&journal), Arc::clone(&clock), lines, global.output.json);
         Ok(Self { tree, storage, clock, journal, progress: Some(progress), signals })

@@ -8,7 +8,6 @@ mod exit;
 mod journal;
 mod live;
 mod output;
-mod own_tree;
 mod progress;
 mod run;
 mod runs;

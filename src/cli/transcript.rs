@@ -1,6 +1,9 @@
 //! A transcript's entries, for people and for programs.
 
-use offshoot_actors::types::{Entry, Origin, StoredEntry, Timestamp};
+use std::sync::Arc;
+
+use offshoot_actors::ports::{Storage, StoreError};
+use offshoot_actors::types::{Entry, Origin, SessionKey, StoredEntry, Timestamp};
 use serde_json::{Value, json};
 
 use super::output::{Paint, ago, one_line, printable};
@@ -9,6 +12,24 @@ use super::output::{Paint, ago, one_line, printable};
 const MAX_TEXT: usize = 2_000;
 /// Longest name of a tool or a session there.
 const MAX_NAME: usize = 80;
+
+/// Entries that are read at once.
+const PAGE: u32 = 500;
+
+/// Reads the whole transcript of a session, oldest first; `take` gets it in pieces.
+pub(crate) async fn read(
+    storage: &dyn Storage,
+    session: &SessionKey,
+    mut take: impl FnMut(Vec<Arc<StoredEntry>>),
+) -> Result<(), StoreError> {
+    let mut from = 0;
+    loop {
+        let page = storage.entries(session.clone(), from, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        from = last.seq.saturating_add(1);
+        take(page);
+    }
+}
 
 /// The lines that tell one entry.
 pub(crate) fn lines(entry: &StoredEntry, now: Timestamp, paint: Paint) -> Vec<String> {

@@ -19,7 +19,7 @@ const MAX_DEPTH: u32 = 64;
 const MAX_DESCENDANTS: u32 = 10_000_000;
 const MAX_CONCURRENT: u32 = 1_000_000;
 /// The longest deadline that a run may have, in seconds.
-const MAX_SECONDS: u32 = MAX_TIMEOUT.as_secs() as u32;
+pub(super) const MAX_SECONDS: u32 = MAX_TIMEOUT.as_secs() as u32;
 
 /// Reads `agents` into `settings`, which hold the defaults.
 pub(super) fn read(

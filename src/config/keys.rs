@@ -18,9 +18,10 @@ pub(super) const ACTED_ON: &[(&str, &str)] = &[
     ("agents.entries.*.tools", TOOLS),
     ("agents.entries.*.subagents", AGENT_SUBAGENTS),
     ("agents.entries.*.subagents.model", MODEL),
-    ("agents.defaults", "model models maxConcurrent timeoutSeconds systemPromptOverride subagents"),
+    ("agents.defaults", "model models maxConcurrent timeoutSeconds systemPromptOverride llm subagents"),
     ("agents.defaults.model", MODEL),
     ("agents.defaults.models.*", "alias"),
+    ("agents.defaults.llm", "idleTimeoutSeconds"),
     (
         "agents.defaults.subagents",
         "maxConcurrent maxSpawnDepth maxChildrenPerAgent maxDescendants runTimeoutSeconds \
@@ -62,7 +63,7 @@ pub(super) const NOT_ACTED_ON: &[(&str, &str)] = &[
          bootstrapMaxChars bootstrapTotalMaxChars skipBootstrap heartbeat compaction contextPruning \
          blockStreamingDefault blockStreamingBreak blockStreamingChunk blockStreamingCoalesce humanDelay typingMode \
          typingIntervalSeconds sandbox imageModel pdfModel imageGenerationModel videoGenerationModel \
-         musicGenerationModel mediaMaxMb imageMaxDimensionPx llm params skills userTimezone timeFormat \
+         musicGenerationModel mediaMaxMb imageMaxDimensionPx params skills userTimezone timeFormat \
          envelopeTimezone envelopeTimestamp envelopeElapsed memorySearch systemAgent modelPolicy repoRoot cliBackends",
     ),
     ("agents.defaults.models.*", "params streaming agentRuntime"),

@@ -23,6 +23,7 @@ mod variables;
 mod tests;
 
 use std::path::Path;
+use std::time::Duration;
 
 use offshoot_actors::types::{AgentId, ModelRef, Settings};
 
@@ -56,6 +57,8 @@ pub struct Config {
     pub providers: Providers,
     /// Short names of models.
     pub aliases: Aliases,
+    /// How long a provider may be silent in a call, if the configuration says so; [`Duration::MAX`] is no bound.
+    pub idle_timeout: Option<Duration>,
     /// The `gateway` section as it is written.
     pub gateway: Gateway,
     /// What an acknowledged write survives.
@@ -107,9 +110,12 @@ fn build(
     reader.is_object(&root);
 
     let found = providers::read(&root, &mut reader);
-    let aliases = match root.get("agents").as_ref().and_then(|agents| agents.get("defaults")) {
-        Some(defaults) => Aliases::read(&defaults, &mut reader),
-        None => Aliases::default(),
+    let (aliases, idle_timeout) = match root.get("agents").as_ref().and_then(|agents| agents.get("defaults"))
+    {
+        Some(defaults) => {
+            (Aliases::read(&defaults, &mut reader), models::idle_timeout(&defaults, &mut reader))
+        }
+        None => (Aliases::default(), None),
     };
     let mut models = models::Models { aliases: &aliases, providers: &found.providers, used: Vec::new() };
     let mut settings = Settings::with_model(AgentId::main(), ModelRef::rehearsal());
@@ -133,7 +139,8 @@ fn build(
     if invalid {
         return Err(ConfigError::Invalid(problems));
     }
-    Ok(Config { settings, providers: found.providers, aliases, gateway, durability, source, problems })
+    let providers = found.providers;
+    Ok(Config { settings, providers, aliases, idle_timeout, gateway, durability, source, problems })
 }
 
 /// The process's variables and those of the `env` block, which are taken as they are written.

@@ -1,9 +1,11 @@
 //! Which model an agent uses: references, aliases and fallbacks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use offshoot_actors::types::{ModelChoice, ModelRef, NameError};
 
+use super::agents::MAX_SECONDS;
 use super::problem::Kind;
 use super::providers::{BUILTIN, Providers, Unavailable};
 use super::read::{Cursor, Reader};
@@ -86,6 +88,13 @@ impl Aliases {
         }
         aliases
     }
+}
+
+/// Reads `agents.defaults.llm.idleTimeoutSeconds`; 0 is no bound.
+pub(super) fn idle_timeout(defaults: &Cursor<'_>, reader: &mut Reader<'_>) -> Option<Duration> {
+    let llm = reader.section(defaults, "llm")?;
+    let seconds = reader.whole_at(&llm, "idleTimeoutSeconds", 0..=MAX_SECONDS)?;
+    Some(if seconds == 0 { Duration::MAX } else { Duration::from_secs(seconds.into()) })
 }
 
 /// Turns model settings into choices that can be called.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use offshoot_actors::ports::{ListFilter, Page, RunRow, RunState, SessionRow, Storage, StoreError};
 use offshoot_actors::types::{Mode, Refusal, RunId, SessionKey, Timestamp};
 
+use super::lookup::latest_run;
 use super::reply::clip;
 use super::visibility::{Relation, Rows};
 
@@ -175,8 +176,7 @@ pub(super) async fn find_stored(
     let run = if let Ok(run) = target.parse::<RunId>() {
         storage.run(run).await?
     } else if let Ok(session) = target.parse::<SessionKey>() {
-        let filter = ListFilter { session: Some(session), ..ListFilter::default() };
-        storage.list_runs(filter, Page { offset: 0, limit: 1 }).await?.pop()
+        latest_run(storage, &session).await?
     } else {
         None
     };

@@ -8,6 +8,7 @@
 mod agents_list;
 mod arguments;
 mod family;
+mod lookup;
 mod messages;
 mod reply;
 mod schema;

@@ -4,15 +4,14 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use offshoot_actors::policy::tools::Role;
-use offshoot_actors::ports::{ListFilter, Page, RunRow, SessionRow, Storage, ToolOutput};
+use offshoot_actors::ports::{RunRow, SessionRow, Storage, ToolOutput};
 use offshoot_actors::types::{AgentId, RunId, SessionKey, Settings, Timestamp, Usage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::arguments::{self, BadArguments, filled};
+use super::lookup::{self, session_key};
 use super::reply::{self, Failure};
-use super::sessions_history::{not_found, session_key};
-use super::visibility::{Rows, check};
 use super::{Call, Tool, schema};
 
 pub(super) const TOOL: Tool = Tool {
@@ -99,14 +98,10 @@ async fn status(
     key: SessionKey,
     now: Timestamp,
 ) -> Result<Status, Failure> {
-    let mut rows = Rows::new(storage);
-    let relation = rows.relation(caller, &key).await?;
-    check(settings.visibility, relation, "Session status")?;
-    let row = rows.get(&key).await?.cloned().ok_or_else(|| not_found(&key))?;
+    let row = lookup::session(storage, settings.visibility, caller, &key, "Session status").await?;
     let open = storage.open_in_subtree(key.clone()).await?;
     let below = open.iter().filter(|run| run.session.key != key).count();
-    let filter = ListFilter { session: Some(key.clone()), ..ListFilter::default() };
-    let latest = storage.list_runs(filter, Page { offset: 0, limit: 1 }).await?.pop();
+    let latest = lookup::latest_run(storage, &key).await?;
     let usage = storage.subtree_usage(key).await?;
     Ok(shape(row, latest.as_ref(), below, usage, settings, now))
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use offshoot_actors::ports::{Storage, ToolOutput};
-use offshoot_actors::types::{Refusal, SessionKey, Visibility};
+use offshoot_actors::types::{SessionKey, Visibility};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::arguments::{self, BadArguments, filled};
+use super::lookup::{self, session_key};
 use super::messages::{MAX_BYTES, Message, fit, tail};
-use super::reply::{self, Failure, clip};
-use super::visibility::{Rows, check};
+use super::reply::{self, Failure};
 use super::{Call, Tool, schema};
 
 const DEFAULT_LIMIT: u32 = 200;
@@ -76,34 +76,13 @@ fn parse(parameters: Parameters) -> Result<Wish, BadArguments> {
     })
 }
 
-/// A session key as a model wrote it.
-pub(super) fn session_key(text: &str) -> Result<SessionKey, BadArguments> {
-    text.parse().map_err(|_| {
-        BadArguments(format!(
-            "parameter \"sessionKey\" must have the form agent:<agentId>:<name>, not {:?}",
-            clip(text, 80).0
-        ))
-    })
-}
-
-/// A session that is not there.
-pub(super) fn not_found(key: &SessionKey) -> Refusal {
-    Refusal::error("session_unknown", format!("there is no session {key}"))
-        .with_hint("see sessions_list and subagents for the sessions that there are")
-}
-
 async fn history(
     storage: &Arc<dyn Storage>,
     visibility: Visibility,
     caller: &SessionKey,
     wish: Wish,
 ) -> Result<History, Failure> {
-    let mut rows = Rows::new(storage);
-    let relation = rows.relation(caller, &wish.session).await?;
-    check(visibility, relation, "Session history")?;
-    if rows.get(&wish.session).await?.is_none() {
-        return Err(not_found(&wish.session).into());
-    }
+    lookup::session(storage, visibility, caller, &wish.session, "Session history").await?;
     let limit = usize::try_from(wish.limit).unwrap_or(usize::MAX);
     let tail = tail(storage, &wish.session, limit, wish.tools).await?;
     let mut messages = tail.messages;

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::arguments::{self, BadArguments};
+use super::lookup::latest_run;
 use super::messages::{MAX_BYTES, Message, fit, tail};
 use super::reply::{self, Failure};
 use super::visibility::{Rows, sees};
@@ -178,8 +179,7 @@ async fn item(
     most: usize,
     budget: &mut usize,
 ) -> Result<Item, StoreError> {
-    let filter = ListFilter { session: Some(row.key.clone()), ..ListFilter::default() };
-    let latest = storage.list_runs(filter, Page { offset: 0, limit: 1 }).await?.pop().map(|run| Latest {
+    let latest = latest_run(storage, &row.key).await?.map(|run| Latest {
         run_id: run.id,
         status: run.state.as_str(),
         total_tokens: run.usage.total(),

@@ -10,6 +10,14 @@ fn states(world: &World) -> Vec<String> {
     world.runs().iter().map(|run| run["state"].as_str().unwrap().to_owned()).collect()
 }
 
+/// A spawned run that is open when its process is killed.
+fn left_open(world: &World) -> String {
+    let first = world.start(&["spawn", SLOW]);
+    let id = world.runs()[0]["runId"].as_str().unwrap().to_owned();
+    first.kill();
+    id
+}
+
 #[test]
 fn the_second_process_is_told_who_the_first_is() {
     let world = World::new();
@@ -33,9 +41,7 @@ fn the_second_process_is_told_who_the_first_is() {
 #[test]
 fn what_a_killed_process_left_is_interrupted_and_told_to_its_parent() {
     let world = World::new();
-    let first = world.start(&["spawn", SLOW]);
-    let id = world.runs()[0]["runId"].as_str().unwrap().to_owned();
-    first.kill();
+    let id = left_open(&world);
     let left = world.run(&["runs", "list", "--open"]).exits(0).stdout;
     assert!(left.contains(&id) && !left.contains("interrupted"), "nobody has settled it yet: {left}");
     assert_eq!(world.run(&["run", "Reply with exactly: next"]).exits(0).stdout, "next\n");
@@ -72,9 +78,7 @@ fn what_a_killed_process_left_can_be_cancelled() {
 #[test]
 fn a_run_can_be_cancelled_under_a_configuration_with_errors() {
     let world = World::new();
-    let first = world.start(&["spawn", SLOW]);
-    let id = world.runs()[0]["runId"].as_str().unwrap().to_owned();
-    first.kill();
+    let id = left_open(&world);
     world.configure("{ store: { durability: 'none' } }");
     world.run(&["run", "x"]).exits(2);
     world.run(&["runs", "cancel", &id]).exits(0).says("`config check`");
@@ -99,9 +103,7 @@ fn a_reader_that_leaves_does_not_make_a_failed_run_a_success() {
 #[test]
 fn a_result_for_another_tree_waits_until_somebody_runs_that_tree() {
     let world = World::new();
-    let first = world.start(&["spawn", SLOW]);
-    let id = world.runs()[0]["runId"].as_str().unwrap().to_owned();
-    first.kill();
+    let id = left_open(&world);
     world.run(&["runs", "cancel", &id]).exits(0);
     let done = world.run(&["run", "--session", "agent:main:notes", "Reply with exactly: b"]).exits(0);
     assert_eq!(done.stdout, "b\n");
@@ -115,8 +117,7 @@ fn a_result_for_another_tree_waits_until_somebody_runs_that_tree() {
 #[test]
 fn what_a_killed_process_left_runs_nothing_in_another_tree() {
     let world = World::new();
-    let first = world.start(&["spawn", SLOW]);
-    first.kill();
+    left_open(&world);
     world.run(&["run", "--session", "agent:main:notes", "Reply with exactly: b"]).exits(0);
     let mut found = states(&world);
     found.sort();

@@ -72,22 +72,6 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [ModelErrorKind; 13] = [
-        ModelErrorKind::RateLimited,
-        ModelErrorKind::Overloaded,
-        ModelErrorKind::Server,
-        ModelErrorKind::Network,
-        ModelErrorKind::Stalled,
-        ModelErrorKind::Cut,
-        ModelErrorKind::Auth,
-        ModelErrorKind::Billing,
-        ModelErrorKind::NotFound,
-        ModelErrorKind::ContextLength,
-        ModelErrorKind::BadRequest,
-        ModelErrorKind::Protocol,
-        ModelErrorKind::Failed,
-    ];
-
     fn limits(max_retries: u32) -> RunLimits {
         RunLimits { max_steps: 10, max_retries, timeout: None }
     }
@@ -131,7 +115,7 @@ mod tests {
     proptest! {
         #[test]
         fn waits_are_bounded_and_honour_the_provider(
-            kind in prop::sample::select(&KINDS[..]),
+            kind in prop::sample::select(&ModelErrorKind::ALL[..]),
             attempt in 1_u32..200,
             wish in prop::option::of(0_u64..200_000),
             random: u64,

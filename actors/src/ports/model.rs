@@ -1,6 +1,7 @@
 //! Models as a port.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,6 +104,23 @@ pub enum ModelErrorKind {
 }
 
 impl ModelErrorKind {
+    /// All of them, those that may pass first.
+    pub const ALL: [Self; 13] = [
+        Self::RateLimited,
+        Self::Overloaded,
+        Self::Server,
+        Self::Network,
+        Self::Stalled,
+        Self::Cut,
+        Self::Auth,
+        Self::Billing,
+        Self::NotFound,
+        Self::ContextLength,
+        Self::BadRequest,
+        Self::Protocol,
+        Self::Failed,
+    ];
+
     /// Whether the same call may succeed a little later.
     #[must_use]
     pub const fn is_transient(self) -> bool {
@@ -136,6 +154,24 @@ impl ModelErrorKind {
             Self::Protocol => "protocol",
             Self::Failed => "failed",
         }
+    }
+}
+
+impl fmt::Display for ModelErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Reads the name, in any case.
+impl FromStr for ModelErrorKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str().eq_ignore_ascii_case(text))
+            .ok_or_else(|| format!("unknown kind of model failure {text:?}"))
     }
 }
 

@@ -162,7 +162,7 @@ impl Run {
                 let reason = match error.kind {
                     // Nothing in particular: the message says all there is.
                     ModelErrorKind::Failed => error.to_string(),
-                    kind => format!("{}: {error}", kind.as_str()),
+                    kind => format!("{kind}: {error}"),
                 };
                 self.report(ReportKind::Failed { state: Terminal::Error, reason });
             }

@@ -8,7 +8,7 @@ use super::{Sessions, SessionsMsg};
 use crate::kit::Ctx;
 use crate::ports::BoxFuture;
 use crate::shared::LiveEntry;
-use crate::types::{SessionKey, Terminal};
+use crate::types::SessionKey;
 
 impl Sessions {
     /// A session failed for good, and with it everything below: what was open there is ended in the store, and
@@ -43,9 +43,7 @@ impl Sessions {
             match read(&shared, DETACHED, runs).await {
                 Ok(mut runs) => {
                     runs.retain(|run| run.row.host == shared.host);
-                    let verdict =
-                        Verdict { state: Terminal::Crashed, reason: &reason, quiet: false, deliver: true };
-                    settle(&shared, runs, verdict, DETACHED).await;
+                    settle(&shared, runs, Verdict::session_failed(&reason), DETACHED).await;
                 }
                 Err(error) => {
                     tracing::error!(session = %key, %error, "a failed session could not be settled")

@@ -174,6 +174,7 @@ impl Sessions {
         }
         match result {
             Ok(Some(stored)) => {
+                self.shared.takes_up(&key);
                 let (waiting, under) = (std::mem::take(waiting), stored.row.parent.clone());
                 self.residents.insert(key, Resident::Starting { under, waiting });
                 self.start_under_parent(stored, ctx);

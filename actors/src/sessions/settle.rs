@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::ending::{Ending, Record};
 use crate::kit::Backoff;
-use crate::ports::{
-    Announce, AuditRecord, BoxFuture, Op, Refused, RunEnd, RunRow, StoreError, SubtreeRun, Transaction,
-};
-use crate::session::{announce_of, notify_end, tell_end};
+use crate::ports::{BoxFuture, Refused, StoreError, SubtreeRun};
+use crate::session::{notify_end, tell_end};
 use crate::shared::Shared;
 use crate::types::{Origin, Outcome, RunId, Terminal};
 
@@ -23,20 +22,39 @@ pub(crate) const DETACHED: u32 = 200;
 /// What becomes of runs whose actors are gone.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Verdict<'a> {
-    pub(crate) state: Terminal,
-    pub(crate) reason: &'a str,
+    state: Terminal,
+    reason: &'a str,
     /// Whether their parents were stopped too and take the results without a run.
-    pub(crate) quiet: bool,
+    quiet: bool,
     /// Whether their parents are told at once; else they are woken for what waits, if at all.
-    pub(crate) deliver: bool,
+    deliver: bool,
 }
 
-/// One run that is to be ended.
-struct Decided {
-    row: RunRow,
-    end: RunEnd,
-    announce: Option<Announce>,
-    audit: AuditRecord,
+impl<'a> Verdict<'a> {
+    const fn stopped(reason: &'a str) -> Self {
+        Self { state: Terminal::Cancelled, reason, quiet: true, deliver: true }
+    }
+
+    /// Their parent was stopped, or the run that spawned them was cancelled.
+    pub(crate) const fn parent_stopped() -> Self {
+        Self::stopped("its parent was stopped")
+    }
+
+    /// Their session, or one above it, was stopped from outside.
+    pub(crate) const fn session_stopped() -> Self {
+        Self::stopped("the session was stopped")
+    }
+
+    /// Their session, or one above it, failed for good.
+    pub(crate) const fn session_failed(reason: &'a str) -> Self {
+        Self { state: Terminal::Crashed, reason, quiet: false, deliver: true }
+    }
+
+    /// An earlier process left them open. Nobody is awake when they are ended.
+    pub(crate) const fn left_behind() -> Self {
+        let reason = "the process that ran it went away";
+        Self { state: Terminal::Interrupted, reason, quiet: false, deliver: false }
+    }
 }
 
 /// Ends each of `runs` that has not ended, in this order, and tells whoever waits. Returns those it ended. A store
@@ -47,7 +65,7 @@ pub(crate) async fn settle(
     verdict: Verdict<'_>,
     tries: u32,
 ) -> Vec<RunId> {
-    let mut left: Vec<Decided> = runs.into_iter().map(|run| decide(shared, run, verdict)).collect();
+    let mut left: Vec<Ending> = runs.into_iter().map(|run| decide(shared, run, verdict)).collect();
     let mut ended = Vec::new();
     for tried in 1.. {
         let (done, refused) = submit(shared, std::mem::take(&mut left), verdict.deliver).await;
@@ -64,27 +82,18 @@ pub(crate) async fn settle(
     ended
 }
 
-fn decide(shared: &Shared, run: SubtreeRun, verdict: Verdict<'_>) -> Decided {
-    let SubtreeRun { row, session } = run;
+fn decide(shared: &Shared, run: SubtreeRun, verdict: Verdict<'_>) -> Ending {
     let Verdict { state, reason, quiet, .. } = verdict;
-    let partial = shared.runs.remove(&row.id).and_then(|(_, cell)| {
+    let partial = shared.runs.remove(&run.row.id).and_then(|(_, cell)| {
         cell.cancelled.cancel();
         cell.partial()
     });
-    let at = shared.system.clock.now();
-    let outcome = Outcome::ended(state, reason, partial);
-    let end = RunEnd { run: row.id, outcome, usage: row.usage, steps: row.steps, at };
-    let (label, cleanup) = (session.label.as_ref(), session.cleanup);
-    let announce = announce_of(&row, &end, row.started_at, quiet, row.usage, label, cleanup);
-    let audit = AuditRecord {
-        at,
+    let record = Record {
         event: "run.settled",
         origin: Origin::Timer,
-        session: Some(row.session.clone()),
-        run: Some(row.id),
         facts: vec![("state", state.to_string()), ("reason", reason.to_owned())],
     };
-    Decided { row, end, announce, audit }
+    Ending::new(run, Outcome::ended(state, reason, partial), quiet, record, shared.system.clock.now())
 }
 
 /// Asks the store a question until it answers, at most `tries` times.
@@ -108,14 +117,11 @@ pub(super) async fn read<T>(
 }
 
 /// Commits ends; returns the runs that this ended, and those that the store did not take.
-async fn submit(shared: &Shared, runs: Vec<Decided>, deliver: bool) -> (Vec<RunId>, Vec<(Decided, Refused)>) {
+async fn submit(shared: &Shared, runs: Vec<Ending>, deliver: bool) -> (Vec<RunId>, Vec<(Ending, Refused)>) {
     let mut submitted = Vec::with_capacity(runs.len());
     for run in runs {
-        let mut transaction: Transaction = vec![Op::EndRun(Box::new(run.end.clone()))];
-        transaction.extend(run.announce.clone().map(|announce| Op::QueueAnnounce(Box::new(announce))));
-        transaction.push(Op::Audit(Box::new(run.audit.clone())));
         let (sender, receiver) = oneshot::channel();
-        shared.commit(transaction, move |result| {
+        shared.commit(run.transaction(), move |result| {
             // Nobody waits only where the tree is gone.
             let _ = sender.send(result);
         });
@@ -125,7 +131,7 @@ async fn submit(shared: &Shared, runs: Vec<Decided>, deliver: bool) -> (Vec<RunI
     for (run, receiver) in submitted {
         match receiver.await {
             Ok(Ok(())) => {
-                ended.push(run.row.id);
+                ended.push(run.run());
                 if deliver {
                     notify_end(shared, &run.row, &run.end, run.row.usage, run.announce);
                 } else {

@@ -14,9 +14,7 @@ use crate::ports::{
 use crate::run::{Fate, RunCell};
 use crate::session::{SessionArgs, SessionMeta, SessionMsg, refused_by_store};
 use crate::shared::{LiveEntry, Shared};
-use crate::types::{
-    Accepted, Entry, Origin, Refusal, RunId, SessionKey, SpawnRequest, StoredEntry, Terminal, Usage,
-};
+use crate::types::{Accepted, Entry, Origin, Refusal, RunId, SessionKey, SpawnRequest, StoredEntry, Usage};
 
 /// A request to spawn that is not decided yet.
 #[derive(Debug)]
@@ -322,12 +320,7 @@ impl Sessions {
             reply.send(Ok(accepted));
             let stopped = vec![SubtreeRun { row, session }];
             let shared = Arc::clone(&self.shared);
-            let verdict = Verdict {
-                state: Terminal::Cancelled,
-                reason: "its parent was stopped",
-                quiet: true,
-                deliver: true,
-            };
+            let verdict = Verdict::parent_stopped();
             // Detached: it must be ended whatever becomes of this actor.
             tokio::spawn(async move { settle(&shared, stopped, verdict, DETACHED).await });
             return;

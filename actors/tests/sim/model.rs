@@ -15,24 +15,6 @@ use super::world::World;
 pub const PROBE: &str = "probe";
 pub const PROBE_TIME: Duration = Duration::from_secs(16);
 
-const TRANSIENT: [ModelErrorKind; 6] = [
-    ModelErrorKind::RateLimited,
-    ModelErrorKind::Overloaded,
-    ModelErrorKind::Server,
-    ModelErrorKind::Network,
-    ModelErrorKind::Stalled,
-    ModelErrorKind::Cut,
-];
-const LASTING: [ModelErrorKind; 7] = [
-    ModelErrorKind::Auth,
-    ModelErrorKind::Billing,
-    ModelErrorKind::NotFound,
-    ModelErrorKind::ContextLength,
-    ModelErrorKind::BadRequest,
-    ModelErrorKind::Protocol,
-    ModelErrorKind::Failed,
-];
-
 pub struct SimModels {
     pub world: Arc<World>,
     pub clock: Arc<dyn Clock>,
@@ -86,8 +68,8 @@ async fn answer(
         clock.sleep(patience / 2).await;
     }
     let kind = match random.below(100) {
-        0..=5 => Some(*random.pick(&TRANSIENT)),
-        6..=7 => Some(*random.pick(&LASTING)),
+        0..=5 => Some(failure(true, &mut random)),
+        6..=7 => Some(failure(false, &mut random)),
         8 => panic!("the model panics {}", super::faults::ON_PURPOSE),
         _ => None,
     };
@@ -107,6 +89,11 @@ async fn answer(
     let entries = request.transcript.entries().len() as u64;
     call.answered(&text, streamed);
     Ok(Answer { text, tool_calls, stop, usage: Usage { input: 10 + entries, output: 5, cached: 1 } })
+}
+
+fn failure(transient: bool, random: &mut Random) -> ModelErrorKind {
+    let kinds = ModelErrorKind::ALL.into_iter().filter(|kind| kind.is_transient() == transient);
+    *random.pick(&kinds.collect::<Vec<_>>())
 }
 
 fn task(request: &ModelRequest) -> &str {

@@ -114,7 +114,6 @@ impl Process<'_> {
             world.scenario.settings.clone(),
         );
         options.events = Arc::clone(&world.history) as Arc<dyn EventSink>;
-        options.wake_waiting = true;
         options.faults = Some(Arc::clone(&faults) as _);
         let end = match Tree::start(options).await {
             Ok(tree) => self.live(tree, &clock, &storage, &faults, &mut random).await,

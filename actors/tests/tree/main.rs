@@ -1,12 +1,11 @@
 //! The running tree, tested from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod rig;
 
 mod announces;
 mod basics;
+mod call_ids;
 mod cancels;
 mod caps;
 mod deadlines;
@@ -21,6 +20,7 @@ mod repeats;
 mod restarts;
 mod sleeps;
 mod steers;
+mod stored;
 mod tools;
 mod trees;
 mod yields;

@@ -40,14 +40,7 @@ fn restarts(rig: &Rig) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn what_may_pass_is_tried_again() {
-    for kind in [
-        ModelErrorKind::RateLimited,
-        ModelErrorKind::Overloaded,
-        ModelErrorKind::Server,
-        ModelErrorKind::Network,
-        ModelErrorKind::Stalled,
-        ModelErrorKind::Cut,
-    ] {
+    for kind in ModelErrorKind::ALL.into_iter().filter(|kind| kind.is_transient()) {
         let rig = failing(3, ModelError::new(kind, "not now")).await;
         let run = rig.say("hello").await;
         assert_eq!(rig.outcome(run).await.text.as_deref(), Some("at last"));

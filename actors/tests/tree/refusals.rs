@@ -3,7 +3,7 @@
 use offshoot_actors::ports::{Answer, ModelError, Op};
 use offshoot_actors::types::{Entry, Terminal};
 
-use crate::rig::{Call, Front, Rig, call, main_key, setup, texts};
+use crate::rig::{Call, Rig, call, main_key, setup, texts};
 
 async fn waits_once(call_: Call) -> Result<Answer, ModelError> {
     Ok(match (&*call_.task(), call_.request.step) {
@@ -14,11 +14,11 @@ async fn waits_once(call_: Call) -> Result<Answer, ModelError> {
 
 /// A run whose step the store refuses, and another one after it.
 async fn a_step_is_refused(chooses: impl Fn(&Op) -> bool + Send + 'static) -> Rig {
-    let (setup, front): (_, std::sync::Arc<Front>) = setup().behind_a_front();
+    let (setup, faulty) = setup().faulty();
     let rig = setup.start(waits_once).await;
-    front.refuse(chooses);
+    faulty.refuse(chooses);
     let failed = rig.answer("work").await;
-    assert!(front.has_refused());
+    assert!(faulty.has_failed());
     assert_eq!(failed.state, Terminal::Error);
     assert!(failed.reason.unwrap().starts_with("the store refused a step: "));
     let next = rig.answer("go on").await;
@@ -44,7 +44,7 @@ async fn a_run_whose_tool_result_is_refused_leaves_a_session_that_goes_on() {
 
 #[tokio::test(start_paused = true)]
 async fn a_run_whose_start_is_refused_does_not_work_on_as_one_that_never_began() {
-    let (setup, front) = setup().behind_a_front();
+    let (setup, faulty) = setup().faulty();
     let rig = setup
         .start(|call_: Call| async move {
             call_.sleep(1_000).await;
@@ -52,10 +52,10 @@ async fn a_run_whose_start_is_refused_does_not_work_on_as_one_that_never_began()
         })
         .await;
     // A child's task is in its transcript: its start has nothing to append, and it does not wait for the commit.
-    front.refuse(|op| matches!(op, Op::StartRun { .. }));
+    faulty.refuse(|op| matches!(op, Op::StartRun { .. }));
     let child = rig.spawn("quiet|work").await;
     let outcome = rig.outcome(child.run).await;
-    assert!(front.has_refused());
+    assert!(faulty.has_failed());
     assert_eq!(outcome.state, Terminal::Error);
     assert!(outcome.reason.unwrap().starts_with("the store refused the start of the run: "));
     rig.finish().await;

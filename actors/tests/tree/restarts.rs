@@ -49,9 +49,7 @@ async fn what_a_process_left_open_is_interrupted_by_the_next_and_told() {
     let tool = rig.say_to("agent:main:third".parse().unwrap(), "tool").await;
     rig.sleep(10).await;
     rig.stop().await;
-    let mut setup_ = setup().on(&storage, 2);
-    setup_.wake_waiting = true;
-    let rig = setup_.start(script).await;
+    let rig = setup().on(&storage, 2).start(script).await;
     for key in [main_key(), other.clone()] {
         soon("quiet", rig.handle.quiet(&key)).await.unwrap();
         let results: Vec<_> = items(&rig.transcript(&key)).iter().map(brief).collect();
@@ -68,6 +66,31 @@ async fn what_a_process_left_open_is_interrupted_by_the_next_and_told() {
     }
     assert_eq!(rig.log.tools.lock().unwrap().len(), 0, "no tool call is repeated");
     assert!(rig.log.calls.lock().unwrap().iter().all(|call| !call.0.is_subagent()), "nor a model call");
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_sessions_of_other_roots_waits_until_they_are_written_to() {
+    let storage = Arc::new(MemoryStorage::new());
+    let rig = setup().on(&storage, 1).start(script).await;
+    let other = "agent:main:other".parse::<offshoot_actors::types::SessionKey>().unwrap();
+    let left = [main_key(), other.clone()];
+    for key in &left {
+        let run = rig.say_to(key.clone(), "leave").await;
+        assert_eq!(rig.outcome(run).await.state, Terminal::Ok);
+    }
+    rig.stop().await;
+    let mut own = setup().on(&storage, 2);
+    own.only_root = Some(main_key());
+    let rig = own.start(script).await;
+    let results = |rig: &crate::rig::Rig| left.each_ref().map(|key| items(&rig.transcript(key)).len());
+    for key in &left {
+        soon("quiet", rig.handle.quiet(key)).await.unwrap();
+    }
+    assert_eq!(results(&rig), [1, 0], "no session of another root is woken, or waited for");
+    rig.say_to(other.clone(), "hello").await;
+    soon("quiet", rig.handle.quiet(&other)).await.unwrap();
+    assert_eq!(results(&rig), [1, 1]);
     rig.finish().await;
 }
 
@@ -118,6 +141,7 @@ async fn a_session_in_which_a_daemon_has_runs_serves_a_single_command_beside_the
     rig.sleep(10).await;
     let stopped = soon("the stop", rig.handle.stop(main_key(), Origin::Operator)).await.unwrap();
     assert!(stopped.ended.contains(&mine));
+    assert_eq!(theirs(&rig), ["running", "accepted", "running"], "a stop ends what this process executes");
     rig.stop().await;
 }
 
@@ -142,9 +166,10 @@ async fn a_conversation_goes_on_after_a_restart_at_any_commit() {
     rig.stop().await;
     for commit in 0..=recorded.commits() {
         let storage = Arc::new(recorded.at_commit(commit).unwrap());
-        let mut setup_ = setup().on(&storage, 1_000 + commit);
-        setup_.wake_waiting = true;
-        let rig = setup_.start(|call: Call| async move { Ok(Answer::text(call.task())) }).await;
+        let rig = setup()
+            .on(&storage, 1_000 + commit)
+            .start(|call: Call| async move { Ok(Answer::text(call.task())) })
+            .await;
         rig.quiet().await;
         assert_eq!(rig.answer("hello").await.text.as_deref(), Some("hello"), "after commit {commit}");
         rig.finish().await;

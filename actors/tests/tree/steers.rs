@@ -92,16 +92,16 @@ async fn one_for_a_session_that_is_stopped_starts_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_a_stop_leaves_unanswered_keeps_nobody_waiting_for_quiet() {
-    let (setup, front) = setup().behind_a_front();
+    let (setup, faulty) = setup().faulty();
     let rig = setup.start(script).await;
     rig.say("hang").await;
     rig.sleep(500).await;
     steer(&rig, "more").await;
     // So that it waits for a while after the run has ended.
-    front.refuse(|op| matches!(op, Op::TakeSteers { .. }));
+    faulty.refuse(|op| matches!(op, Op::TakeSteers { .. }));
     let stop = rig.handle.stop(main_key(), Origin::Operator);
     let ((), stopped) = tokio::join!(rig.quiet(), stop);
-    assert!(front.has_refused());
+    assert!(faulty.has_failed());
     assert_eq!(stopped.unwrap().ended.len(), 1);
     assert_eq!(texts(&rig.transcript(&main_key())), ["hang", "more"]);
     rig.finish().await;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use offshoot_actors::ports::{RunRow, Storage, StoreError};
-use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
+use offshoot_actors::ports::{RunRow, Storage};
+use offshoot_actors::types::{RunId, StoredEntry, Timestamp, Usage};
 use serde_json::{Value, json};
 
 use super::super::exit::{Exit, Failure};
@@ -12,14 +12,13 @@ use super::super::{Global, transcript, view};
 use super::{list, unknown};
 use crate::runtime;
 
-/// Entries that are read at once.
-const PAGE: u32 = 500;
-
 pub(super) async fn run(id: RunId, global: &Global) -> Result<Exit, Failure> {
     let storage = global.read_store()?.ok_or_else(|| unknown(id))?;
     let row = storage.run(id).await?.ok_or_else(|| unknown(id))?;
     let subtree = storage.subtree_usage(row.session.clone()).await?;
-    let entries = entries_of(&storage, &row.session, id).await?;
+    let mut entries = Vec::new();
+    let own = |entry: &Arc<StoredEntry>| entry.run == Some(id);
+    transcript::read(&storage, &row.session, |page| entries.extend(page.into_iter().filter(own))).await?;
     let now = runtime::clock().now();
     if global.output.json {
         let mut document = list::document(&row, now);
@@ -32,21 +31,6 @@ pub(super) async fn run(id: RunId, global: &Global) -> Result<Exit, Failure> {
         print(&row, subtree, &entries, now, global.output)?;
     }
     Ok(Exit::Ok)
-}
-
-async fn entries_of(
-    storage: &dyn Storage,
-    session: &SessionKey,
-    run: RunId,
-) -> Result<Vec<Arc<StoredEntry>>, StoreError> {
-    let mut found = Vec::new();
-    let mut from = 0;
-    loop {
-        let page = storage.entries(session.clone(), from, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(found) };
-        from = last.seq.saturating_add(1);
-        found.extend(page.into_iter().filter(|entry| entry.run == Some(run)));
-    }
 }
 
 fn print(

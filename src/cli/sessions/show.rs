@@ -1,5 +1,6 @@
 //! `offshoot sessions show`
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use offshoot_actors::ports::{SessionRow, Storage, StoreError};
@@ -11,9 +12,6 @@ use super::super::output::{Output, ago, one_line, tokens};
 use super::super::{Global, transcript};
 use super::list;
 use crate::runtime;
-
-/// Entries that are read at once.
-const PAGE: u32 = 500;
 
 fn unknown(key: &SessionKey) -> Failure {
     Failure::new(Exit::NotFound, "unknown_session", format!("there is no session {key}"))
@@ -45,15 +43,13 @@ async fn latest(
     key: &SessionKey,
     count: usize,
 ) -> Result<Vec<Arc<StoredEntry>>, StoreError> {
-    let mut kept = std::collections::VecDeque::new();
-    let mut from = 0;
-    loop {
-        let page = storage.entries(key.clone(), from, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(kept.into()) };
-        from = last.seq.saturating_add(1);
+    let mut kept = VecDeque::new();
+    transcript::read(storage, key, |page| {
         kept.extend(page);
         kept.drain(..kept.len().saturating_sub(count));
-    }
+    })
+    .await?;
+    Ok(kept.into())
 }
 
 fn print(

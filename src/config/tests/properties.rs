@@ -10,6 +10,8 @@ const PLACES: &[(&str, &str)] = &[
     ("agents.defaults.models", "{agents: {defaults: {models: @}}}"),
     ("agents.defaults.maxConcurrent", "{agents: {defaults: {maxConcurrent: @}}}"),
     ("agents.defaults.timeoutSeconds", "{agents: {defaults: {timeoutSeconds: @}}}"),
+    ("agents.defaults.llm", "{agents: {defaults: {llm: @}}}"),
+    ("agents.defaults.llm.idleTimeoutSeconds", "{agents: {defaults: {llm: {idleTimeoutSeconds: @}}}}"),
     ("agents.defaults.systemPromptOverride", "{agents: {defaults: {systemPromptOverride: @}}}"),
     ("agents.defaults.subagents", "{agents: {defaults: {subagents: @}}}"),
     ("agents.defaults.subagents.maxSpawnDepth", "{agents: {defaults: {subagents: {maxSpawnDepth: @}}}}"),

@@ -90,7 +90,10 @@ impl Reporter {
     pub(super) fn stalled(&self, after: Duration) -> ModelError {
         ModelError::new(
             ModelErrorKind::Stalled,
-            format!("provider {} at {} sent nothing for {after:?}", self.id, self.host),
+            format!(
+                "provider {} at {} sent nothing for {after:?}; agents.defaults.llm.idleTimeoutSeconds sets how long it may",
+                self.id, self.host
+            ),
         )
     }
 

@@ -43,22 +43,6 @@ const MAX_PIECES: u32 = 100_000;
 /// The tool behind `Spawn:`.
 pub(super) const SPAWN: &str = "sessions_spawn";
 
-const KINDS: [ModelErrorKind; 13] = [
-    ModelErrorKind::RateLimited,
-    ModelErrorKind::Overloaded,
-    ModelErrorKind::Server,
-    ModelErrorKind::Network,
-    ModelErrorKind::Stalled,
-    ModelErrorKind::Cut,
-    ModelErrorKind::Auth,
-    ModelErrorKind::Billing,
-    ModelErrorKind::NotFound,
-    ModelErrorKind::ContextLength,
-    ModelErrorKind::BadRequest,
-    ModelErrorKind::Protocol,
-    ModelErrorKind::Failed,
-];
-
 impl Script {
     /// Adds the directives of one message. Lines that are none are left out.
     pub fn add(&mut self, message: &str) {
@@ -129,10 +113,9 @@ fn duration(text: &str) -> Option<Duration> {
 /// `kind`, `kind: reason` or just a reason.
 fn failure(text: &str) -> (ModelErrorKind, String) {
     let (first, rest) = text.split_once(':').unwrap_or((text, ""));
-    let named = KINDS.into_iter().find(|kind| first.trim().eq_ignore_ascii_case(kind.as_str()));
-    match named {
-        Some(kind) => (kind, or(rest.trim(), "told to fail")),
-        None => (ModelErrorKind::Failed, or(text, "told to fail")),
+    match first.trim().parse() {
+        Ok(kind) => (kind, or(rest.trim(), "told to fail")),
+        Err(_) => (ModelErrorKind::Failed, or(text, "told to fail")),
     }
 }
 
@@ -179,9 +162,9 @@ mod tests {
 
     #[test]
     fn failures_name_their_kind_or_are_plain() {
-        for kind in KINDS {
+        for kind in ModelErrorKind::ALL {
             let expected = vec![Directive::Fail { kind, reason: "why: so".into() }];
-            assert_eq!(script(&format!("Fail: {}: why: so", kind.as_str())).directives, expected);
+            assert_eq!(script(&format!("Fail: {kind}: why: so")).directives, expected);
         }
         let failed =
             |reason: &str| vec![Directive::Fail { kind: ModelErrorKind::Failed, reason: reason.into() }];

@@ -1,12 +1,13 @@
 //! A store whose answers a test spoils.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, Clock, Done, Earlier, ListFilter, OpenRun, Page, RequestKey, RunRow, SessionRow, Storage,
+    BoxFuture, Clock, Done, Earlier, ListFilter, Op, OpenRun, Page, RequestKey, RunRow, SessionRow, Storage,
     StoreError, StoredSession, SubtreeRun, TokioClock, Transaction,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
@@ -40,6 +41,7 @@ pub struct Faulty {
     inner: Arc<MemoryStorage>,
     clock: TokioClock,
     spoil: Mutex<Box<Spoil>>,
+    has_failed: AtomicBool,
 }
 
 impl fmt::Debug for Faulty {
@@ -54,6 +56,7 @@ impl Faulty {
             inner: Arc::clone(inner),
             clock: TokioClock::starting_at(Timestamp(0)),
             spoil: Mutex::new(Box::new(|_| Answered::Well)),
+            has_failed: AtomicBool::new(false),
         })
     }
 
@@ -74,12 +77,30 @@ impl Faulty {
         });
     }
 
+    /// The next transaction that holds such an operation is refused.
+    pub fn refuse(&self, of: impl Fn(&Op) -> bool + Send + 'static) {
+        self.fail(1, move |asked| matches!(asked, Asked::Submit(transaction) if transaction.iter().any(&of)));
+    }
+
+    /// Whether anything was answered with an error.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::SeqCst)
+    }
+
+    fn judge(&self, asked: &Asked<'_>) -> Answered {
+        let answered = (self.spoil.lock().unwrap())(asked);
+        if matches!(answered, Answered::WithAnError | Answered::WithAnErrorAfter(_)) {
+            self.has_failed.store(true, Ordering::SeqCst);
+        }
+        answered
+    }
+
     fn answer<T: Send + 'static>(
         &self,
         asked: &Asked<'_>,
         question: impl FnOnce(&MemoryStorage) -> BoxFuture<Result<T, StoreError>>,
     ) -> BoxFuture<Result<T, StoreError>> {
-        let answered = (self.spoil.lock().unwrap())(asked);
+        let answered = self.judge(asked);
         let answer = question(&self.inner);
         match answered {
             Answered::Well => answer,
@@ -105,8 +126,7 @@ impl Faulty {
 
 impl Storage for Faulty {
     fn submit(&self, transaction: Transaction, done: Done) {
-        let answered = (self.spoil.lock().unwrap())(&Asked::Submit(&transaction));
-        match answered {
+        match self.judge(&Asked::Submit(&transaction)) {
             Answered::WithAnError => done(Err(spoiled().into())),
             _ => self.inner.submit(transaction, done),
         }

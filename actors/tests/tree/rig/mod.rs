@@ -5,7 +5,6 @@
 mod checks;
 mod events;
 mod faulty;
-mod front;
 mod model;
 mod tools;
 
@@ -17,30 +16,30 @@ use offshoot_actors::ports::{
     TokioClock,
 };
 use offshoot_actors::types::{
-    Accepted, Origin, Outcome, PromptRequest, RunId, SessionKey, Settings, StoredEntry, Timestamp,
+    Accepted, AgentId, Origin, Outcome, PromptRequest, RunId, SessionKey, Settings, StoredEntry, Timestamp,
 };
 use offshoot_actors::{MemoryStorage, Tree, TreeHandle, TreeOptions};
 
 pub use self::events::Events;
 pub use self::faulty::{Answered, Asked, Faulty};
-pub use self::front::Front;
 use self::model::Scripted;
 pub use self::model::{Call, Log, brief, items, texts};
 use self::tools::Toolbox;
-pub use self::tools::request;
-pub use crate::common::{call, main_key, settings};
+pub use self::tools::{call, request};
+
+pub fn main_key() -> SessionKey {
+    "agent:main:main".parse().unwrap()
+}
 
 /// How a tree is set up.
 pub struct Setup {
     pub settings: Settings,
     pub storage: Arc<MemoryStorage>,
-    /// What the tree sees in the storage's place.
-    pub front: Option<Arc<Front>>,
     /// The store as the tree sees it, where that is not `storage`.
     pub faulty: Option<Arc<Faulty>>,
     pub seed: u64,
     pub host: Host,
-    pub wake_waiting: bool,
+    pub only_root: Option<SessionKey>,
     /// Whether what happened before, on the same store, counts for the checks of events.
     pub fresh: bool,
     #[cfg(feature = "faults")]
@@ -49,13 +48,12 @@ pub struct Setup {
 
 pub fn setup() -> Setup {
     Setup {
-        settings: settings(),
+        settings: Settings::with_model(AgentId::main(), "test/script".parse().unwrap()),
         storage: Arc::new(MemoryStorage::new()),
-        front: None,
         faulty: None,
         seed: 7,
         host: Host::OneShot,
-        wake_waiting: false,
+        only_root: None,
         fresh: true,
         #[cfg(feature = "faults")]
         faults: None,
@@ -71,13 +69,6 @@ impl Setup {
     pub fn on(mut self, storage: &Arc<MemoryStorage>, seed: u64) -> Self {
         (self.storage, self.seed, self.fresh) = (Arc::clone(storage), seed, false);
         self
-    }
-
-    /// Puts a store that can be told to refuse in front of the storage.
-    pub fn behind_a_front(mut self) -> (Self, Arc<Front>) {
-        let front = Arc::new(Front::new(&self.storage));
-        self.front = Some(Arc::clone(&front));
-        (self, front)
     }
 
     /// Puts a store in between whose answers can be spoiled.
@@ -101,10 +92,9 @@ impl Setup {
             log: Arc::clone(&log),
             clock: Arc::clone(&clock),
         };
-        let storage = match (self.faulty, self.front) {
-            (Some(faulty), _) => faulty as Arc<dyn Storage>,
-            (None, Some(front)) => front as Arc<dyn Storage>,
-            (None, None) => Arc::clone(&self.storage) as Arc<dyn Storage>,
+        let storage = match self.faulty {
+            Some(faulty) => faulty as Arc<dyn Storage>,
+            None => Arc::clone(&self.storage) as Arc<dyn Storage>,
         };
         let mut options = TreeOptions::new(
             Arc::clone(&clock),
@@ -115,7 +105,7 @@ impl Setup {
             self.settings,
         );
         options.events = Arc::clone(&events) as Arc<dyn EventSink>;
-        (options.host, options.wake_waiting) = (self.host, self.wake_waiting);
+        (options.host, options.only_root) = (self.host, self.only_root);
         #[cfg(feature = "faults")]
         {
             options.faults = self.faults;

@@ -42,6 +42,10 @@ impl Toolbox {
     }
 }
 
+pub fn call(id: &str, name: &str, arguments: &str) -> ToolCall {
+    ToolCall { id: id.into(), name: name.into(), arguments: arguments.into() }
+}
+
 pub fn request(parent: SessionKey, arguments: &str) -> SpawnRequest {
     let (options, task) = arguments.split_once('|').unwrap_or(("", arguments));
     let mut request = SpawnRequest::new(parent, task);

@@ -1,45 +1,40 @@
 //! Tool calls that a model gives ids that are not unique.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
 
 use std::sync::{Arc, Mutex};
 
-use common::{call, main_key, settings, start};
-use offshoot_actors::ports::{Answer, Event, RunState, Storage};
-use offshoot_actors::types::{Entry, Origin, PromptRequest, Terminal, ToolStatus};
+use offshoot_actors::ports::{Answer, Event, Storage};
+use offshoot_actors::types::{Entry, Terminal, ToolStatus};
+
+use crate::rig::{Call, call, main_key, setup};
 
 #[tokio::test(start_paused = true)]
 async fn a_second_call_of_the_same_id_is_refused_and_kept_apart() {
     let asked = Arc::new(Mutex::new(None));
     let seen = Arc::clone(&asked);
-    let bench = start(settings(), move |request, _| {
+    let rig = setup().start(move |call_: Call| {
         let seen = Arc::clone(&seen);
         async move {
-            if request.step == 1 {
+            if call_.request.step == 1 {
                 let calls = [("a", "50"), ("a", "10"), ("a_2", "20"), ("a", "5"), ("b", "1")];
-                return Ok(Answer::tools(calls.map(|(id, ms)| call(id, "sleep", ms)).to_vec()));
+                return Ok(Answer::tools(calls.map(|(id, ms)| call(id, "wait", ms)).to_vec()));
             }
-            *seen.lock().unwrap() = Some(request.transcript.clone());
+            *seen.lock().unwrap() = Some(call_.request.transcript.clone());
             Ok(Answer::text("done"))
         }
-    })
-    .await;
-    let tree = bench.tree.handle();
-    let run = tree.submit(PromptRequest::new(main_key(), "go"), Origin::Operator).await.unwrap().run;
-    tree.quiet(&main_key()).await.unwrap();
-    assert_eq!(bench.storage.run(run).await.unwrap().unwrap().state, RunState::Ended(Terminal::Ok));
+    });
+    let rig = rig.await;
+    assert_eq!(rig.answer("go").await.state, Terminal::Ok);
 
-    let executed = bench.tool_calls.lock().unwrap().clone();
+    let executed = rig.log.tools.lock().unwrap().clone();
     let ids: Vec<&str> = executed.iter().map(|(id, _)| id.as_str()).collect();
     assert_eq!(ids, ["a", "a_2", "b"], "each once, the repeated ones never");
 
-    let rows = bench.storage.tool_rows();
+    let rows = rig.storage.tool_rows();
     let rows: Vec<(&str, Option<ToolStatus>)> =
         rows.iter().map(|row| (&*row.call, row.finished.map(|(status, _)| status))).collect();
     assert_eq!(rows, ["a", "a_2", "b"].map(|id| (id, Some(ToolStatus::Ok))));
 
-    let told: Vec<(String, ToolStatus)> = bench
+    let told: Vec<(String, ToolStatus)> = rig
         .events
         .all()
         .into_iter()
@@ -49,7 +44,7 @@ async fn a_second_call_of_the_same_id_is_refused_and_kept_apart() {
         })
         .collect();
     let transcript = asked.lock().unwrap().take().unwrap();
-    let stored = bench.storage.entries(main_key(), 0, 100).await.unwrap();
+    let stored = rig.storage.entries(main_key(), 0, 100).await.unwrap();
     for entries in [transcript.entries(), &stored[..]] {
         let mut asked_for = Vec::new();
         let mut results = Vec::new();
@@ -83,5 +78,5 @@ async fn a_second_call_of_the_same_id_is_refused_and_kept_apart() {
             );
         }
     }
-    bench.tree.stop().await;
+    rig.finish().await;
 }

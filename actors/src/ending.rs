@@ -1,0 +1,47 @@
+//! The end of a run that nobody executes any more, as it is committed.
+
+use crate::ports::{Announce, AuditRecord, Op, RunEnd, RunRow, SubtreeRun, Transaction};
+use crate::session::announce_of;
+use crate::types::{Origin, Outcome, RunId, Timestamp};
+
+/// The end of one run, decided and not committed yet.
+pub(crate) struct Ending {
+    pub(crate) row: RunRow,
+    pub(crate) end: RunEnd,
+    pub(crate) announce: Option<Announce>,
+    audit: AuditRecord,
+}
+
+/// What the audit record says of it beside the run and the time.
+pub(crate) struct Record {
+    pub(crate) event: &'static str,
+    pub(crate) origin: Origin,
+    pub(crate) facts: Vec<(&'static str, String)>,
+}
+
+impl Ending {
+    /// Ends `run` with what it had used when it was last written. A parent that was stopped too takes the result
+    /// without a run (`quiet`).
+    pub(crate) fn new(run: SubtreeRun, outcome: Outcome, quiet: bool, record: Record, at: Timestamp) -> Self {
+        let SubtreeRun { row, session } = run;
+        let end = RunEnd { run: row.id, outcome, usage: row.usage, steps: row.steps, at };
+        let (label, cleanup) = (session.label.as_ref(), session.cleanup);
+        let announce = announce_of(&row, &end, row.started_at, quiet, row.usage, label, cleanup);
+        let Record { event, origin, facts } = record;
+        let (session, id) = (Some(row.session.clone()), Some(row.id));
+        let audit = AuditRecord { at, event, origin, session, run: id, facts };
+        Self { row, end, announce, audit }
+    }
+
+    pub(crate) const fn run(&self) -> RunId {
+        self.row.id
+    }
+
+    /// The end, its announce and the audit record: all of it is committed, or nothing.
+    pub(crate) fn transaction(&self) -> Transaction {
+        let mut transaction = vec![Op::EndRun(Box::new(self.end.clone()))];
+        transaction.extend(self.announce.clone().map(|announce| Op::QueueAnnounce(Box::new(announce))));
+        transaction.push(Op::Audit(Box::new(self.audit.clone())));
+        transaction
+    }
+}
