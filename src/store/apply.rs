@@ -2,6 +2,7 @@
 
 mod runs;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use offshoot_actors::ports::{Announce, Op, Refused, RunState, SessionRow, Steer};
@@ -65,9 +66,7 @@ impl Apply<'_> {
             Op::YieldRun { run } => self.yield_run(*run),
             Op::EndRun(end) => self.end_run(end),
             Op::QueueAnnounce(announce) => self.queue_announce(announce),
-            Op::TakeAnnounces { session, runs } => {
-                runs.iter().try_for_each(|run| self.take_announce(session, *run))
-            }
+            Op::TakeAnnounces { session, runs } => self.take_announces(session, runs),
             Op::QueueSteer(steer) => self.queue_steer(steer),
             Op::TakeSteers { session, ids } => ids.iter().try_for_each(|id| self.take_steer(session, *id)),
             Op::DeleteSession { session } => self.delete_session(session),
@@ -208,16 +207,35 @@ impl Apply<'_> {
         Ok(())
     }
 
-    fn take_announce(&self, session: &SessionKey, run: RunId) -> Applied {
+    /// In two statements however many they are: a parent that stops takes the results of thousands at once.
+    fn take_announces(&self, session: &SessionKey, runs: &[RunId]) -> Applied {
+        let ids = json(runs)?;
         let taken = self.execute(
-            "DELETE FROM outbox WHERE run_id = ?1 AND receiver = ?2",
-            params![IdText::from(run), session.as_str()],
+            "DELETE FROM outbox WHERE run_id IN (SELECT value FROM json_each(?1)) AND receiver = ?2",
+            params![ids, session.as_str()],
         )?;
-        if taken == 0 {
-            return Err(Refused::no_announce(session, run).into());
+        if taken != runs.len() {
+            return self.name_missing(session, runs);
         }
-        self.execute("UPDATE runs SET delivery = 'delivered' WHERE id = ?1", [IdText::from(run)])?;
+        self.execute(
+            "UPDATE runs SET delivery = 'delivered' WHERE id IN (SELECT value FROM json_each(?1))",
+            [ids],
+        )?;
         Ok(())
+    }
+
+    /// Which of them was delivered before, never on its way, or is for another session, after an attempt to take them
+    /// all: the others are gone from the outbox.
+    fn name_missing(&self, session: &SessionKey, runs: &[RunId]) -> Applied {
+        let mut named = BTreeSet::new();
+        for run in runs {
+            let sql = "SELECT 1 FROM runs WHERE id = ?1 AND delivery = 'open' \
+                       AND NOT EXISTS (SELECT 1 FROM outbox WHERE run_id = ?1)";
+            if !named.insert(*run) || !self.exists(sql, [IdText::from(*run)])? {
+                return Err(Refused::no_announce(session, *run).into());
+            }
+        }
+        Err(Refused::Conflict(format!("a result for session {session} is not there")).into())
     }
 
     fn queue_steer(&self, steer: &Steer) -> Applied {
