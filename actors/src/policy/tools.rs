@@ -141,7 +141,8 @@ fn matches(pattern: &str, tool: &ToolSpec) -> bool {
 }
 
 /// Whether `name` has the form of `pattern`, where `*` stands for any number of characters, in any case.
-fn wildcard(pattern: &[u8], name: &[u8]) -> bool {
+#[must_use]
+pub fn wildcard(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     // The latest star, and how much of the name it takes so far: on a mismatch it takes one more.
     let mut star: Option<(usize, usize)> = None;
