@@ -64,3 +64,13 @@ fn twenty_of_twenty_five_parallel_spawns_pass_a_cap_of_twenty() {
     assert_eq!(children.len(), 20);
     assert!(children.iter().all(|child| child["runs"][0]["state"] == "ok"));
 }
+
+#[test]
+fn a_spawn_that_is_too_deep_names_the_limit_and_the_setting() {
+    let world = World::with("{ agents: { defaults: { subagents: { maxSpawnDepth: 1 } } } }");
+    let answer = world.run(&["run", r#"Spawn: {"task": "Spawn: {\"task\": \"x\"}"}"#]).exits(0).stdout;
+    for part in ["tool sessions_spawn", "current depth: 1, max: 1", "agents.defaults.subagents.maxSpawnDepth"]
+    {
+        assert!(answer.contains(part), "no {part:?} in {answer}");
+    }
+}
