@@ -74,3 +74,13 @@ fn a_spawn_that_is_too_deep_names_the_limit_and_the_setting() {
         assert!(answer.contains(part), "no {part:?} in {answer}");
     }
 }
+#[test]
+fn a_rehearsed_end_writes_no_log() {
+    let world = World::new();
+    let said = |prompt| world.run(&["run", prompt]).exits(1).stderr;
+    for prompt in ["Fail: boom", "Panic: boom"] {
+        let said = said(prompt);
+        assert!(said.starts_with("error: run ") && said.lines().count() == 1, "{said}");
+    }
+}
+
