@@ -108,7 +108,7 @@ pub(crate) struct SpawnArgs {
     /// The agent that does it; the parent's own where none is named
     #[arg(long, value_name = "ID")]
     pub(crate) agent: Option<String>,
-    /// The model, as provider/model or an alias
+    /// The model, as provider/model or an alias, without the configured fallbacks
     #[arg(long)]
     pub(crate) model: Option<String>,
     /// A name for people
@@ -182,7 +182,7 @@ pub(crate) struct RunArgs {
     /// The agent [default: the configured default agent]
     #[arg(long, value_name = "ID", conflicts_with = "session")]
     pub(crate) agent: Option<String>,
-    /// The model for this run, as provider/model or an alias
+    /// The model for this run, as provider/model or an alias, without the configured fallbacks
     #[arg(long)]
     pub(crate) model: Option<String>,
     /// The deadline, from the first step on; 0 for none

@@ -66,12 +66,7 @@ impl Live {
         let signals =
             Signals::listen().map_err(|error| Failure::system("signals cannot be listened to", &error))?;
         let clock = runtime::clock();
-        let (journal, lines) = if global.verbose {
-            let (journal, lines) = Journal::telling(Arc::clone(&clock));
-            (journal, Some(lines))
-        } else {
-            (Journal::new(Arc::clone(&clock)), None)
-        };
+        let (journal, lines) = Journal::new(Arc::clone(&clock), global.verbose);
         let journal = Arc::new(journal);
         let dir = global.own_state_dir()?;
         let storage = Arc::new(SqliteStorage::open(&dir, runtime::durability(config))?);
@@ -85,7 +80,8 @@ impl Live {
             Host::OneShot,
         )?;
         let tree = Tree::start(options).await?;
-        let progress = Progress::start(Arc::clone(&journal), Arc::clone(&clock), lines, global.output.json);
+        let watched = (Arc::clone(&journal), Arc::clone(&clock), lines);
+        let progress = Progress::start(watched, global.verbose, global.output.json);
         Ok(Self { tree, storage, clock, journal, progress: Some(progress), signals })
     }
 

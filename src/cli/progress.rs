@@ -31,7 +31,7 @@ const MAX_RUNS: usize = 16;
 enum Show {
     Picture,
     Summary,
-    /// Only the lines that `--verbose` asks for.
+    /// Only lines.
     Nothing,
 }
 
@@ -43,16 +43,16 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// Shows what the journal has seen by the clock, and its lines.
     pub(crate) fn start(
-        journal: Arc<Journal>,
-        clock: Arc<dyn Clock>,
-        lines: Option<mpsc::Receiver<String>>,
+        (journal, clock, lines): (Arc<Journal>, Arc<dyn Clock>, mpsc::Receiver<String>),
+        verbose: bool,
         json: bool,
     ) -> Self {
         let show = match (json, std::io::stderr().is_terminal()) {
             (true, _) => Show::Nothing,
             (false, true) => Show::Picture,
-            (false, false) if lines.is_some() => Show::Nothing,
+            (false, false) if verbose => Show::Nothing,
             (false, false) => Show::Summary,
         };
         let done = CancellationToken::new();
@@ -86,28 +86,20 @@ struct Display {
 }
 
 impl Display {
-    async fn run(mut self, mut lines: Option<mpsc::Receiver<String>>, done: CancellationToken) {
+    async fn run(mut self, mut lines: mpsc::Receiver<String>, done: CancellationToken) {
         let mut next = PATIENCE;
         loop {
-            let line = async {
-                match &mut lines {
-                    Some(lines) => lines.recv().await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
-                line = line => match line {
-                    Some(line) => note(line),
-                    None => lines = None,
-                },
+                // The journal, which this display holds, has the sender.
+                Some(line) = lines.recv() => note(line),
                 () = done.cancelled() => break,
                 () = self.clock.sleep(next), if self.show != Show::Nothing => {
                     next = self.draw();
                 }
             }
         }
-        while let Some(line) = lines.as_mut().and_then(|lines| lines.try_recv().ok()) {
+        while let Ok(line) = lines.try_recv() {
             note(line);
         }
         if let Some(bar) = self.bar.take() {
@@ -194,7 +186,7 @@ mod tests {
     use super::*;
 
     fn journal(runs: u128) -> Journal {
-        let journal = Journal::new(Arc::new(TokioClock::starting_at(Timestamp(0))));
+        let (journal, _) = Journal::new(Arc::new(TokioClock::starting_at(Timestamp(0))), false);
         let session: SessionKey = "agent:main:subagent:0123456789abcdef".parse().unwrap();
         for n in 0..runs {
             let run = RunId(uuid::Uuid::from_u128(n));
