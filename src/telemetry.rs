@@ -21,27 +21,46 @@ pub struct FilterError {
     pub problem: String,
 }
 
-/// Something on the terminal that must make room while a line is written.
-type MakeRoom = Box<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
+/// Something that is drawn on standard error, below the lines that are written there.
+pub trait Picture: Send + Sync {
+    /// Hides while `write` writes a line.
+    fn make_room(&self, write: &mut dyn FnMut());
 
-static MAKE_ROOM: OnceLock<RwLock<Option<MakeRoom>>> = OnceLock::new();
-
-/// Sets what every line from now on is written within, such as a progress display that hides meanwhile.
-pub fn make_room_with(make_room: Option<MakeRoom>) {
-    let slot = MAKE_ROOM.get_or_init(RwLock::default);
-    *slot.write().unwrap_or_else(PoisonError::into_inner) = make_room;
+    /// Goes away, and is not drawn again.
+    fn leave(&self);
 }
 
-/// Writes to standard error, beside whatever is displayed there.
+static PICTURE: OnceLock<RwLock<Option<Box<dyn Picture>>>> = OnceLock::new();
+
+/// Sets what is drawn on standard error from now on.
+pub fn show(picture: Option<Box<dyn Picture>>) {
+    let slot = PICTURE.get_or_init(RwLock::default);
+    *slot.write().unwrap_or_else(PoisonError::into_inner) = picture;
+}
+
+/// Writes to standard error, beside whatever is drawn there.
 pub fn write_stderr(bytes: &[u8]) -> io::Result<()> {
     let mut result = Ok(());
     let mut write = || result = io::stderr().lock().write_all(bytes);
-    let slot = MAKE_ROOM.get_or_init(RwLock::default);
+    let slot = PICTURE.get_or_init(RwLock::default);
     match &*slot.read().unwrap_or_else(PoisonError::into_inner) {
-        Some(make_room) => make_room(&mut write),
+        Some(picture) => picture.make_room(&mut write),
         None => write(),
     }
     result
+}
+
+/// Writes a last line to standard error and ends the process. Nothing is written or drawn after it.
+pub fn leave(line: &str, code: i32) -> ! {
+    let slot = PICTURE.get_or_init(RwLock::default);
+    // Held until the process has ended: whoever has something to write waits for it.
+    let picture = slot.write().unwrap_or_else(PoisonError::into_inner);
+    if let Some(picture) = &*picture {
+        picture.leave();
+    }
+    // A line that cannot be written has nobody to read it.
+    _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+    std::process::exit(code)
 }
 
 /// Installs the log and the hook that logs panics. `filter` is a level, or directives such as

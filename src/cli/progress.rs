@@ -77,6 +77,18 @@ impl Drop for Progress {
     }
 }
 
+struct Drawing(ProgressBar);
+
+impl telemetry::Picture for Drawing {
+    fn make_room(&self, write: &mut dyn FnMut()) {
+        self.0.suspend(write);
+    }
+
+    fn leave(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
 struct Display {
     journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
@@ -103,7 +115,7 @@ impl Display {
             note(line);
         }
         if let Some(bar) = self.bar.take() {
-            telemetry::make_room_with(None);
+            telemetry::show(None);
             bar.finish_and_clear();
         }
     }
@@ -120,8 +132,7 @@ impl Display {
             if let Ok(style) = ProgressStyle::with_template("{msg}") {
                 bar.set_style(style);
             }
-            let hidden = bar.clone();
-            telemetry::make_room_with(Some(Box::new(move |write| hidden.suspend(write))));
+            telemetry::show(Some(Box::new(Drawing(bar.clone()))));
             bar
         });
         let (counts, runs) = self.journal.drawn(MAX_RUNS);

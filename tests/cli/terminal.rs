@@ -115,6 +115,26 @@ fn the_tree_is_shown_while_it_works() {
 }
 
 #[test]
+fn nothing_is_drawn_after_a_second_ctrl_c() {
+    let (mut person, program) = terminal();
+    let world = World::new();
+    let mut command = world.process(&["run", "Wait: 10m"]);
+    command.env("TERM", "xterm-256color").stderr(Stdio::from(program));
+    let child = Killed(command.spawn().unwrap());
+    drop(command);
+    read(&mut person, |text| text.contains("running"));
+    // While somebody else holds the database, the end of the run cannot be committed.
+    let holder = rusqlite::Connection::open(world.state().join("offshoot.db")).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    send(child.0.id(), Signal::INT);
+    read(&mut person, |text| text.contains("leaves at once"));
+    send(child.0.id(), Signal::INT);
+    let end = read(&mut person, |_| false);
+    let (_, after) = end.split_once("left at once").unwrap();
+    assert_eq!(after.split_once('\n').unwrap().1, "", "{end:?}");
+}
+
+#[test]
 fn elsewhere_the_tree_is_a_plain_line() {
     let world = World::new();
     let mut running = world.begin(&["spawn", "Wait: 10m"]);
