@@ -6,10 +6,14 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// What is logged where neither `--log` nor `OFFSHOOT_LOG` says so.
 const DEFAULT_FILTER: &str = "warn";
+const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace", "off"];
+/// The crates whose lines people ask for; others are taken as they are written.
+const TARGETS: &[&str] = &["offshoot", "offshoot_actors"];
 
 /// A log filter that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -69,10 +73,7 @@ pub fn leave(line: &str, code: i32) -> ! {
 /// # Errors
 /// The filter cannot be read.
 pub fn install(filter: Option<&str>, colors: bool) -> Result<(), FilterError> {
-    let filter = filter.unwrap_or(DEFAULT_FILTER);
-    let parsed = EnvFilter::builder()
-        .parse(filter)
-        .map_err(|error| FilterError { filter: filter.to_owned(), problem: error.to_string() })?;
+    let parsed = parse(filter.unwrap_or(DEFAULT_FILTER))?;
     let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(Stderr);
     // A subscriber that is installed already, as in tests, is kept.
     _ = if io::stderr().is_terminal() {
@@ -85,6 +86,47 @@ pub fn install(filter: Option<&str>, colors: bool) -> Result<(), FilterError> {
         tracing::error!(at, "panic: {}", payload(info.payload()));
     }));
     Ok(())
+}
+
+/// The parser that comes with the filter takes a word that it does not know for the name of a target.
+fn parse(filter: &str) -> Result<EnvFilter, FilterError> {
+    let failed = |problem: String| FilterError { filter: filter.to_owned(), problem };
+    let directives: Vec<&str> = filter.split(',').map(str::trim).collect();
+    directives.iter().try_for_each(|directive| check(directive)).map_err(failed)?;
+    EnvFilter::builder().parse(directives.join(",")).map_err(|error| failed(error.to_string()))
+}
+
+fn check(directive: &str) -> Result<(), String> {
+    // The empty text is a level for the parser, and a typing error for people.
+    let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok();
+    match directive.split_once('=') {
+        // Of spans and their fields the filter's own parser knows enough.
+        _ if directive.contains('[') => Ok(()),
+        None if directive.is_empty() => Err("a directive is empty".to_owned()),
+        None if is_level(directive) => Ok(()),
+        None => Err(format!("{directive:?} is not a level{}", meant(directive, LEVELS))),
+        Some((target, level)) if !is_level(level) => {
+            Err(format!("{level:?} of {target} is not a level{}", meant(level, LEVELS)))
+        }
+        Some((target, _)) => {
+            let root = target.split("::").next().unwrap_or_default();
+            match meant(root, TARGETS) {
+                hint if hint.is_empty() || TARGETS.contains(&root) => Ok(()),
+                hint => Err(format!("no target is called {root:?}{hint}")),
+            }
+        }
+    }
+}
+
+/// A hint at the word that was probably meant.
+fn meant(word: &str, words: &[&str]) -> String {
+    const ALIKE: f64 = 0.6;
+    const MAX_WORD: usize = 40;
+    let word = word.to_lowercase();
+    let scored = words.iter().map(|known| (strsim::normalized_damerau_levenshtein(&word, known), known));
+    let best = scored.filter(|(score, _)| *score >= ALIKE && word.len() <= MAX_WORD);
+    let best = best.max_by(|a, b| a.0.total_cmp(&b.0));
+    best.map_or_else(String::new, |(_, known)| format!("; did you mean {known}?"))
 }
 
 fn payload(payload: &(dyn Any + Send)) -> &str {
@@ -111,5 +153,44 @@ impl Write for Stderr {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_directives_are_read() {
+        for filter in [
+            "warn",
+            "INFO",
+            "off",
+            "warn,offshoot_actors=debug",
+            "offshoot=info, hyper::client=trace",
+            "warn,[actor{kind=run}]=debug,offshoot_actors[actor]=trace",
+        ] {
+            assert!(parse(filter).is_ok(), "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused() {
+        for (filter, problem) in [
+            ("inof", "\"inof\" is not a level; did you mean info?"),
+            ("verbose", "\"verbose\" is not a level"),
+            ("warn,offshoot_actors", "\"offshoot_actors\" is not a level"),
+            ("warn,offshoot=debgu", "\"debgu\" of offshoot is not a level; did you mean debug?"),
+            ("offshoot=", "\"\" of offshoot is not a level"),
+            (
+                "offshoot-actors=debug",
+                "no target is called \"offshoot-actors\"; did you mean offshoot_actors?",
+            ),
+            ("", "a directive is empty"),
+            ("warn,", "a directive is empty"),
+            ("[actor{kind=run}]=debug,wran", "\"wran\" is not a level; did you mean warn?"),
+        ] {
+            assert_eq!(parse(filter).unwrap_err().problem, problem, "{filter}");
+        }
     }
 }

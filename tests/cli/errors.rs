@@ -93,3 +93,16 @@ fn errors_are_lower_case_with_a_hint() {
     assert!(lines[0].starts_with("error: agentId is not allowed"), "{lines:?}");
     assert!(lines[1].starts_with("hint: "), "{lines:?}");
 }
+
+#[test]
+fn a_log_level_with_a_typing_error_is_refused() {
+    let world = World::new();
+    world
+        .run(&["--log", "inof", "runs", "list"])
+        .exits(2)
+        .says("did you mean info?")
+        .says("hint: write a level");
+    let done = world.command(&["runs", "list"]).env("OFFSHOOT_LOG", "warn,offshoot=debgu").output().unwrap();
+    assert_eq!(done.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("did you mean debug?"));
+}
