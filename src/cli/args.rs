@@ -126,7 +126,7 @@ pub(crate) struct SpawnArgs {
     /// The session that spawns [default: the main session of the default agent]
     #[arg(long, value_name = "SESSION")]
     pub(crate) parent: Option<SessionKey>,
-    /// Do not deliver the result to the parent
+    /// Do not deliver the result to the parent, which saves the parent's model call
     #[arg(long)]
     pub(crate) no_announce: bool,
 }
