@@ -1,6 +1,7 @@
 //! What can be typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -98,7 +99,7 @@ pub(crate) enum Command {
 #[command(after_long_help = "\
 Examples:
   offshoot spawn \"Reply with exactly: SUBAGENT_OK\"
-  offshoot spawn --agent research --timeout 600 --label papers \"Explain write-ahead logging in three sentences\"
+  offshoot spawn --agent research --timeout 10m --label papers \"Explain write-ahead logging in three sentences\"
   git diff | offshoot spawn --json - | jq -r .result
 
 `offshoot --help` lists the exit codes.")]
@@ -114,9 +115,9 @@ pub(crate) struct SpawnArgs {
     /// A name for people
     #[arg(long)]
     pub(crate) label: Option<String>,
-    /// The deadline, from the first step on; 0 for none
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=MAX_TIMEOUT.as_secs()))]
-    pub(crate) timeout: Option<u64>,
+    /// The deadline, from the first step on: 30, 30s, 5m, 2h; 0 for none
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    pub(crate) timeout: Option<Duration>,
     /// Whether the sub-agent's session ends with its run or takes further messages
     #[arg(long, default_value = "run")]
     pub(crate) mode: ModeArg,
@@ -129,6 +130,26 @@ pub(crate) struct SpawnArgs {
     /// Do not deliver the result to the parent, which saves the parent's model call
     #[arg(long)]
     pub(crate) no_announce: bool,
+}
+
+/// A deadline as it is typed: a whole number of seconds, or of the unit that follows it.
+fn timeout(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "" | "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3_600),
+        _ => None,
+    };
+    let number: Option<u64> = number.parse().ok();
+    let seconds = seconds.zip(number).and_then(|(unit, number)| number.checked_mul(unit));
+    seconds.map(Duration::from_secs).filter(|timeout| *timeout <= MAX_TIMEOUT).ok_or_else(|| {
+        format!(
+            "write seconds, or a number with s, m or h, such as 30, 30s, 5m or 2h; 0 for none; at most {} seconds",
+            MAX_TIMEOUT.as_secs()
+        )
+    })
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -185,9 +206,9 @@ pub(crate) struct RunArgs {
     /// The model for this run, as provider/model or an alias, without the configured fallbacks
     #[arg(long)]
     pub(crate) model: Option<String>,
-    /// The deadline, from the first step on; 0 for none
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=MAX_TIMEOUT.as_secs()))]
-    pub(crate) timeout: Option<u64>,
+    /// The deadline, from the first step on: 30, 30s, 5m, 2h; 0 for none
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// List, show and cancel runs
@@ -291,5 +312,18 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_deadline_is_seconds_or_has_a_unit() {
+        for (text, seconds) in
+            [("0", 0), ("30", 30), ("30s", 30), ("5m", 300), ("2h", 7_200), ("31536000", 31_536_000)]
+        {
+            assert_eq!(timeout(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for wrong in ["", "abc", "s", "-1", "1.5", "5 m", "5d", "31536001", "8761h", "99999999999999999999h"]
+        {
+            assert!(timeout(wrong).is_err_and(|text| text.contains("30, 30s, 5m or 2h")), "{wrong}");
+        }
     }
 }

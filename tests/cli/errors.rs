@@ -12,6 +12,7 @@ fn usage_errors_exit_with_two() {
     world.run(&["run", "--session", "main", "x"]).exits(2).says("agent:<agentId>:<name>");
     world.run(&["--log", "warn,=", "runs", "list"]).exits(2).says("hint:");
     world.run(&["spawn", ""]).exits(2).says("error:");
+    world.run(&["spawn", "--timeout", "abc", "x"]).exits(2).says("'abc'").says("30, 30s, 5m or 2h");
 }
 
 #[test]
