@@ -1,5 +1,6 @@
 //! The command line. One file per command; what they share stands beside them.
 
+mod abandoned;
 mod args;
 mod audit;
 mod completions;

@@ -29,7 +29,7 @@ use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Usage};
 pub use self::audit::{AuditError, verify_audit};
 pub use self::error::OpenError;
 use self::lock::StateLock;
-pub use self::lock::make_private;
+pub use self::lock::{in_use, make_private};
 use self::readers::Readers;
 use self::schema::Database;
 use self::writer::Writer;

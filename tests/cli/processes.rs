@@ -51,6 +51,41 @@ fn what_a_killed_process_left_is_interrupted_and_told_to_its_parent() {
 }
 
 #[test]
+fn a_run_whose_process_is_gone_is_called_abandoned() {
+    let world = World::new();
+    let first = world.start(&["run", SLOW]);
+    let id = world.runs()[0]["runId"].as_str().unwrap().to_owned();
+    let end = format!("`offshoot runs cancel {id}`");
+    let commands = [&["runs", "list"][..], &["runs", "show", &id], &["sessions", "show", "agent:main:main"]];
+    for command in commands {
+        let done = world.run(command).exits(0);
+        assert!(
+            !done.stdout.contains("abandoned") && done.stderr.is_empty(),
+            "{}{}",
+            done.stdout,
+            done.stderr
+        );
+    }
+    assert_eq!(world.runs()[0]["abandoned"], false);
+    first.kill();
+    for command in commands {
+        let done = world.run(command).exits(0).says("1 run is abandoned").says(&end);
+        assert!(done.stdout.contains("abandoned") && !done.stdout.contains("running"), "{}", done.stdout);
+    }
+    assert_eq!((&world.runs()[0]["state"], &world.runs()[0]["abandoned"]), (&"running".into(), &true.into()));
+    let shown = world.run(&["runs", "show", "--json", &id]).exits(0).json();
+    assert_eq!(shown["abandoned"], true);
+    let session = world.run(&["sessions", "show", "--json", "agent:main:main"]).exits(0).json();
+    assert_eq!(
+        (&session["openRuns"][0]["runId"], &session["openRuns"][0]["abandoned"]),
+        (&id.into(), &true.into())
+    );
+    world.run(&["run", "Reply with exactly: next"]).exits(0);
+    assert!(world.runs().iter().all(|run| run["abandoned"] == false));
+    assert_eq!(world.run(&["runs", "list"]).exits(0).stderr, "");
+}
+
+#[test]
 fn what_a_killed_process_left_can_be_cancelled() {
     let world = World::new();
     let mut first = world.start(&["run", "Spawn: {\"task\":\"Wait: 10m\"}"]);
