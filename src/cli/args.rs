@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use offshoot_actors::types::{Cleanup, MAX_TIMEOUT, Mode, RunId, SessionKey};
+use offshoot_actors::types::{Cleanup, MAX_TIMEOUT, Mode, SessionKey};
+
+use super::names::{RunName, SessionName};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -218,16 +220,16 @@ pub(crate) enum RunsCommand {
     List(RunsListArgs),
     /// Show a run: how it ended, what it used, what it said
     Show {
-        /// The run's id
-        id: RunId,
+        /// The run's id, or the beginning of it
+        id: RunName,
     },
     /// Cancel a run that an earlier process left open, with the sub-agents that it spawned
     ///
     /// A run that another process executes is cancelled there: the error names the process. Of a run that has
     /// ended the command says how, with exit code 1.
     Cancel {
-        /// The run's id
-        id: RunId,
+        /// The run's id, or the beginning of it
+        id: RunName,
     },
 }
 
@@ -235,7 +237,7 @@ pub(crate) enum RunsCommand {
 pub(crate) struct RunsListArgs {
     /// Only runs of this session
     #[arg(long, value_name = "KEY")]
-    pub(crate) session: Option<SessionKey>,
+    pub(crate) session: Option<SessionName>,
     /// Only runs that have not ended
     #[arg(long)]
     pub(crate) open: bool,
@@ -258,8 +260,8 @@ pub(crate) enum SessionsCommand {
     },
     /// Show a session with its latest transcript entries
     Show {
-        /// The session's key
-        key: SessionKey,
+        /// The session's key; without agent:<agentId>: a session of the default agent
+        key: SessionName,
         /// Entries to show
         #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
         entries: u32,

@@ -8,6 +8,7 @@ mod config;
 mod exit;
 mod journal;
 mod live;
+mod names;
 mod output;
 mod own_tree;
 mod progress;

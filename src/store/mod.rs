@@ -83,6 +83,14 @@ impl SqliteStorage {
         Ok(Self { file: database.file().to_owned(), writer: None, readers })
     }
 
+    /// The ids of runs that begin with this text, the newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn runs_beginning(&self, text: String, limit: u32) -> Result<Vec<RunId>, StoreError> {
+        self.readers.ask(move |connection| queries::runs_beginning(connection, &text, limit)).await
+    }
+
     /// The database file.
     #[must_use]
     pub fn file(&self) -> &Path {

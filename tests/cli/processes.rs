@@ -56,7 +56,7 @@ fn a_run_whose_process_is_gone_is_called_abandoned() {
     let first = world.start(&["run", SLOW]);
     let id = world.runs()[0]["runId"].as_str().unwrap().to_owned();
     let end = format!("`offshoot runs cancel {id}`");
-    let commands = [&["runs", "list"][..], &["runs", "show", &id], &["sessions", "show", "agent:main:main"]];
+    let commands = [&["runs", "list"][..], &["runs", "show", &id], &["sessions", "show", "main"]];
     for command in commands {
         let done = world.run(command).exits(0);
         assert!(
@@ -75,7 +75,7 @@ fn a_run_whose_process_is_gone_is_called_abandoned() {
     assert_eq!((&world.runs()[0]["state"], &world.runs()[0]["abandoned"]), (&"running".into(), &true.into()));
     let shown = world.run(&["runs", "show", "--json", &id]).exits(0).json();
     assert_eq!(shown["abandoned"], true);
-    let session = world.run(&["sessions", "show", "--json", "agent:main:main"]).exits(0).json();
+    let session = world.run(&["sessions", "show", "--json", "main"]).exits(0).json();
     assert_eq!(
         (&session["openRuns"][0]["runId"], &session["openRuns"][0]["abandoned"]),
         (&id.into(), &true.into())

@@ -7,14 +7,17 @@ use serde_json::json;
 
 use super::super::Global;
 use super::super::exit::{Exit, Failure};
+use super::super::names::RunName;
 use super::super::output::{hint, note};
 use super::unknown;
 use crate::config::{self, ConfigError};
 use crate::runtime;
 use crate::store::{Durability, OpenError, SqliteStorage};
 
-pub(super) async fn run(id: RunId, global: &Global) -> Result<Exit, Failure> {
-    let row = match global.read_store()? {
+pub(super) async fn run(name: RunName, global: &Global) -> Result<Exit, Failure> {
+    let storage = global.read_store()?;
+    let id = name.find(storage.as_ref()).await?;
+    let row = match storage {
         Some(storage) => storage.run(id).await?.ok_or_else(|| unknown(id))?,
         None => return Err(unknown(id)),
     };

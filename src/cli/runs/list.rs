@@ -13,7 +13,8 @@ use super::super::{Global, abandoned, view};
 use crate::runtime;
 
 pub(super) async fn run(args: RunsListArgs, global: &Global) -> Result<Exit, Failure> {
-    let filter = ListFilter { session: args.session, open: args.open, ..ListFilter::default() };
+    let session = args.session.map(|name| name.key(global)).transpose()?;
+    let filter = ListFilter { session, open: args.open, ..ListFilter::default() };
     let (mut rows, mut abandoned) = (Vec::new(), BTreeSet::new());
     if let Some(storage) = global.read_store()? {
         rows = storage.list_runs(filter, Page { offset: 0, limit: args.limit }).await?;

@@ -7,6 +7,7 @@ use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use serde_json::{Value, json};
 
 use super::super::exit::{Exit, Failure};
+use super::super::names::RunName;
 use super::super::output::{Output, ago, elapsed, printable, tokens};
 use super::super::{Global, abandoned, transcript, view};
 use super::{list, unknown};
@@ -15,8 +16,10 @@ use crate::runtime;
 /// Entries that are read at once.
 const PAGE: u32 = 500;
 
-pub(super) async fn run(id: RunId, global: &Global) -> Result<Exit, Failure> {
-    let storage = global.read_store()?.ok_or_else(|| unknown(id))?;
+pub(super) async fn run(name: RunName, global: &Global) -> Result<Exit, Failure> {
+    let storage = global.read_store()?;
+    let id = name.find(storage.as_ref()).await?;
+    let storage = storage.ok_or_else(|| unknown(id))?;
     let mut row = storage.run(id).await?.ok_or_else(|| unknown(id))?;
     let abandoned = abandoned::among(std::slice::from_mut(&mut row), &storage, global).await?;
     let subtree = storage.subtree_usage(row.session.clone()).await?;

@@ -7,6 +7,7 @@ use offshoot_actors::types::{SessionKey, StoredEntry, Timestamp, Usage};
 use serde_json::{Value, json};
 
 use super::super::exit::{Exit, Failure};
+use super::super::names::SessionName;
 use super::super::output::{Output, ago, one_line, tokens};
 use super::super::{Global, abandoned, transcript};
 use super::list;
@@ -23,7 +24,8 @@ fn unknown(key: &SessionKey) -> Failure {
         .with_hint("list the sessions with `offshoot sessions list`")
 }
 
-pub(super) async fn run(key: SessionKey, entries: u32, global: &Global) -> Result<Exit, Failure> {
+pub(super) async fn run(name: SessionName, entries: u32, global: &Global) -> Result<Exit, Failure> {
+    let key = name.key(global)?;
     let storage = global.read_store()?.ok_or_else(|| unknown(&key))?;
     let row = storage.session(key.clone()).await?.ok_or_else(|| unknown(&key))?;
     let usage = storage.subtree_usage(key.clone()).await?;
