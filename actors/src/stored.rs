@@ -1,12 +1,16 @@
-//! Changes to runs that nobody executes, in a store on which no tree runs.
+//! Changes to runs and sessions that nobody executes, in a store on which no tree runs.
+
+mod delete;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
 
+pub use self::delete::{deletable, delete_stored};
 use crate::ports::{
-    AuditRecord, Cause, Clock, ListFilter, Op, Page, Refused, RunEnd, RunRow, Storage, StoreError, SubtreeRun,
+    AuditRecord, Cause, Clock, ListFilter, Op, Page, Refused, RunEnd, RunRow, Storage, StoreError,
+    SubtreeRun, Transaction,
 };
 use crate::session::announce_of;
 use crate::tree::{Stopped, unknown_run};
@@ -128,14 +132,18 @@ impl Cancel<'_> {
         let mut transaction = vec![Op::EndRun(Box::new(end))];
         transaction.extend(announce.map(|announce| Op::QueueAnnounce(Box::new(announce))));
         transaction.push(Op::Audit(Box::new(audit)));
-        let (sender, receiver) = oneshot::channel();
-        // Without a receiver nobody is left to tell.
-        self.storage.submit(transaction, Box::new(move |result| drop(sender.send(result))));
-        match receiver.await {
-            Ok(Ok(())) => Ok(Some(row.id)),
-            Ok(Err(Refused::Ended { .. })) => Ok(None),
-            Ok(Err(refused)) => Err(Refusal::error("store", refused.to_string())),
-            Err(_) => Err(Refusal::error("store", "the store went away before it answered")),
+        match apply(self.storage, transaction).await {
+            Ok(()) => Ok(Some(row.id)),
+            Err(Refused::Ended { .. }) => Ok(None),
+            Err(refused) => Err(Refusal::error("store", refused.to_string())),
         }
     }
+}
+
+async fn apply(storage: &dyn Storage, transaction: Transaction) -> Result<(), Refused> {
+    let (sender, receiver) = oneshot::channel();
+    // Without a receiver nobody is left to tell.
+    storage.submit(transaction, Box::new(move |result| drop(sender.send(result))));
+    let went_away = || StoreError::Unavailable("it went away before it answered".to_owned());
+    receiver.await.unwrap_or_else(|_| Err(went_away().into()))
 }

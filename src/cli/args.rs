@@ -246,7 +246,7 @@ pub(crate) struct RunsListArgs {
     pub(crate) limit: u32,
 }
 
-/// List and show sessions
+/// List, show and delete sessions
 #[derive(Debug, Subcommand)]
 pub(crate) enum SessionsCommand {
     /// List sessions, the newest first
@@ -265,6 +265,17 @@ pub(crate) enum SessionsCommand {
         /// Entries to show
         #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
         entries: u32,
+    },
+    /// Delete a session with its transcript, and every session below it
+    ///
+    /// Refused while a run in one of them is open or a result is on its way. Their runs stay in `runs list`, with what
+    /// they answered and used. Asks first on a terminal; elsewhere it needs --yes.
+    Delete {
+        /// The session's key; without agent:<agentId>: a session of the default agent
+        key: SessionName,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
     },
 }
 

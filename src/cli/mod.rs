@@ -9,6 +9,7 @@ mod exit;
 mod journal;
 mod live;
 mod names;
+mod offline;
 mod output;
 mod own_tree;
 mod progress;

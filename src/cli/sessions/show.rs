@@ -10,7 +10,7 @@ use super::super::exit::{Exit, Failure};
 use super::super::names::SessionName;
 use super::super::output::{Output, ago, one_line, tokens};
 use super::super::{Global, abandoned, transcript};
-use super::list;
+use super::{list, unknown};
 use crate::runtime;
 
 /// Entries that are read at once.
@@ -18,11 +18,6 @@ const PAGE: u32 = 500;
 
 /// Open runs of one session that are shown.
 const MAX_OPEN: u32 = 500;
-
-fn unknown(key: &SessionKey) -> Failure {
-    Failure::new(Exit::NotFound, "unknown_session", format!("there is no session {key}"))
-        .with_hint("list the sessions with `offshoot sessions list`")
-}
 
 pub(super) async fn run(name: SessionName, entries: u32, global: &Global) -> Result<Exit, Failure> {
     let key = name.key(global)?;
