@@ -36,5 +36,5 @@ pub mod types;
 
 pub use memory::{Delivery, MemoryStorage, OutboxRow, ToolRow};
 pub use session::is_silent;
-pub use stored::cancel_stored;
+pub use stored::{cancel_stored, deletable, delete_stored};
 pub use tree::{LiveRun, LiveSession, Steered, Stopped, Tree, TreeHandle, TreeOptions};

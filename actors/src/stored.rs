@@ -1,12 +1,17 @@
-//! Changes to runs that nobody executes, in a store on which no tree runs.
+//! Changes to runs and sessions that nobody executes, in a store on which no tree runs.
+
+mod delete;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
 
+pub use self::delete::{deletable, delete_stored};
 use crate::ending::{Ending, Record};
-use crate::ports::{Cause, Clock, ListFilter, Page, Refused, RunRow, Storage, StoreError, SubtreeRun};
+use crate::ports::{
+    Cause, Clock, ListFilter, Page, Refused, RunRow, Storage, StoreError, SubtreeRun, Transaction,
+};
 use crate::tree::{Stopped, unknown_run};
 use crate::types::{Origin, Outcome, Refusal, RunId, SessionKey, Terminal};
 
@@ -116,14 +121,18 @@ impl Cancel<'_> {
         };
         let outcome = Outcome::ended(Terminal::Cancelled, reason, None);
         let ending = Ending::new(open, outcome, quiet, record, self.clock.now());
-        let (sender, receiver) = oneshot::channel();
-        // Without a receiver nobody is left to tell.
-        self.storage.submit(ending.transaction(), Box::new(move |result| drop(sender.send(result))));
-        match receiver.await {
-            Ok(Ok(())) => Ok(Some(ending.run())),
-            Ok(Err(Refused::Ended { .. })) => Ok(None),
-            Ok(Err(refused)) => Err(Refusal::error("store", refused.to_string())),
-            Err(_) => Err(Refusal::error("store", "the store went away before it answered")),
+        match apply(self.storage, ending.transaction()).await {
+            Ok(()) => Ok(Some(ending.run())),
+            Err(Refused::Ended { .. }) => Ok(None),
+            Err(refused) => Err(Refusal::error("store", refused.to_string())),
         }
     }
+}
+
+async fn apply(storage: &dyn Storage, transaction: Transaction) -> Result<(), Refused> {
+    let (sender, receiver) = oneshot::channel();
+    // Without a receiver nobody is left to tell.
+    storage.submit(transaction, Box::new(move |result| drop(sender.send(result))));
+    let went_away = || StoreError::Unavailable("it went away before it answered".to_owned());
+    receiver.await.unwrap_or_else(|_| Err(went_away().into()))
 }

@@ -1,11 +1,14 @@
 //! What can be typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use offshoot_actors::types::{Cleanup, MAX_TIMEOUT, Mode, RunId, SessionKey};
+use offshoot_actors::types::{Cleanup, MAX_TIMEOUT, Mode, SessionKey};
+
+use super::names::{RunName, SessionName};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -98,7 +101,7 @@ pub(crate) enum Command {
 #[command(after_long_help = "\
 Examples:
   offshoot spawn \"Reply with exactly: SUBAGENT_OK\"
-  offshoot spawn --agent research --timeout 600 --label papers \"Explain write-ahead logging in three sentences\"
+  offshoot spawn --agent research --timeout 10m --label papers \"Explain write-ahead logging in three sentences\"
   git diff | offshoot spawn --json - | jq -r .result
 
 `offshoot --help` lists the exit codes.")]
@@ -108,15 +111,15 @@ pub(crate) struct SpawnArgs {
     /// The agent that does it; the parent's own where none is named
     #[arg(long, value_name = "ID")]
     pub(crate) agent: Option<String>,
-    /// The model, as provider/model or an alias
+    /// The model, as provider/model or an alias, without the configured fallbacks
     #[arg(long)]
     pub(crate) model: Option<String>,
     /// A name for people
     #[arg(long)]
     pub(crate) label: Option<String>,
-    /// The deadline, from the first step on; 0 for none
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=MAX_TIMEOUT.as_secs()))]
-    pub(crate) timeout: Option<u64>,
+    /// The deadline, from the first step on: 30, 30s, 5m, 2h; 0 for none
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    pub(crate) timeout: Option<Duration>,
     /// Whether the sub-agent's session ends with its run or takes further messages
     #[arg(long, default_value = "run")]
     pub(crate) mode: ModeArg,
@@ -126,9 +129,29 @@ pub(crate) struct SpawnArgs {
     /// The session that spawns [default: the main session of the default agent]
     #[arg(long, value_name = "SESSION")]
     pub(crate) parent: Option<SessionKey>,
-    /// Do not deliver the result to the parent
+    /// Do not deliver the result to the parent, which saves the parent's model call
     #[arg(long)]
     pub(crate) no_announce: bool,
+}
+
+/// A deadline as it is typed: a whole number of seconds, or of the unit that follows it.
+fn timeout(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "" | "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3_600),
+        _ => None,
+    };
+    let number: Option<u64> = number.parse().ok();
+    let seconds = seconds.zip(number).and_then(|(unit, number)| number.checked_mul(unit));
+    seconds.map(Duration::from_secs).filter(|timeout| *timeout <= MAX_TIMEOUT).ok_or_else(|| {
+        format!(
+            "write seconds, or a number with s, m or h, such as 30, 30s, 5m or 2h; 0 for none; at most {} seconds",
+            MAX_TIMEOUT.as_secs()
+        )
+    })
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -182,12 +205,12 @@ pub(crate) struct RunArgs {
     /// The agent [default: the configured default agent]
     #[arg(long, value_name = "ID", conflicts_with = "session")]
     pub(crate) agent: Option<String>,
-    /// The model for this run, as provider/model or an alias
+    /// The model for this run, as provider/model or an alias, without the configured fallbacks
     #[arg(long)]
     pub(crate) model: Option<String>,
-    /// The deadline, from the first step on; 0 for none
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=MAX_TIMEOUT.as_secs()))]
-    pub(crate) timeout: Option<u64>,
+    /// The deadline, from the first step on: 30, 30s, 5m, 2h; 0 for none
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// List, show and cancel runs
@@ -197,16 +220,16 @@ pub(crate) enum RunsCommand {
     List(RunsListArgs),
     /// Show a run: how it ended, what it used, what it said
     Show {
-        /// The run's id
-        id: RunId,
+        /// The run's id, or the beginning of it
+        id: RunName,
     },
     /// Cancel a run that an earlier process left open, with the sub-agents that it spawned
     ///
     /// A run that another process executes is cancelled there: the error names the process. Of a run that has
     /// ended the command says how, with exit code 1.
     Cancel {
-        /// The run's id
-        id: RunId,
+        /// The run's id, or the beginning of it
+        id: RunName,
     },
 }
 
@@ -214,7 +237,7 @@ pub(crate) enum RunsCommand {
 pub(crate) struct RunsListArgs {
     /// Only runs of this session
     #[arg(long, value_name = "KEY")]
-    pub(crate) session: Option<SessionKey>,
+    pub(crate) session: Option<SessionName>,
     /// Only runs that have not ended
     #[arg(long)]
     pub(crate) open: bool,
@@ -223,7 +246,7 @@ pub(crate) struct RunsListArgs {
     pub(crate) limit: u32,
 }
 
-/// List and show sessions
+/// List, show and delete sessions
 #[derive(Debug, Subcommand)]
 pub(crate) enum SessionsCommand {
     /// List sessions, the newest first
@@ -237,11 +260,22 @@ pub(crate) enum SessionsCommand {
     },
     /// Show a session with its latest transcript entries
     Show {
-        /// The session's key
-        key: SessionKey,
+        /// The session's key; without agent:<agentId>: a session of the default agent
+        key: SessionName,
         /// Entries to show
         #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
         entries: u32,
+    },
+    /// Delete a session with its transcript, and every session below it
+    ///
+    /// Refused while a run in one of them is open or a result is on its way. Their runs stay in `runs list`, with what
+    /// they answered and used. Asks first on a terminal; elsewhere it needs --yes.
+    Delete {
+        /// The session's key; without agent:<agentId>: a session of the default agent
+        key: SessionName,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
     },
 }
 
@@ -291,5 +325,18 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_deadline_is_seconds_or_has_a_unit() {
+        for (text, seconds) in
+            [("0", 0), ("30", 30), ("30s", 30), ("5m", 300), ("2h", 7_200), ("31536000", 31_536_000)]
+        {
+            assert_eq!(timeout(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for wrong in ["", "abc", "s", "-1", "1.5", "5 m", "5d", "31536001", "8761h", "99999999999999999999h"]
+        {
+            assert!(timeout(wrong).is_err_and(|text| text.contains("30, 30s, 5m or 2h")), "{wrong}");
+        }
     }
 }

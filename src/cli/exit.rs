@@ -140,7 +140,7 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let exit = match (refusal.kind, refusal.code) {
             (RefusalKind::Forbidden, _) => Exit::Refused,
-            (RefusalKind::Error, "store") => Exit::Unavailable,
+            (RefusalKind::Error, "store" | "start") => Exit::Unavailable,
             (RefusalKind::Error, "unknown_run" | "unknown_session") => Exit::NotFound,
             (RefusalKind::Error, "gone") => Exit::Ended,
             (RefusalKind::Error, _) => Exit::Usage,
@@ -201,6 +201,7 @@ mod tests {
         assert_eq!(exit(Refusal::forbidden("depth", "too deep", "raise it")), Exit::Refused);
         assert_eq!(exit(Refusal::error("unknown_run", "there is none")), Exit::NotFound);
         assert_eq!(exit(Refusal::error("store", "full")), Exit::Unavailable);
+        assert_eq!(exit(Refusal::error("start", "no memory")), Exit::Unavailable);
         assert_eq!(exit(Refusal::error("model", "unknown")), Exit::Usage);
     }
 

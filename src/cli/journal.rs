@@ -189,7 +189,8 @@ impl Seen {
 pub(crate) struct Journal {
     clock: Arc<dyn Clock>,
     seen: Mutex<Seen>,
-    lines: Option<mpsc::Sender<String>>,
+    lines: mpsc::Sender<String>,
+    verbose: bool,
 }
 
 impl fmt::Debug for Journal {
@@ -199,14 +200,11 @@ impl fmt::Debug for Journal {
 }
 
 impl Journal {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, seen: Mutex::default(), lines: None }
-    }
-
-    /// One that also tells each change of a run's state as a line.
-    pub(crate) fn telling(clock: Arc<dyn Clock>) -> (Self, mpsc::Receiver<String>) {
-        let (sender, receiver) = mpsc::channel(MAX_LINES);
-        (Self { clock, seen: Mutex::default(), lines: Some(sender) }, receiver)
+    /// One that tells as lines what nobody asked for and everybody should know; each change of a run's state too
+    /// if `verbose`.
+    pub(crate) fn new(clock: Arc<dyn Clock>, verbose: bool) -> (Self, mpsc::Receiver<String>) {
+        let (lines, receiver) = mpsc::channel(MAX_LINES);
+        (Self { clock, seen: Mutex::default(), lines, verbose }, receiver)
     }
 
     /// All of it, for the end: whoever draws takes [`Self::drawn`], because events wait for the copy.
@@ -228,11 +226,16 @@ impl Journal {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells a change of a run's state.
     fn tell(&self, seen: &Seen, session: &SessionKey, run: RunId, what: &str) {
-        if let Some(lines) = &self.lines {
-            // Whoever cannot keep up misses a line, not the result.
-            _ = lines.try_send(format!("{} run {run} {what}", seen.name(session)));
+        if self.verbose {
+            self.say(seen, session, run, what);
         }
+    }
+
+    fn say(&self, seen: &Seen, session: &SessionKey, run: RunId, what: &str) {
+        // Whoever cannot keep up misses a line, not the result.
+        _ = self.lines.try_send(format!("{} run {run} {what}", seen.name(session)));
     }
 }
 
@@ -273,9 +276,13 @@ impl EventSink for Journal {
                     seen.set_state(run, &session, SeenState::Running);
                 }
             }
-            Event::StepRestarted { session, run, step, reason } => {
+            Event::StepRestarted { session, run, step, reason, fallback: None } => {
                 let what = format!("makes step {step} again: {}", one_line(&reason, 200));
                 self.tell(seen, &session, run, &what);
+            }
+            Event::StepRestarted { session, run, reason, fallback: Some(model), .. } => {
+                let what = format!("goes on with {model}: {}", one_line(&reason, 300));
+                self.say(seen, &session, run, &what);
             }
             Event::ToolStarted { session, run, call, name } => {
                 seen.run(run, &session).tools.push((call, name));
@@ -305,6 +312,10 @@ mod tests {
 
     use super::*;
 
+    fn journal(verbose: bool) -> (Journal, mpsc::Receiver<String>) {
+        Journal::new(Arc::new(TokioClock::starting_at(Timestamp(1))), verbose)
+    }
+
     fn publish(journal: &Journal, run: RunId, session: &SessionKey) {
         journal.publish(Event::Submitted { session: session.clone(), run });
         journal.publish(Event::Started { session: session.clone(), run });
@@ -312,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_run_keeps_its_place_and_its_end() {
-        let journal = Journal::new(Arc::new(TokioClock::starting_at(Timestamp(1))));
+        let (journal, _lines) = journal(false);
         let session: SessionKey = "agent:main:main".parse().unwrap();
         let [first, second] = [1, 2].map(|n| RunId(uuid::Uuid::from_u128(n)));
         publish(&journal, second, &session);
@@ -330,7 +341,7 @@ mod tests {
 
     #[test]
     fn the_counts_are_those_of_the_runs() {
-        let journal = Journal::new(Arc::new(TokioClock::starting_at(Timestamp(1))));
+        let (journal, _lines) = journal(false);
         let session: SessionKey = "agent:main:main".parse().unwrap();
         for n in 0..500_u64 {
             let (session, run) = (session.clone(), RunId(uuid::Uuid::from_u128(u128::from(n % 37))));
@@ -362,7 +373,7 @@ mod tests {
 
     #[test]
     fn lines_tell_each_change_once_and_never_block() {
-        let (journal, mut lines) = Journal::telling(Arc::new(TokioClock::starting_at(Timestamp(1))));
+        let (journal, mut lines) = journal(true);
         let session: SessionKey = "agent:main:main".parse().unwrap();
         for n in 0..MAX_LINES as u128 {
             publish(&journal, RunId(uuid::Uuid::from_u128(n)), &session);
@@ -374,5 +385,20 @@ mod tests {
         }
         assert_eq!(told.len(), MAX_LINES);
         assert!(told[0].ends_with("queued") && told[1].ends_with("running"), "{told:?}");
+    }
+
+    #[test]
+    fn another_model_is_told_of_unasked() {
+        let (journal, mut lines) = journal(false);
+        let session: SessionKey = "agent:main:main".parse().unwrap();
+        let run = RunId(uuid::Uuid::nil());
+        publish(&journal, run, &session);
+        for fallback in [None, Some("local/small".parse().unwrap())] {
+            let (session, reason) = (session.clone(), "openai/large failed: auth: wrong\nkey".to_owned());
+            journal.publish(Event::StepRestarted { session, run, step: 1, reason, fallback });
+        }
+        let line = lines.try_recv().unwrap();
+        assert!(line.ends_with("goes on with local/small: openai/large failed: auth: wrong key"), "{line}");
+        assert!(lines.try_recv().is_err());
     }
 }

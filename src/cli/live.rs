@@ -65,12 +65,7 @@ impl Live {
         let signals =
             Signals::listen().map_err(|error| Failure::system("signals cannot be listened to", &error))?;
         let clock = runtime::clock();
-        let (journal, lines) = if global.verbose {
-            let (journal, lines) = Journal::telling(Arc::clone(&clock));
-            (journal, Some(lines))
-        } else {
-            (Journal::new(Arc::clone(&clock)), None)
-        };
+        let (journal, lines) = Journal::new(Arc::clone(&clock), global.verbose);
         let journal = Arc::new(journal);
         let dir = global.own_state_dir()?;
         let storage = Arc::new(SqliteStorage::open(&dir, runtime::durability(config))?);
@@ -84,7 +79,8 @@ impl Live {
         // A command does not run sessions that nobody asked it to run, and does not wait for them.
         options.only_root = Some(root_of(storage.as_ref(), session).await?);
         let tree = Tree::start(options).await?;
-        let progress = Progress::start(Arc::clone(&journal), Arc::clone(&clock), lines, global.output.json);
+        let watched = (Arc::clone(&journal), Arc::clone(&clock), lines);
+        let progress = Progress::start(watched, global.verbose, global.output.json);
         Ok(Self { tree, storage, clock, journal, progress: Some(progress), signals })
     }
 

@@ -1,5 +1,6 @@
 //! The command line. One file per command; what they share stands beside them.
 
+mod abandoned;
 mod args;
 mod audit;
 mod completions;
@@ -7,6 +8,8 @@ mod config;
 mod exit;
 mod journal;
 mod live;
+mod names;
+mod offline;
 mod output;
 mod progress;
 mod run;

@@ -31,7 +31,7 @@ const MAX_RUNS: usize = 16;
 enum Show {
     Picture,
     Summary,
-    /// Only the lines that `--verbose` asks for.
+    /// Only lines.
     Nothing,
 }
 
@@ -43,16 +43,16 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// Shows what the journal has seen by the clock, and its lines.
     pub(crate) fn start(
-        journal: Arc<Journal>,
-        clock: Arc<dyn Clock>,
-        lines: Option<mpsc::Receiver<String>>,
+        (journal, clock, lines): (Arc<Journal>, Arc<dyn Clock>, mpsc::Receiver<String>),
+        verbose: bool,
         json: bool,
     ) -> Self {
         let show = match (json, std::io::stderr().is_terminal()) {
             (true, _) => Show::Nothing,
             (false, true) => Show::Picture,
-            (false, false) if lines.is_some() => Show::Nothing,
+            (false, false) if verbose => Show::Nothing,
             (false, false) => Show::Summary,
         };
         let done = CancellationToken::new();
@@ -77,6 +77,18 @@ impl Drop for Progress {
     }
 }
 
+struct Drawing(ProgressBar);
+
+impl telemetry::Picture for Drawing {
+    fn make_room(&self, write: &mut dyn FnMut()) {
+        self.0.suspend(write);
+    }
+
+    fn leave(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
 struct Display {
     journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
@@ -86,32 +98,24 @@ struct Display {
 }
 
 impl Display {
-    async fn run(mut self, mut lines: Option<mpsc::Receiver<String>>, done: CancellationToken) {
+    async fn run(mut self, mut lines: mpsc::Receiver<String>, done: CancellationToken) {
         let mut next = PATIENCE;
         loop {
-            let line = async {
-                match &mut lines {
-                    Some(lines) => lines.recv().await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
-                line = line => match line {
-                    Some(line) => note(line),
-                    None => lines = None,
-                },
+                // The journal, which this display holds, has the sender.
+                Some(line) = lines.recv() => note(line),
                 () = done.cancelled() => break,
                 () = self.clock.sleep(next), if self.show != Show::Nothing => {
                     next = self.draw();
                 }
             }
         }
-        while let Some(line) = lines.as_mut().and_then(|lines| lines.try_recv().ok()) {
+        while let Ok(line) = lines.try_recv() {
             note(line);
         }
         if let Some(bar) = self.bar.take() {
-            telemetry::make_room_with(None);
+            telemetry::show(None);
             bar.finish_and_clear();
         }
     }
@@ -128,8 +132,7 @@ impl Display {
             if let Ok(style) = ProgressStyle::with_template("{msg}") {
                 bar.set_style(style);
             }
-            let hidden = bar.clone();
-            telemetry::make_room_with(Some(Box::new(move |write| hidden.suspend(write))));
+            telemetry::show(Some(Box::new(Drawing(bar.clone()))));
             bar
         });
         let (counts, runs) = self.journal.drawn(MAX_RUNS);
@@ -194,7 +197,7 @@ mod tests {
     use super::*;
 
     fn journal(runs: u128) -> Journal {
-        let journal = Journal::new(Arc::new(TokioClock::starting_at(Timestamp(0))));
+        let (journal, _) = Journal::new(Arc::new(TokioClock::starting_at(Timestamp(0))), false);
         let session: SessionKey = "agent:main:subagent:0123456789abcdef".parse().unwrap();
         for n in 0..runs {
             let run = RunId(uuid::Uuid::from_u128(n));

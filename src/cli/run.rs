@@ -1,7 +1,5 @@
 //! `offshoot run`
 
-use std::time::Duration;
-
 use offshoot_actors::is_silent;
 use offshoot_actors::ports::{Cause, RunRow};
 use offshoot_actors::types::{AgentId, Origin, PromptRequest, RunId, SessionKey, Settings, Terminal};
@@ -19,7 +17,7 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> Result<Exit, Failure>
     let session = session(args.session, args.agent, &config.settings)?;
     let mut request = PromptRequest::new(session, text(args.message, &config.settings)?);
     request.model = args.model;
-    request.timeout = args.timeout.map(Duration::from_secs);
+    request.timeout = args.timeout;
     let mut live = Live::start(global, &config, &request.session).await?;
     let done = submit(request, &mut live, global).await;
     live.close().await;

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::exit::Exit;
 use super::output::note;
+use crate::telemetry;
 
 /// A wish of the person, or of the system, that the command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,6 @@ impl Signals {
 
 /// What is committed stays; what is open is settled by the next command.
 fn leave() -> ! {
-    note("left at once: the next command settles the runs that were open");
-    std::process::exit(i32::from(Exit::Interrupted as u8))
+    let line = "left at once: the next command settles the runs that were open";
+    telemetry::leave(line, i32::from(Exit::Interrupted as u8))
 }

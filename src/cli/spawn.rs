@@ -1,7 +1,6 @@
 //! `offshoot spawn`
 
 use std::io::Read;
-use std::time::Duration;
 
 use offshoot_actors::ports::{RunRow, Storage};
 use offshoot_actors::types::{Accepted, Origin, Outcome, SessionKey, Settings, SpawnRequest, Terminal};
@@ -32,7 +31,7 @@ fn request(args: SpawnArgs, settings: &Settings) -> Result<SpawnRequest, Failure
     request.agent = args.agent;
     request.model = args.model;
     request.label = args.label;
-    request.timeout = args.timeout.map(Duration::from_secs);
+    request.timeout = args.timeout;
     request.mode = args.mode.into();
     request.cleanup = args.cleanup.into();
     request.expects_completion = !args.no_announce;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use strsim::normalized_damerau_levenshtein;
+
 use super::keys::{ACTED_ON, NOT_ACTED_ON};
 use super::problem::{Kind, Problems};
 use super::read::{Cursor, not_set};
@@ -35,16 +37,22 @@ impl Known {
 
     /// The known name that `name` was probably meant to be.
     fn nearest(&self, name: &str) -> Option<&'static str> {
-        const ALIKE: f64 = 0.8;
-        let lower = name.to_lowercase();
-        let scored = self
-            .names
-            .keys()
-            .filter(|known| !matches!(**known, "*" | "[]"))
-            .map(|known| (strsim::normalized_damerau_levenshtein(&lower, &known.to_lowercase()), *known));
-        let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
-        best.filter(|(score, _)| *score >= ALIKE).map(|(_, known)| known)
+        nearest(name, self.names.keys().copied().filter(|known| !matches!(*known, "*" | "[]")))
     }
+}
+
+/// The one of `known` that `name` was probably meant to be.
+pub(super) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    const ALIKE: f64 = 0.75;
+    /// Longer than any known name, and short enough to be compared with all of them.
+    const MAX_NAME: usize = 100;
+    if name.len() > MAX_NAME {
+        return None;
+    }
+    let lower = name.to_lowercase();
+    let scored = known.map(|known| (normalized_damerau_levenshtein(&lower, &known.to_lowercase()), known));
+    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
+    best.filter(|(score, _)| *score >= ALIKE).map(|(_, known)| known)
 }
 
 static KNOWN: LazyLock<Known> = LazyLock::new(|| {

@@ -15,6 +15,7 @@ mod problem;
 mod providers;
 mod read;
 mod source;
+mod tool_names;
 mod tools;
 mod tree;
 mod variables;

@@ -42,11 +42,11 @@ pub enum Kind {
     Value,
     /// An environment variable that is not set.
     Variable,
-    /// A name of an agent, a model or a provider that leads nowhere, or elsewhere than written.
+    /// A name of an agent, a tool, a model or a provider that leads nowhere, or elsewhere than written.
     Reference,
     /// A key that neither OpenClaw nor Offshoot knows.
     UnknownKey,
-    /// A key of OpenClaw that Offshoot does not act on.
+    /// A key or a tool of OpenClaw that Offshoot does not have.
     NotActedOn,
 }
 

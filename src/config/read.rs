@@ -187,12 +187,6 @@ impl Reader<'_> {
         found
     }
 
-    /// A list of strings that are not empty. One that is wrong is left out.
-    pub(super) fn texts_at(&mut self, parent: &Cursor<'_>, name: &str) -> Option<Vec<String>> {
-        let list = self.list(parent, name)?;
-        Some(list.items().filter_map(|item| self.filled_text(&item)).collect())
-    }
-
     /// A string with its variables replaced that holds more than white space.
     pub(super) fn filled_text(&mut self, cursor: &Cursor<'_>) -> Option<String> {
         let text = self.text(cursor)?;

@@ -4,6 +4,7 @@ use offshoot_actors::types::{ToolRules, Visibility};
 
 use super::problem::Kind;
 use super::read::{Cursor, Reader};
+use super::tool_names::{self, Meaning};
 
 const PROFILES: &[(&str, &str)] =
     &[("minimal", "minimal"), ("coding", "coding"), ("messaging", "messaging"), ("full", "full")];
@@ -46,9 +47,36 @@ pub(super) fn visibility(root: &Cursor<'_>, reader: &mut Reader<'_>) -> Option<V
 
 fn lists(tools: &Cursor<'_>, reader: &mut Reader<'_>) -> ToolRules {
     ToolRules {
-        allow: reader.texts_at(tools, "allow").unwrap_or_default(),
-        also_allow: reader.texts_at(tools, "alsoAllow").unwrap_or_default(),
-        deny: reader.texts_at(tools, "deny").unwrap_or_default(),
+        allow: list(tools, "allow", reader),
+        also_allow: list(tools, "alsoAllow", reader),
+        deny: list(tools, "deny", reader),
         profile: None,
     }
+}
+
+/// The patterns of one list, with a warning for each that stands for no tool: it is kept, and has no effect.
+fn list(tools: &Cursor<'_>, name: &str, reader: &mut Reader<'_>) -> Vec<String> {
+    let Some(list) = reader.list(tools, name) else { return Vec::new() };
+    let denies = name == "deny";
+    let effect = if denies { "denies" } else { "allows" };
+    let mut patterns = Vec::new();
+    for item in list.items() {
+        let Some(pattern) = reader.filled_text(&item) else { continue };
+        match tool_names::meaning(&pattern) {
+            Meaning::Here => {}
+            Meaning::Absent if denies => {}
+            Meaning::Absent => {
+                let text =
+                    format!("{} is known to OpenClaw, not to Offshoot, so it {effect} nothing", item.quote());
+                reader.warning(&item, Kind::NotActedOn, text);
+            }
+            Meaning::Unknown(nearest) => {
+                let hint = nearest.map_or_else(String::new, |name| format!("; did you mean {name}?"));
+                let text = format!("{} stands for no tool, so it {effect} nothing{hint}", item.quote());
+                reader.warning(&item, Kind::Reference, text);
+            }
+        }
+        patterns.push(pattern);
+    }
+    patterns
 }

@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -11,6 +12,10 @@ use rustix::io::Errno;
 use super::error::OpenError;
 
 const LOCK_FILE: &str = "offshoot.lock";
+/// How often the lock is asked for: whoever has it may only look at it, see [`in_use`]. With the pauses between, a
+/// tenth of a second: a look takes microseconds, also where its process has to wait for a processor meanwhile.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(2);
 /// More digits than any process id has.
 const MAX_PID_TEXT: u64 = 20;
 
@@ -28,12 +33,16 @@ impl StateLock {
         let open =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let mut file = open.map_err(OpenError::io(&path))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                return Err(OpenError::InUse { dir: dir.to_owned(), pid: read_pid(&file) });
+        let mut tries = 1;
+        while let Err(errno) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            match errno {
+                Errno::WOULDBLOCK if tries < TRIES => std::thread::sleep(PAUSE),
+                Errno::WOULDBLOCK => {
+                    return Err(OpenError::InUse { dir: dir.to_owned(), pid: read_pid(&file) });
+                }
+                errno => return Err(OpenError::io(&path)(errno.into())),
             }
-            Err(errno) => return Err(OpenError::io(&path)(errno.into())),
+            tries += 1;
         }
         let pid = std::process::id().to_string();
         let written = file.set_len(0).and_then(|()| file.write_all(pid.as_bytes()));
@@ -46,6 +55,24 @@ impl Drop for StateLock {
     fn drop(&mut self) {
         // The content is for people only; closing the file releases the lock whatever it says.
         _ = self.file.set_len(0);
+    }
+}
+
+/// Whether a process writes to a state directory, or could, at this moment. Makes nothing.
+///
+/// # Errors
+/// The system refuses.
+pub fn in_use(dir: &Path) -> io::Result<bool> {
+    let file = match File::open(dir.join(LOCK_FILE)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    // Given back at once, as the file is closed.
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(true),
+        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -93,6 +120,32 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(LOCK_FILE), "999999").unwrap();
         StateLock::take(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_look_tells_whether_somebody_writes_and_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!in_use(dir.path()).unwrap());
+        assert!(!dir.path().join(LOCK_FILE).exists(), "a look makes nothing");
+        let lock = StateLock::take(dir.path()).unwrap();
+        assert!(in_use(dir.path()).unwrap());
+        drop(lock);
+        assert!(!in_use(dir.path()).unwrap());
+        std::fs::write(dir.path().join(LOCK_FILE), "999999").unwrap();
+        assert!(!in_use(dir.path()).unwrap(), "what a dead process left");
+        let looking = std::thread::spawn({
+            let dir = dir.path().to_owned();
+            move || {
+                (0..500).all(|_| {
+                    std::thread::yield_now();
+                    in_use(&dir).is_ok()
+                })
+            }
+        });
+        while !looking.is_finished() {
+            drop(StateLock::take(dir.path()).unwrap());
+        }
+        assert!(looking.join().unwrap());
     }
 
     #[test]

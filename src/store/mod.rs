@@ -29,7 +29,7 @@ use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Usage};
 pub use self::audit::{AuditError, verify_audit};
 pub use self::error::OpenError;
 use self::lock::StateLock;
-pub use self::lock::make_private;
+pub use self::lock::{in_use, make_private};
 use self::readers::Readers;
 use self::schema::Database;
 use self::writer::Writer;
@@ -81,6 +81,14 @@ impl SqliteStorage {
         let failed = |error| OpenError::Store { file: database.file().to_owned(), error };
         let readers = Readers::start(&database, Some(connection)).map_err(failed)?;
         Ok(Self { file: database.file().to_owned(), writer: None, readers })
+    }
+
+    /// The ids of runs that begin with this text, the newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn runs_beginning(&self, text: String, limit: u32) -> Result<Vec<RunId>, StoreError> {
+        self.readers.ask(move |connection| queries::runs_beginning(connection, &text, limit)).await
     }
 
     /// The database file.

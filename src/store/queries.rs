@@ -85,6 +85,16 @@ pub(super) fn run(connection: &Connection, run: RunId) -> Result<Option<RunRow>>
         .optional()
 }
 
+pub(super) fn runs_beginning(connection: &Connection, text: &str, limit: u32) -> Result<Vec<RunId>> {
+    all(
+        connection,
+        // No id goes on with a letter after f.
+        "SELECT id FROM runs WHERE id >= ?1 AND id < ?1 || 'g' ORDER BY id DESC LIMIT ?2",
+        params![text, limit],
+        |mut columns| columns.parsed(),
+    )
+}
+
 pub(super) fn entries(
     connection: &Connection,
     key: &SessionKey,

@@ -42,6 +42,11 @@ const TABLE: [&Tool; 7] = [
     &agents_list::TOOL,
 ];
 
+/// The name of every tool, with the groups that it is in.
+pub(crate) fn names() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    TABLE.iter().map(|tool| (tool.name, tool.groups))
+}
+
 /// What models are told of the tools. Made at the first look, since a command that runs no agent needs none.
 static CATALOG: LazyLock<Vec<Arc<ToolSpec>>> =
     LazyLock::new(|| TABLE.iter().map(|tool| Arc::new(tool.spec())).collect());

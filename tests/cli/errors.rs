@@ -1,5 +1,8 @@
 //! What goes wrong, and what is said of it.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use crate::support::World;
 
 #[test]
@@ -12,6 +15,7 @@ fn usage_errors_exit_with_two() {
     world.run(&["run", "--session", "main", "x"]).exits(2).says("agent:<agentId>:<name>");
     world.run(&["--log", "warn,=", "runs", "list"]).exits(2).says("hint:");
     world.run(&["spawn", ""]).exits(2).says("error:");
+    world.run(&["spawn", "--timeout", "abc", "x"]).exits(2).says("'abc'").says("30, 30s, 5m or 2h");
 }
 
 #[test]
@@ -92,4 +96,54 @@ fn errors_are_lower_case_with_a_hint() {
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].starts_with("error: agentId is not allowed"), "{lines:?}");
     assert!(lines[1].starts_with("hint: "), "{lines:?}");
+}
+
+#[test]
+fn a_log_level_with_a_typing_error_is_refused() {
+    let world = World::new();
+    world
+        .run(&["--log", "inof", "runs", "list"])
+        .exits(2)
+        .says("did you mean info?")
+        .says("hint: write a level");
+    let done = world.command(&["runs", "list"]).env("OFFSHOOT_LOG", "warn,offshoot=debgu").output().unwrap();
+    assert_eq!(done.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("did you mean debug?"));
+}
+
+/// The texts of the source files below a directory.
+fn sources(dir: &Path, into: &mut Vec<String>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            into.push(std::fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn each_code_of_a_failure_is_documented() {
+    /// Of requests that the command line does not make.
+    const OTHERS: [&str; 2] = ["idempotency_conflict", "other_process"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/command-line.md")).unwrap();
+    let table = page.split_once("| code | exit code |").unwrap().1.split_once("\n\n").unwrap().0;
+    let mut texts = Vec::new();
+    sources(&root.join("actors/src"), &mut texts);
+    sources(&root.join("src/cli"), &mut texts);
+    let mut codes = BTreeSet::new();
+    for text in &texts {
+        for maker in ["Refusal::error(", "Refusal::forbidden(", "Failure::new(", "Self::new(Exit::"] {
+            let made = text.split(maker).skip(1).filter_map(|rest| rest.split('"').nth(1));
+            // A code that is a variable stands elsewhere; what is found in its place is a text.
+            let is_code = |code: &&str| code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            codes.extend(made.filter(is_code));
+        }
+    }
+    assert!(codes.len() > 25, "{codes:?}");
+    for code in codes.into_iter().filter(|code| !OTHERS.contains(code)) {
+        assert!(table.contains(&format!("`{code}`")), "{code} is not in docs/command-line.md");
+    }
 }

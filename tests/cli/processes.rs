@@ -57,6 +57,75 @@ fn what_a_killed_process_left_is_interrupted_and_told_to_its_parent() {
 }
 
 #[test]
+fn a_run_whose_process_is_gone_is_called_abandoned() {
+    let world = World::new();
+    let first = world.start(&["run", SLOW]);
+    let id = world.runs()[0]["runId"].as_str().unwrap().to_owned();
+    let end = format!("`offshoot runs cancel {id}`");
+    let commands = [&["runs", "list"][..], &["runs", "show", &id], &["sessions", "show", "main"]];
+    for command in commands {
+        let done = world.run(command).exits(0);
+        assert!(
+            !done.stdout.contains("abandoned") && done.stderr.is_empty(),
+            "{}{}",
+            done.stdout,
+            done.stderr
+        );
+    }
+    assert_eq!(world.runs()[0]["abandoned"], false);
+    first.kill();
+    for command in commands {
+        let done = world.run(command).exits(0).says("1 run is abandoned").says(&end);
+        assert!(done.stdout.contains("abandoned") && !done.stdout.contains("running"), "{}", done.stdout);
+    }
+    assert_eq!((&world.runs()[0]["state"], &world.runs()[0]["abandoned"]), (&"running".into(), &true.into()));
+    let shown = world.run(&["runs", "show", "--json", &id]).exits(0).json();
+    assert_eq!(shown["abandoned"], true);
+    let session = world.run(&["sessions", "show", "--json", "main"]).exits(0).json();
+    assert_eq!(
+        (&session["openRuns"][0]["runId"], &session["openRuns"][0]["abandoned"]),
+        (&id.into(), &true.into())
+    );
+    world.run(&["run", "Reply with exactly: next"]).exits(0);
+    assert!(world.runs().iter().all(|run| run["abandoned"] == false));
+    assert_eq!(world.run(&["runs", "list"]).exits(0).stderr, "");
+}
+
+#[test]
+fn a_session_is_deleted_once_nothing_in_it_is_open() {
+    let world = World::new();
+    let first = world.start(&["spawn", SLOW]);
+    let delete = ["sessions", "delete", "main", "--yes"];
+    let id = world.runs()[0]["runId"].as_str().unwrap().to_owned();
+    world.run(&delete).exits(3).says("is open").says(&format!("`offshoot runs cancel {id}`"));
+    first.kill();
+    world.run(&["runs", "cancel", &id]).exits(0);
+    world.run(&delete).exits(3).says("`offshoot run --session agent:main:main");
+    let child = world.sessions()[0]["sessionKey"].as_str().unwrap().to_owned();
+    world.run(&["sessions", "delete", &child, "--yes"]).exits(3).says("waits to be taken");
+    world.run(&["run", "Reply with exactly: taken"]).exits(0);
+
+    world.run(&["sessions", "delete", "main"]).exits(2).says("2 sessions would be deleted").says("--yes");
+    let other = world.start(&["run", "--session", "agent:main:other", SLOW]);
+    world.run(&delete).exits(4).says(&format!("kill -INT {}", other.pid()));
+    other.kill();
+    let done = world.run(&delete).exits(0);
+    assert_eq!(done.stdout, format!("deleted {child}\ndeleted agent:main:main\n"));
+    let left: Vec<_> = world.sessions().iter().map(|row| row["sessionKey"].clone()).collect();
+    assert_eq!(left, ["agent:main:other"]);
+    assert_eq!(world.run(&["runs", "show", "--json", &id]).exits(0).json()["state"], "cancelled");
+    world.run(&delete).exits(5).says("there is no session agent:main:main");
+    world.run(&["audit", "verify"]).exits(0);
+
+    world.run(&["run", "--session", "agent:main:notes", "x"]).exits(0);
+    let document = world.run(&["sessions", "delete", "--json", "-y", "notes"]).exits(0).json();
+    let expected = serde_json::json!({
+        "status": "deleted", "sessionKey": "agent:main:notes", "deleted": ["agent:main:notes"],
+    });
+    assert_eq!(document, expected);
+}
+
+#[test]
 fn what_a_killed_process_left_can_be_cancelled() {
     let world = World::new();
     let mut first = world.start(&["run", "Spawn: {\"task\":\"Wait: 10m\"}"]);

@@ -53,6 +53,48 @@ fn a_run_is_shown_with_what_it_said_and_used() {
 }
 
 #[test]
+fn the_beginning_of_an_id_names_a_run() {
+    let world = World::new();
+    for text in ["one", "two"] {
+        world.run(&["run", &format!("Reply with exactly: {text}")]).exits(0);
+    }
+    let runs = world.runs();
+    let ids: Vec<&str> = runs.iter().map(|run| run["runId"].as_str().unwrap()).collect();
+    for id in &ids {
+        let shown =
+            world.run(&["runs", "show", "--json", &id[..id.len() - 1].to_uppercase()]).exits(0).json();
+        assert_eq!(shown["runId"], **id);
+    }
+    let many = world.run(&["runs", "show", "--json", &ids[0][..4]]).exits(2);
+    let document = many.json();
+    assert_eq!(document["code"], "ambiguous_run");
+    let error = document["error"].as_str().unwrap();
+    assert!(error.starts_with("2 runs begin with ") && ids.iter().all(|id| error.contains(id)), "{error}");
+    world.run(&["runs", "cancel", &ids[0][..4]]).exits(2).says(ids[1]);
+    world.run(&["runs", "cancel", &ids[0][..35]]).exits(1).says(ids[0]).says("had ended before");
+    world.run(&["runs", "show", "ffff"]).exits(5).says("no run begins with ffff");
+    world.run(&["runs", "show", "fff"]).exits(2).says("at least 4 characters");
+}
+
+#[test]
+fn a_session_is_named_without_what_can_be_told() {
+    let world = World::with("{ agents: { list: [{ id: 'research' }, { id: 'main' }] } }");
+    world.run(&["run", "Reply with exactly: r"]).exits(0);
+    world.run(&["run", "--agent", "main", "Reply with exactly: m"]).exits(0);
+    let shown = |name| world.run(&["sessions", "show", "--json", name]).exits(0).json()["sessionKey"].clone();
+    assert_eq!(shown("main"), "agent:research:main");
+    assert_eq!(shown("agent:research"), "agent:research:main");
+    assert_eq!(shown("Agent:Main"), "agent:main:main");
+    let listed = world.run(&["runs", "list", "--json", "--session", "main"]).exits(0).json();
+    assert_eq!(listed["runs"][0]["sessionKey"], "agent:research:main");
+    world.run(&["sessions", "show", "nothing"]).exits(5).says("there is no session agent:research:nothing");
+    world.run(&["sessions", "show", "agent:"]).exits(2).says("agent:<agentId>:<name>");
+    world.configure("{ agents: 5 }");
+    world.run(&["sessions", "show", "main"]).exits(2).says("agent:<agentId>:main can be read");
+    world.run(&["sessions", "show", "agent:main:main"]).exits(0);
+}
+
+#[test]
 fn a_session_is_shown_with_its_latest_entries() {
     let world = World::new();
     for text in ["one", "two", "three"] {

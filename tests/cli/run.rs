@@ -1,5 +1,7 @@
 //! `offshoot run`: an agent's own tool calls.
 
+use std::io::{BufRead, BufReader, Read, Write};
+
 use crate::support::World;
 
 #[test]
@@ -44,6 +46,45 @@ fn the_exit_code_is_that_of_the_run() {
     world.run(&["run", "--timeout", "1", "Wait: 10m"]).exits(124);
 }
 
+/// The base URL of a server that knows no key.
+fn without_access() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut request = BufReader::new(stream.try_clone().unwrap());
+            let (mut line, mut length) = (String::new(), 0);
+            while request.read_line(&mut line).unwrap() > 2 {
+                let field = line.to_ascii_lowercase();
+                length = field.strip_prefix("content-length:").map_or(length, |n| n.trim().parse().unwrap());
+                line.clear();
+            }
+            request.read_exact(&mut vec![0; length]).unwrap();
+            let answer = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    url
+}
+
+#[test]
+fn another_model_than_the_first_is_told_of() {
+    let world = World::with(&format!(
+        "{{ models: {{ providers: {{ own: {{ baseUrl: '{}' }} }} }},
+            agents: {{ defaults: {{ model: {{ primary: 'own/large', fallbacks: ['builtin/rehearsal'] }} }} }} }}",
+        without_access(),
+    ));
+    for json in [&[][..], &["--json"]] {
+        let done = world.run(&[&["run", "Reply with exactly: x"], json].concat()).exits(0);
+        let line = done.stderr.trim_end();
+        assert!(!line.contains('\n') && line.starts_with("agent:main:main run "), "{line}");
+        assert!(line.contains(" goes on with builtin/rehearsal: own/large failed: auth: "), "{line}");
+    }
+    // Whoever names a model gets that one or none.
+    let done = world.run(&["run", "--model", "own/large", "x"]).exits(1).says("ended as error: auth: ");
+    assert!(!done.stderr.contains("goes on with"), "{}", done.stderr);
+}
+
 #[test]
 fn a_log_that_cannot_be_written_ends_nothing() {
     let world = World::new();
@@ -51,6 +92,16 @@ fn a_log_that_cannot_be_written_ends_nothing() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = world.process(&["--log", "trace", "run", prompt]).stderr(full).output().unwrap();
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), b"STILL_HERE\n".as_slice()));
+}
+
+#[test]
+fn a_rehearsed_end_writes_no_log() {
+    let world = World::new();
+    let said = |prompt| world.run(&["run", prompt]).exits(1).stderr;
+    for prompt in ["Fail: boom", "Panic: boom"] {
+        let said = said(prompt);
+        assert!(said.starts_with("error: run ") && said.lines().count() == 1, "{said}");
+    }
 }
 
 #[test]
@@ -63,4 +114,14 @@ fn twenty_of_twenty_five_parallel_spawns_pass_a_cap_of_twenty() {
     let children: Vec<_> = tree.iter().filter(|node| node["level"] == 1).collect();
     assert_eq!(children.len(), 20);
     assert!(children.iter().all(|child| child["runs"][0]["state"] == "ok"));
+}
+
+#[test]
+fn a_spawn_that_is_too_deep_names_the_limit_and_the_setting() {
+    let world = World::with("{ agents: { defaults: { subagents: { maxSpawnDepth: 1 } } } }");
+    let answer = world.run(&["run", r#"Spawn: {"task": "Spawn: {\"task\": \"x\"}"}"#]).exits(0).stdout;
+    for part in ["tool sessions_spawn", "current depth: 1, max: 1", "agents.defaults.subagents.maxSpawnDepth"]
+    {
+        assert!(answer.contains(part), "no {part:?} in {answer}");
+    }
 }

@@ -1,7 +1,7 @@
 //! What a person at a terminal sees, and what a pipe does not get.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
 
@@ -115,6 +115,26 @@ fn the_tree_is_shown_while_it_works() {
 }
 
 #[test]
+fn nothing_is_drawn_after_a_second_ctrl_c() {
+    let (mut person, program) = terminal();
+    let world = World::new();
+    let mut command = world.process(&["run", "Wait: 10m"]);
+    command.env("TERM", "xterm-256color").stderr(Stdio::from(program));
+    let child = Killed(command.spawn().unwrap());
+    drop(command);
+    read(&mut person, |text| text.contains("running"));
+    // While somebody else holds the database, the end of the run cannot be committed.
+    let holder = rusqlite::Connection::open(world.state().join("offshoot.db")).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    send(child.0.id(), Signal::INT);
+    read(&mut person, |text| text.contains("leaves at once"));
+    send(child.0.id(), Signal::INT);
+    let end = read(&mut person, |_| false);
+    let (_, after) = end.split_once("left at once").unwrap();
+    assert_eq!(after.split_once('\n').unwrap().1, "", "{end:?}");
+}
+
+#[test]
 fn elsewhere_the_tree_is_a_plain_line() {
     let world = World::new();
     let mut running = world.begin(&["spawn", "Wait: 10m"]);
@@ -122,4 +142,26 @@ fn elsewhere_the_tree_is_a_plain_line() {
     running.signal(Signal::INT);
     let done = running.done().exits(130).says(": 1 running, 0 tokens\n");
     assert!(!done.stderr.contains('\u{1b}'), "{}", done.stderr);
+}
+
+#[test]
+fn a_person_is_asked_before_a_session_is_deleted() {
+    let world = World::new();
+    world.run(&["spawn", "Reply with exactly: x"]).exits(0);
+    for (answer, code, left) in [("\n", 1, 2), ("no\n", 1, 2), ("y\n", 0, 0)] {
+        let (mut person, program) = terminal();
+        let mut command = world.process(&["sessions", "delete", "main"]);
+        command.stdin(Stdio::from(program.try_clone().unwrap())).stderr(Stdio::from(program));
+        let mut child = Killed(command.spawn().unwrap());
+        drop(command);
+        let question = read(&mut person, |text| text.contains("[y/N]"));
+        assert!(
+            question.contains("agent:main:main") && question.contains("delete 2 sessions"),
+            "{question:?}"
+        );
+        person.write_all(answer.as_bytes()).unwrap();
+        read(&mut person, |_| false);
+        assert_eq!(child.0.wait().unwrap().code(), Some(code));
+        assert_eq!(world.sessions().len(), left);
+    }
 }

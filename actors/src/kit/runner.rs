@@ -137,13 +137,13 @@ impl<B: Behaviour> Cell<B> {
         self.drop_state();
         // What the lost message asked for is lost with it.
         self.ctx.ending = None;
-        let Some(intensity) = B::SURVIVES else { return Err(self.fail(reason).await) };
+        let Some(intensity) = B::SURVIVES else { return Err(self.fall(reason).await) };
         info.set_state(ActorState::Rebuilding);
         loop {
             info.panicked(&reason);
             if self.panics.count(info.system.clock.monotonic(), intensity).is_none() {
                 self.ctx.note(NoteKind::GaveUp { reason: reason.clone() });
-                return Err(self.fail(reason).await);
+                return Err(self.fall(reason).await);
             }
             match self.start().await {
                 Ok(()) => break,
@@ -169,12 +169,24 @@ impl<B: Behaviour> Cell<B> {
         }
     }
 
-    /// Ends the children in order before the failure goes up; ractor would kill them.
     async fn fail(&mut self, reason: String) -> ActorProcessingErr {
-        self.info().set_state(ActorState::Stopping);
         self.ctx.span.in_scope(|| {
             tracing::error!(path = self.info().path(), actor = B::KIND, reason, "failed");
         });
+        self.go_down(reason).await
+    }
+
+    /// After a panic, which the panic hook has reported: the supervisor says what becomes of it.
+    async fn fall(&mut self, reason: String) -> ActorProcessingErr {
+        self.ctx.span.in_scope(|| {
+            tracing::info!(path = self.info().path(), actor = B::KIND, reason, "failed");
+        });
+        self.go_down(reason).await
+    }
+
+    /// Ends the children in order before the failure goes up; ractor would kill them.
+    async fn go_down(&mut self, reason: String) -> ActorProcessingErr {
+        self.info().set_state(ActorState::Stopping);
         self.ctx.children.stop_all().await;
         self.leave(&reason);
         reason.into()

@@ -85,6 +85,19 @@ pub fn effective(
         .collect()
 }
 
+/// Whether a sub-agent at the deepest level lacks this tool for its depth: one with children of its own would have it.
+#[must_use]
+pub fn withheld_by_depth(
+    name: &str,
+    catalog: &[Arc<ToolSpec>],
+    settings: &Settings,
+    agent: Option<&AgentSettings>,
+    role: Role,
+) -> bool {
+    let has = |role| effective(catalog, settings, agent, role, None).iter().any(|tool| &**tool == name);
+    role == Role::Leaf && has(Role::Orchestrator) && !has(Role::Leaf)
+}
+
 /// What a profile starts with; none for a profile that does not exist.
 ///
 /// Such a profile leaves nothing but what `alsoAllow` names: a typing error must not widen an agent's tools.
@@ -141,7 +154,8 @@ fn matches(pattern: &str, tool: &ToolSpec) -> bool {
 }
 
 /// Whether `name` has the form of `pattern`, where `*` stands for any number of characters, in any case.
-fn wildcard(pattern: &[u8], name: &[u8]) -> bool {
+#[must_use]
+pub fn wildcard(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     // The latest star, and how much of the name it takes so far: on a mismatch it takes one more.
     let mut star: Option<(usize, usize)> = None;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::types::{Accepted, Origin, Outcome, RunId, SessionKey, ToolStatus, Usage};
+use crate::types::{Accepted, ModelRef, Origin, Outcome, RunId, SessionKey, ToolStatus, Usage};
 
 /// One happening. Events of one session come in order; a run's first is its `Spawned` or `Submitted`.
 #[derive(Debug, Clone)]
@@ -58,6 +58,8 @@ pub enum Event {
         step: u32,
         /// Why.
         reason: String,
+        /// The fallback that makes it, and all steps after it, if the model gave up.
+        fallback: Option<ModelRef>,
     },
     /// A model call was answered.
     StepFinished {

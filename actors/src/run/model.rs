@@ -10,7 +10,16 @@ use crate::ports::{
 };
 use crate::session::SessionMsg;
 use crate::sessions::Permit;
-use crate::types::{Entry, Terminal};
+use crate::types::{Entry, ModelRef, Terminal};
+
+/// What is said of a failed call, with its kind.
+fn full(error: &ModelError) -> String {
+    match error.kind {
+        // Nothing in particular: the message says all there is.
+        ModelErrorKind::Failed => error.to_string(),
+        kind => format!("{}: {error}", kind.as_str()),
+    }
+}
 
 /// Passes a model's text on while it comes.
 struct Listener {
@@ -138,35 +147,35 @@ impl Run {
     fn call_failed(&mut self, error: &ModelError, ctx: &mut Ctx<Self>) {
         self.failures += 1;
         let random = ctx.system().ids.below(u64::MAX);
-        let restarted = Event::StepRestarted {
-            session: self.meta.key.clone(),
-            run: self.id(),
-            step: self.step,
-            reason: error.to_string(),
-        };
         match retry::next(error.kind, self.failures, error.retry_after, random, &self.limits) {
             Next::Retry(pause) => {
-                self.shared.publish(restarted);
+                self.tell_restart(error.to_string(), None);
                 // Nobody holds a place in the lane while it waits for a provider.
                 self.permit = None;
                 let step = self.step;
                 self.doing = Doing::Pausing { _timer: ctx.after(pause, RunMsg::PauseOver { step }) };
             }
             Next::Fallback if self.models.len() > 1 => {
-                self.shared.publish(restarted);
-                self.models.pop_front();
+                let failed = self.models.pop_front();
+                let failed = failed.map_or_else(String::new, |model| format!("{model} failed: "));
+                self.tell_restart(format!("{failed}{}", full(error)), self.models.front().cloned());
                 self.failures = 0;
                 self.call_model(ctx);
             }
             Next::Fallback | Next::GiveUp => {
-                let reason = match error.kind {
-                    // Nothing in particular: the message says all there is.
-                    ModelErrorKind::Failed => error.to_string(),
-                    kind => format!("{kind}: {error}"),
-                };
-                self.report(ReportKind::Failed { state: Terminal::Error, reason });
+                self.report(ReportKind::Failed { state: Terminal::Error, reason: full(error) });
             }
         }
+    }
+
+    fn tell_restart(&self, reason: String, fallback: Option<ModelRef>) {
+        self.shared.publish(Event::StepRestarted {
+            session: self.meta.key.clone(),
+            run: self.id(),
+            step: self.step,
+            reason,
+            fallback,
+        });
     }
 
     pub(super) fn on_pause_over(&mut self, step: u32, ctx: &Ctx<Self>) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Doing, ReportKind, Run, RunMsg, Tools};
 use crate::kit::Ctx;
+use crate::policy::tools::{Role, withheld_by_depth};
 use crate::ports::{AuditRecord, Effect, Event, Op, ToolContext, ToolMark, ToolOutput, Transaction};
 use crate::types::{Entry, Origin, ToolCall, ToolStatus};
 
@@ -85,10 +86,24 @@ impl Run {
         }
         let names: Vec<&str> = self.tools.iter().map(|spec| &*spec.name).collect();
         Some(ToolOutput::error(format!(
-            "tool {} is not available here; available: {}",
+            "tool {} is not available {}; available: {}",
             call.name,
+            self.why_withheld(&call.name),
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
         )))
+    }
+
+    fn why_withheld(&self, tool: &str) -> String {
+        let (settings, depth) = (self.shared.settings(), self.meta.depth);
+        let max = settings.subagents.max_depth;
+        let (catalog, agent) = (self.shared.tools.catalog(), settings.agent(&self.meta.agent));
+        if withheld_by_depth(tool, catalog, &settings, agent.map(AsRef::as_ref), Role::at(depth, max)) {
+            return format!(
+                "at this depth (current depth: {depth}, max: {max}), which \
+                 agents.defaults.subagents.maxSpawnDepth (1 to 64) limits"
+            );
+        }
+        "here".to_owned()
     }
 
     /// Marks the next calls as started: one, or as many in a row as may run side by side.

@@ -99,6 +99,21 @@ async fn a_fallback_that_answers_is_recorded() {
     assert_eq!(called, ["test/first", "test/second", "test/second", "test/third"]);
     let row = rig.row(run);
     assert_eq!((row.model.primary, row.model_used), (model("test/first"), Some(model("test/third"))));
+    let told: Vec<_> = rig
+        .events
+        .all()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::StepRestarted { step, reason, fallback, .. } => Some((step, reason, fallback)),
+            _ => None,
+        })
+        .collect();
+    let expected = [
+        (1, "test/first failed: auth: wrong key", "test/second"),
+        (2, "test/second failed: format: no", "test/third"),
+    ];
+    let expected = expected.map(|(step, why, next)| (step, why.to_owned(), Some(model(next))));
+    assert_eq!(told, expected);
     rig.finish().await;
 }
 

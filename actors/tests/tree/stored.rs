@@ -1,10 +1,10 @@
-//! Cancelling runs that a process left open.
+//! Cancelling runs that a process left open, and deleting sessions.
 
 use std::sync::Arc;
 
-use offshoot_actors::cancel_stored;
-use offshoot_actors::ports::{Answer, RunState, Storage, TokioClock};
-use offshoot_actors::types::{Origin, RunId, Terminal, Timestamp};
+use offshoot_actors::ports::{Answer, Op, RunState, Storage, TokioClock};
+use offshoot_actors::types::{Origin, RunId, SessionKey, Terminal, Timestamp};
+use offshoot_actors::{cancel_stored, deletable, delete_stored};
 
 use crate::rig::{Call, Rig, call, setup};
 
@@ -86,4 +86,55 @@ async fn an_unknown_run_is_refused() {
     let refusal = cancel_stored(rig.storage.as_ref(), &clock, nobody, Origin::Operator).await.unwrap_err();
     assert_eq!(refusal.code, "unknown_run");
     rig.stop().await;
+}
+
+/// Takes every result that waits, as a tree would.
+async fn take_all(storage: &dyn Storage) {
+    for session in storage.waiting_sessions().await.unwrap() {
+        let stored = storage.load_session(session.clone()).await.unwrap().unwrap();
+        let runs = stored.announces.iter().map(|announce| announce.item.run).collect();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let take = vec![Op::TakeAnnounces { session, runs }];
+        storage.submit(take, Box::new(move |result| drop(sender.send(result))));
+        receiver.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_deleted_with_what_is_below_it_once_all_of_it_is_quiet() {
+    let (rig, prompt, other) = left_open().await;
+    let storage = Arc::clone(&rig.storage);
+    rig.stop().await;
+    let clock = TokioClock::starting_at(Timestamp(1));
+    let main = SessionKey::main(&"main".parse().unwrap());
+    let delete = |key: SessionKey| {
+        let (storage, clock) = (Arc::clone(&storage), &clock);
+        async move { delete_stored(storage.as_ref(), clock, &key, Origin::Operator).await }
+    };
+    let refusal = delete(main.clone()).await.unwrap_err();
+    assert_eq!(refusal.code, "session_open");
+    assert!(refusal.message.contains("is open"), "{refusal:?}");
+
+    for run in [prompt, other] {
+        cancel_stored(storage.as_ref(), &clock, run, Origin::Operator).await.unwrap();
+    }
+    let child = storage.run(other).await.unwrap().unwrap().session;
+    for key in [&main, &child] {
+        let refusal = delete(key.clone()).await.unwrap_err();
+        assert_eq!(refusal.code, "session_open");
+        assert!(refusal.message.ends_with(&format!("waits to be taken by session {main}")), "{refusal:?}");
+    }
+    assert_eq!(storage.all_runs().len(), 4);
+
+    take_all(storage.as_ref()).await;
+    let doomed = deletable(storage.as_ref(), &main).await.unwrap();
+    assert_eq!((doomed.len(), doomed.last()), (4, Some(&main)));
+    assert_eq!(delete(child.clone()).await.unwrap(), [child]);
+    let deleted = delete(main.clone()).await.unwrap();
+    assert_eq!((deleted.len(), deleted.last()), (3, Some(&main)));
+    for key in doomed {
+        assert_eq!(storage.session(key).await.unwrap(), None);
+    }
+    assert!(storage.run(prompt).await.unwrap().is_some(), "runs stay");
+    assert_eq!(delete(main).await.unwrap_err().code, "unknown_session");
 }

@@ -1,25 +1,30 @@
 //! `offshoot runs list`
 
+use std::collections::BTreeSet;
+
 use offshoot_actors::ports::{ListFilter, Page, RunRow, Storage};
-use offshoot_actors::types::Timestamp;
+use offshoot_actors::types::{RunId, Timestamp};
 use serde_json::{Value, json};
 
-use super::super::Global;
 use super::super::args::RunsListArgs;
 use super::super::exit::{Exit, Failure};
 use super::super::output::{ago, elapsed, note, table, tokens};
-use super::super::view;
+use super::super::{Global, abandoned, view};
 use crate::runtime;
 
 pub(super) async fn run(args: RunsListArgs, global: &Global) -> Result<Exit, Failure> {
-    let filter = ListFilter { session: args.session, open: args.open, ..ListFilter::default() };
-    let rows = match global.read_store()? {
-        Some(storage) => storage.list_runs(filter, Page { offset: 0, limit: args.limit }).await?,
-        None => Vec::new(),
-    };
+    let session = args.session.map(|name| name.key(global)).transpose()?;
+    let filter = ListFilter { session, open: args.open, ..ListFilter::default() };
+    let (mut rows, mut abandoned) = (Vec::new(), BTreeSet::new());
+    if let Some(storage) = global.read_store()? {
+        rows = storage.list_runs(filter, Page { offset: 0, limit: args.limit }).await?;
+        abandoned = abandoned::among(&mut rows, &storage, global).await?;
+        // Of those that were open some have ended since.
+        rows.retain(|row| !args.open || row.state.is_open());
+    }
     let now = runtime::clock().now();
     if global.output.json {
-        let runs: Vec<Value> = rows.iter().map(|row| document(row, now)).collect();
+        let runs: Vec<Value> = rows.iter().map(|row| document(row, &abandoned, now)).collect();
         global.output.document(&json!({"runs": runs}))?;
         return Ok(Exit::Ok);
     }
@@ -32,7 +37,7 @@ pub(super) async fn run(args: RunsListArgs, global: &Global) -> Result<Exit, Fai
         .map(|row| {
             vec![
                 row.id.to_string(),
-                row.state.as_str().to_owned(),
+                abandoned::state(row, &abandoned).to_owned(),
                 ago(row.accepted_at, now),
                 view::duration(row, now).map(elapsed).unwrap_or_default(),
                 tokens(row.usage),
@@ -44,17 +49,19 @@ pub(super) async fn run(args: RunsListArgs, global: &Global) -> Result<Exit, Fai
     for line in table(global.output.paint, &head, &lines) {
         global.output.line(line)?;
     }
+    abandoned::tell(&abandoned);
     Ok(Exit::Ok)
 }
 
 /// A run's row for programs.
-pub(super) fn document(row: &RunRow, now: Timestamp) -> Value {
+pub(super) fn document(row: &RunRow, abandoned: &BTreeSet<RunId>, now: Timestamp) -> Value {
     let outcome = row.outcome.as_ref();
     json!({
         "runId": row.id,
         "sessionKey": row.session,
         "cause": row.cause.as_str(),
         "state": row.state.as_str(),
+        "abandoned": abandoned.contains(&row.id),
         "reason": outcome.and_then(|outcome| outcome.reason.as_ref()),
         "result": outcome.and_then(|outcome| outcome.text.as_ref()),
         "spawnedBy": row.spawner,

@@ -3,38 +3,45 @@
 use std::sync::Arc;
 
 use offshoot_actors::ports::{RunRow, Storage};
-use offshoot_actors::types::{RunId, StoredEntry, Timestamp, Usage};
+use offshoot_actors::types::{StoredEntry, Timestamp, Usage};
 use serde_json::{Value, json};
 
 use super::super::exit::{Exit, Failure};
+use super::super::names::RunName;
 use super::super::output::{Output, ago, elapsed, printable, tokens};
-use super::super::{Global, transcript, view};
+use super::super::{Global, abandoned, transcript, view};
 use super::{list, unknown};
 use crate::runtime;
 
-pub(super) async fn run(id: RunId, global: &Global) -> Result<Exit, Failure> {
-    let storage = global.read_store()?.ok_or_else(|| unknown(id))?;
-    let row = storage.run(id).await?.ok_or_else(|| unknown(id))?;
+pub(super) async fn run(name: RunName, global: &Global) -> Result<Exit, Failure> {
+    let storage = global.read_store()?;
+    let id = name.find(storage.as_ref()).await?;
+    let storage = storage.ok_or_else(|| unknown(id))?;
+    let mut row = storage.run(id).await?.ok_or_else(|| unknown(id))?;
+    let abandoned = abandoned::among(std::slice::from_mut(&mut row), &storage, global).await?;
     let subtree = storage.subtree_usage(row.session.clone()).await?;
     let mut entries = Vec::new();
     let own = |entry: &Arc<StoredEntry>| entry.run == Some(id);
     transcript::read(&storage, &row.session, |page| entries.extend(page.into_iter().filter(own))).await?;
     let now = runtime::clock().now();
     if global.output.json {
-        let mut document = list::document(&row, now);
+        let mut document = list::document(&row, &abandoned, now);
         if let Value::Object(map) = &mut document {
             map.insert("sessionTreeUsage".to_owned(), json!(subtree));
             map.insert("entries".to_owned(), entries.iter().map(|entry| transcript::json(entry)).collect());
         }
         global.output.document(&document)?;
     } else {
-        print(&row, subtree, &entries, now, global.output)?;
+        let state = abandoned::state(&row, &abandoned);
+        print(&row, state, subtree, &entries, now, global.output)?;
+        abandoned::tell(&abandoned);
     }
     Ok(Exit::Ok)
 }
 
 fn print(
     row: &RunRow,
+    state: &str,
     subtree: Usage,
     entries: &[Arc<StoredEntry>],
     now: Timestamp,
@@ -44,7 +51,7 @@ fn print(
         ("run", row.id.to_string()),
         ("session", row.session.to_string()),
         ("cause", row.cause.as_str().to_owned()),
-        ("state", output.paint.state(row.state.as_str())),
+        ("state", output.paint.state(state)),
     ];
     if let Some(reason) = row.outcome.as_ref().and_then(|outcome| outcome.reason.as_deref()) {
         facts.push(("reason", printable(reason)));

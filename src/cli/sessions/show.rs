@@ -3,36 +3,48 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use offshoot_actors::ports::{SessionRow, Storage, StoreError};
+use offshoot_actors::ports::{ListFilter, Page, SessionRow, Storage, StoreError};
 use offshoot_actors::types::{SessionKey, StoredEntry, Timestamp, Usage};
 use serde_json::{Value, json};
 
 use super::super::exit::{Exit, Failure};
+use super::super::names::SessionName;
 use super::super::output::{Output, ago, one_line, tokens};
-use super::super::{Global, transcript};
-use super::list;
+use super::super::{Global, abandoned, transcript};
+use super::{list, unknown};
 use crate::runtime;
 
-fn unknown(key: &SessionKey) -> Failure {
-    Failure::new(Exit::NotFound, "unknown_session", format!("there is no session {key}"))
-        .with_hint("list the sessions with `offshoot sessions list`")
-}
+/// Open runs of one session that are shown.
+const MAX_OPEN: u32 = 500;
 
-pub(super) async fn run(key: SessionKey, entries: u32, global: &Global) -> Result<Exit, Failure> {
+pub(super) async fn run(name: SessionName, entries: u32, global: &Global) -> Result<Exit, Failure> {
+    let key = name.key(global)?;
     let storage = global.read_store()?.ok_or_else(|| unknown(&key))?;
     let row = storage.session(key.clone()).await?.ok_or_else(|| unknown(&key))?;
     let usage = storage.subtree_usage(key.clone()).await?;
+    let filter = ListFilter { session: Some(key.clone()), open: true, ..ListFilter::default() };
+    let mut open = storage.list_runs(filter, Page { offset: 0, limit: MAX_OPEN }).await?;
+    let abandoned = abandoned::among(&mut open, &storage, global).await?;
+    open.retain(|run| run.state.is_open());
     let entries = latest(&storage, &key, entries as usize).await?;
     let now = runtime::clock().now();
     if global.output.json {
         let mut document = list::document(&row);
         if let Value::Object(map) = &mut document {
+            let open = open.iter().map(|run| {
+                let abandoned = abandoned.contains(&run.id);
+                json!({"runId": run.id, "state": run.state.as_str(), "abandoned": abandoned})
+            });
+            map.insert("openRuns".to_owned(), open.collect());
             map.insert("treeUsage".to_owned(), json!(usage));
             map.insert("entries".to_owned(), entries.iter().map(|entry| transcript::json(entry)).collect());
         }
         global.output.document(&document)?;
     } else {
-        print(&row, usage, &entries, now, global.output)?;
+        let open: Vec<String> =
+            open.iter().map(|run| format!("{} {}", run.id, abandoned::state(run, &abandoned))).collect();
+        print(&row, open, usage, &entries, now, global.output)?;
+        abandoned::tell(&abandoned);
     }
     Ok(Exit::Ok)
 }
@@ -54,6 +66,7 @@ async fn latest(
 
 fn print(
     row: &SessionRow,
+    open: Vec<String>,
     usage: Usage,
     entries: &[Arc<StoredEntry>],
     now: Timestamp,
@@ -65,6 +78,7 @@ fn print(
     facts.push(("depth", row.depth.to_string()));
     facts.push(("created", ago(row.created_at, now)));
     facts.push(("updated", ago(row.updated_at, now)));
+    facts.extend(open.into_iter().map(|run| ("open run", run)));
     facts.push(("tree used", tokens(usage)));
     for (name, value) in facts {
         output.line(format_args!("{name:<10} {value}"))?;

@@ -86,8 +86,8 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
         "1:19: error: tools.profile: \"huge\" is not one of minimal, coding, messaging, full",
     ),
     (
-        "{tools: {allow: ['read'], alsoAllow: ['exec']}}",
-        "1:38: error: tools.alsoAllow: allow stands beside it: put all of its names into allow",
+        "{tools: {allow: ['subagents'], alsoAllow: ['agents_list']}}",
+        "1:43: error: tools.alsoAllow: allow stands beside it: put all of its names into allow",
     ),
     ("{tools: {deny: [5]}}", "1:17: error: tools.deny[0]: 5 is not a string"),
     (
@@ -269,6 +269,31 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
         "{agents: {defaults: {subagents: {allowAgents: ['finance']}}}}",
         "1:48: warning: agents.defaults.subagents.allowAgents[0]: the agent finance is not configured: \
          it runs with the defaults",
+    ),
+    // Names of tools that lead nowhere.
+    (
+        "{tools: {deny: ['session_spawn']}}",
+        "1:17: warning: tools.deny[0]: \"session_spawn\" stands for no tool, so it denies nothing; \
+         did you mean sessions_spawn?",
+    ),
+    (
+        "{tools: {allow: ['sessions_*', 'my_plugin_*']}}",
+        "1:32: warning: tools.allow[1]: \"my_plugin_*\" stands for no tool, so it allows nothing",
+    ),
+    (
+        "{agents: {list: [{id: 'a', tools: {alsoAllow: ['exec']}}]}}",
+        "1:48: warning: agents.list[0].tools.alsoAllow[0]: \"exec\" is known to OpenClaw, not to Offshoot, \
+         so it allows nothing",
+    ),
+    (
+        "{agents: {entries: {a: {tools: {deny: ['exec', 'group:fs', 'group:runtim']}}}}}",
+        "1:60: warning: agents.entries.a.tools.deny[2]: \"group:runtim\" stands for no tool, so it denies nothing; \
+         did you mean group:runtime?",
+    ),
+    (
+        "{tools: {subagents: {tools: {allow: ['subagents', 'sesion_status']}}}}",
+        "1:51: warning: tools.subagents.tools.allow[1]: \"sesion_status\" stands for no tool, so it allows nothing; \
+         did you mean session_status?",
     ),
     // Keys and variables that nothing acts on.
     ("{discovery: {}}", "1:2: warning: discovery: known to OpenClaw, not acted on by Offshoot"),

@@ -144,6 +144,23 @@ fn a_leaf_has_nothing_to_orchestrate_with() {
 }
 
 #[test]
+fn a_tool_that_only_the_depth_withholds_is_told_from_others() {
+    let withheld = |name, role, tools| {
+        let mut settings = settings(ToolRules::default());
+        settings.subagents.tools = tools;
+        withheld_by_depth(name, &catalog(), &settings, None, role)
+    };
+    let none = ToolRules::default;
+    assert!(withheld("sessions_spawn", Role::Leaf, none()));
+    assert!(!withheld("sessions_spawn", Role::Orchestrator, none()));
+    assert!(!withheld("sessions_spawn", Role::Main, none()));
+    assert!(!withheld("agents_list", Role::Leaf, none()), "no sub-agent has it");
+    assert!(!withheld("read", Role::Leaf, none()), "it has it");
+    assert!(!withheld("no_such_tool", Role::Leaf, none()));
+    assert!(!withheld("sessions_spawn", Role::Leaf, rules(&[], &[], &["sessions_*"], None)), "it is denied");
+}
+
+#[test]
 fn the_sub_agent_rules_give_back_and_take_away() {
     let with = |tools| {
         let mut settings = settings(ToolRules::default());

@@ -1,0 +1,119 @@
+//! Deletes a session with all that is below it.
+
+use std::collections::BTreeSet;
+
+use super::{apply, failed};
+use crate::ports::{AuditRecord, Clock, ListFilter, Op, Page, Storage, StoreError};
+use crate::sessions::unknown_session;
+use crate::types::{Origin, Refusal, SessionKey};
+
+/// Sessions that are deleted in one transaction.
+const BATCH: usize = 200;
+/// Sessions that are read at once.
+const PAGE: u32 = 500;
+
+/// A session and every session below it, leaves first, if all of them can be deleted from a store on which no tree
+/// runs.
+///
+/// # Errors
+/// There is no such session, a run in one of them is open, a result is on its way to or from one of them, or the
+/// store cannot be read.
+pub async fn deletable(storage: &dyn Storage, session: &SessionKey) -> Result<Vec<SessionKey>, Refusal> {
+    if storage.session(session.clone()).await.map_err(failed)?.is_none() {
+        return Err(unknown_session(session));
+    }
+    let open = storage.open_in_subtree(session.clone()).await.map_err(failed)?;
+    if let Some(first) = open.first() {
+        let (run, of) = (first.row.id, &first.row.session);
+        return Err(Refusal::forbidden(
+            "session_open",
+            format!("session {session} cannot be deleted: run {run} of session {of} is open"),
+            format!("end it first, with `offshoot runs cancel {run}`"),
+        ));
+    }
+    let doomed = subtree(storage, session).await.map_err(failed)?;
+    match undelivered(storage, &doomed).await.map_err(failed)? {
+        None => Ok(doomed),
+        Some(receiver) => Err(Refusal::forbidden(
+            "session_open",
+            format!("session {session} cannot be deleted: something waits to be taken by session {receiver}"),
+            format!("it takes it with `offshoot run --session {receiver} \"...\"`"),
+        )),
+    }
+}
+
+/// Deletes what [`deletable`] names. Returns the sessions that it deleted, leaves first. Their runs stay.
+///
+/// # Errors
+/// As [`deletable`]; or the store refuses, and what was deleted before stays deleted.
+pub async fn delete_stored(
+    storage: &dyn Storage,
+    clock: &dyn Clock,
+    session: &SessionKey,
+    origin: Origin,
+) -> Result<Vec<SessionKey>, Refusal> {
+    let doomed = deletable(storage, session).await?;
+    for batch in doomed.chunks(BATCH) {
+        let mut transaction = Vec::with_capacity(2 * batch.len());
+        for key in batch {
+            transaction.push(Op::DeleteSession { session: key.clone() });
+            transaction.push(Op::Audit(Box::new(AuditRecord {
+                at: clock.now(),
+                event: "session.deleted",
+                origin: origin.clone(),
+                session: Some(key.clone()),
+                run: None,
+                facts: vec![("with", session.to_string())],
+            })));
+        }
+        apply(storage, transaction).await.map_err(|refused| Refusal::error("store", refused.to_string()))?;
+    }
+    // The store keeps a session to which something came meanwhile, and so those above it.
+    if storage.session(session.clone()).await.map_err(failed)?.is_some() {
+        return Err(Refusal::forbidden(
+            "session_open",
+            format!(
+                "session {session} was not deleted: something came to it or to a session below it meanwhile"
+            ),
+            "delete it again once all of it is quiet",
+        ));
+    }
+    Ok(doomed)
+}
+
+/// The session and those below it, leaves first.
+async fn subtree(storage: &dyn Storage, session: &SessionKey) -> Result<Vec<SessionKey>, StoreError> {
+    let mut found = vec![session.clone()];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).cloned() {
+        let filter = ListFilter { session: Some(parent), ..ListFilter::default() };
+        let mut page = Page { offset: 0, limit: PAGE };
+        loop {
+            let children = storage.list_sessions(filter.clone(), page).await?;
+            let last = children.len() < PAGE as usize;
+            found.extend(children.into_iter().map(|row| row.key));
+            if last {
+                break;
+            }
+            page.offset = page.offset.saturating_add(PAGE);
+        }
+        next += 1;
+    }
+    found.reverse();
+    Ok(found)
+}
+
+/// The receiver of something that is on its way to or from one of these sessions.
+async fn undelivered(storage: &dyn Storage, doomed: &[SessionKey]) -> Result<Option<SessionKey>, StoreError> {
+    let doomed: BTreeSet<&SessionKey> = doomed.iter().collect();
+    for receiver in storage.waiting_sessions().await? {
+        if doomed.contains(&receiver) {
+            return Ok(Some(receiver));
+        }
+        let Some(stored) = storage.load_session(receiver.clone()).await? else { continue };
+        if stored.announces.iter().any(|announce| doomed.contains(&announce.item.session)) {
+            return Ok(Some(receiver));
+        }
+    }
+    Ok(None)
+}
