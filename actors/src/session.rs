@@ -15,7 +15,6 @@
 
 mod accept;
 mod commit;
-mod deadline;
 mod inbox;
 mod prompts;
 mod start;
@@ -31,7 +30,6 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::accept::{refused_by_store, stopping};
 use self::commit::{End, Inbox, Ticket};
 pub(crate) use self::commit::{announce_of, notify_end, tell_end};
-use self::deadline::Deadline;
 pub use self::prompts::is_silent;
 pub(crate) use self::stop::{already_ended, name_once};
 use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError, Task};
@@ -221,7 +219,7 @@ struct Active {
     row: RunRow,
     stage: Stage,
     cell: Arc<RunCell>,
-    deadline: Deadline,
+    /// Fires at the hard deadline; none while the clock stands.
     timer: Option<Task>,
     /// The number of the last report that was heard. After a rebuild a report may come twice.
     reported: u64,
@@ -237,12 +235,10 @@ impl Active {
     /// A run that never had its turn and is to be ended.
     fn untouched(row: RunRow, meta: &SessionMeta) -> Self {
         let cell = Arc::new(RunCell::of(&row, &meta.scope));
-        let deadline = Deadline::new(row.timeout, Duration::ZERO);
         Self {
             row,
             stage: Stage::Queued,
             cell,
-            deadline,
             timer: None,
             reported: 0,
             cancels: Vec::new(),

@@ -392,9 +392,11 @@ impl Session {
         };
         active.stage = Stage::Running;
         active.cell.update(|progress| progress.phase = crate::run::Phase::Running);
-        active.deadline.run(now);
+        let soft_at = active.cell.deadline(|deadline| {
+            deadline.run(now);
+            deadline.soft_at(now)
+        });
         Self::arm(active, ctx);
-        let soft_at = active.deadline.soft_at(now);
         if let Some(handle) = Self::run_handle(ctx, run) {
             // A run that died meanwhile is noticed as a child that exited.
             drop(handle.send(RunMsg::Continue(Box::new(Continue { transcript, permit, soft_at }))));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::commit::{Closing, Inbox};
-use super::{Active, Deadline, Session, SessionArgs, SessionChild, Stage, Standing};
+use super::{Active, Session, SessionArgs, SessionChild, Stage, Standing};
 use crate::kit::{Ctx, StartError};
 use crate::ports::{OpenRun, RunRow, RunState, StoredSession};
 use crate::run::RunMsg;
@@ -96,11 +96,8 @@ impl Session {
                 self.queue.push_back(row);
             }
             (_, Some(handle), Some(cell)) => {
-                let now = ctx.system().clock.now();
-                let used = row.started_at.map_or(std::time::Duration::ZERO, |started| now - started);
                 let waits = yielded == Some(run);
                 let mut active = Active {
-                    deadline: Deadline::new(row.timeout, used),
                     row,
                     stage: if waits { Stage::Yielded } else { Stage::Running },
                     cell,

@@ -75,7 +75,7 @@ impl Session {
         let now = ctx.system().clock.monotonic();
         if let Some(active) = self.runs.get_mut(&run) {
             active.stage = Stage::Queued;
-            active.deadline.pause(now);
+            active.cell.deadline(|deadline| deadline.pause(now));
             active.timer = None;
             active.cell.update(|progress| progress.phase = Phase::Queued);
             self.ask_permit(run, true, ctx);
@@ -161,7 +161,10 @@ impl Session {
         }
         active.stage = Stage::Running;
         active.row.started_at = Some(at);
-        active.deadline.run(now);
+        let (soft_at, limit) = active.cell.deadline(|deadline| {
+            deadline.run(now);
+            (deadline.soft_at(now), deadline.limit())
+        });
         active.cell.update(|progress| {
             progress.phase = Phase::Running;
             progress.started_at = Some(at);
@@ -177,8 +180,8 @@ impl Session {
             model: active.row.model.clone(),
             limits: settings.runs,
             cell: Arc::clone(&active.cell),
-            soft_at: active.deadline.soft_at(now),
-            limit: active.deadline.limit(),
+            soft_at,
+            limit,
             system: super::prompts::system(&self.meta, prompt.as_deref(), settings.subagents.max_depth),
             tools: self.tool_specs(),
             first: Some((transcript, permit)),
@@ -195,18 +198,13 @@ impl Session {
         self.fail_run(run, format!("the store refused the start of the run: {refused}"), ctx);
     }
 
-    /// A run works but has no permit after a pause: its clock stands until it has.
+    /// A run works but has no permit after a pause: its clock, which the run itself sets, stands until it has.
     pub(super) fn on_queueing(&mut self, run: RunId, queueing: bool, ctx: &Ctx<Self>) {
         let Some(active) = self.runs.get_mut(&run) else { return };
         if !matches!(active.stage, Stage::Running) {
             return;
         }
-        if queueing {
-            active.deadline.pause(ctx.system().clock.monotonic());
-            active.timer = None;
-        } else {
-            Self::arm(active, ctx);
-        }
+        Self::arm(active, ctx);
         let phase = if queueing { Phase::Queued } else { Phase::Running };
         active.cell.update(|progress| progress.phase = phase);
     }
@@ -336,8 +334,10 @@ impl Session {
 
     pub(super) fn on_hard_deadline(&mut self, run: RunId, ctx: &mut Ctx<Self>) {
         let Some(active) = self.runs.get(&run) else { return };
-        let limit = active.deadline.limit().unwrap_or_default();
-        if active.deadline.left(ctx.system().clock.monotonic()).is_some_and(|left| left.is_zero()) {
+        let now = ctx.system().clock.monotonic();
+        let (limit, left) = active.cell.deadline(|deadline| (deadline.limit(), deadline.left(now)));
+        if left.is_some_and(|left| left.is_zero()) {
+            let limit = limit.unwrap_or_default();
             let reason = format!("the run took longer than its limit of {} s", limit.as_secs_f64());
             self.abort(
                 run,
@@ -347,13 +347,12 @@ impl Session {
         }
     }
 
-    /// Sets the timer of the hard deadline.
+    /// Sets the timer of the hard deadline, unless the run's clock stands.
     pub(super) fn arm(active: &mut Active, ctx: &Ctx<Self>) {
         let now = ctx.system().clock.monotonic();
         let run = active.row.id;
-        active.deadline.run(now);
-        active.timer =
-            active.deadline.left(now).map(|left| ctx.after(left, SessionMsg::HardDeadline { run }));
+        let left = active.cell.deadline(|deadline| deadline.left(now).filter(|_| deadline.runs()));
+        active.timer = left.map(|left| ctx.after(left, SessionMsg::HardDeadline { run }));
     }
 
     /// Nothing is left to do: asks the manager for sleep after a while, at once where nobody will come back.
