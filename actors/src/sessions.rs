@@ -211,12 +211,13 @@ impl Behaviour for Sessions {
                 self.lane(lane).wait(fair, resume, Waiter { run, grant });
                 self.serve(lane);
             }
-            SessionsMsg::Forget { run } => {
-                self.main.forget(run);
-                self.subagent.forget(run);
-            }
+            SessionsMsg::Forget { run } => self.forget(run),
             SessionsMsg::PermitBack { lane } => self.serve(lane),
-            SessionsMsg::RunEnded { run } => self.tally.remove(run),
+            SessionsMsg::RunEnded { run } => {
+                self.tally.remove(run);
+                // One whose session failed still waits, and would use up a turn of its siblings.
+                self.forget(run);
+            }
             SessionsMsg::SettingsChanged => {
                 self.serve(LaneName::Main);
                 self.serve(LaneName::Subagent);
@@ -240,6 +241,11 @@ impl Sessions {
             LaneName::Main => &mut self.main,
             LaneName::Subagent => &mut self.subagent,
         }
+    }
+
+    fn forget(&mut self, run: RunId) {
+        self.main.forget(run);
+        self.subagent.forget(run);
     }
 
     fn serve(&mut self, name: LaneName) {

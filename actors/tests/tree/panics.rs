@@ -1,67 +1,13 @@
 //! Panics inside of actors: nobody else's work is interrupted, nothing is lost, nothing is done twice.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use offshoot_actors::kit::{Bug, Faults};
 use offshoot_actors::ports::{Answer, ModelError, ModelErrorKind};
 use offshoot_actors::types::{IdempotencyKey, Origin, PromptRequest, SessionKey, Terminal};
 
-use crate::rig::{Answered, Asked, Call, Rig, Setup, call, items, main_key, request, setup, soon};
-
-/// Counts the messages of each kind, and lets one of them panic.
-#[derive(Default)]
-struct Once {
-    seen: Mutex<BTreeMap<(&'static str, &'static str), u32>>,
-    /// The actor's kind, the message, and which of them panics, from 1.
-    at: Mutex<Option<(&'static str, &'static str, u32)>>,
-    fired: AtomicBool,
-}
-
-impl Once {
-    fn at(actor: &'static str, message: &'static str, nth: u32) -> Arc<Self> {
-        Arc::new(Self { at: Mutex::new(Some((actor, message, nth))), ..Self::default() })
-    }
-
-    /// The next message of this kind panics.
-    fn arm(&self, actor: &'static str, message: &'static str) {
-        let seen = self.seen.lock().unwrap().get(&(actor, message)).copied().unwrap_or(0);
-        *self.at.lock().unwrap() = Some((actor, message, seen + 1));
-        self.fired.store(false, Ordering::SeqCst);
-    }
-
-    fn fired(&self) -> bool {
-        self.fired.load(Ordering::SeqCst)
-    }
-}
-
-impl Faults for Once {
-    fn panics(&self, actor: &'static str, message: &'static str) -> bool {
-        let nth = {
-            let mut seen = self.seen.lock().unwrap();
-            let nth = seen.entry((actor, message)).or_default();
-            *nth += 1;
-            *nth
-        };
-        let now = *self.at.lock().unwrap() == Some((actor, message, nth));
-        if now {
-            self.fired.store(true, Ordering::SeqCst);
-        }
-        now
-    }
-
-    fn has(&self, _: Bug) -> bool {
-        false
-    }
-}
-
-fn with(faults: &Arc<Once>) -> Setup {
-    let mut setup = setup();
-    setup.faults = Some(Arc::clone(faults) as Arc<dyn Faults>);
-    setup
-}
+use crate::rig::{Answered, Asked, Call, Once, Rig, call, items, main_key, request, soon, with};
 
 fn restarts(rig: &Rig, name: &str) -> u32 {
     rig.handle.actors().into_iter().find(|view| view.path.ends_with(name)).unwrap().restarts
@@ -204,78 +150,6 @@ async fn a_session_that_falls_asleep_while_its_parent_fails_wakes_again() {
     let run = rig.say_to(child.session, "hello").await;
     assert_eq!(rig.outcome(run).await.state, Terminal::Ok);
     rig.finish().await;
-}
-
-/// With one place in the lane, a run that pauses after a failed call finds it taken for a long time. Its session
-/// panics so many milliseconds after the start, and the run goes on in spite of its short deadline.
-async fn a_deadline_after_a_panic_at(ms: u64) {
-    let faults = Arc::new(Once::default());
-    let rig = with(&faults)
-        .with(|settings| settings.lanes.subagent = 1)
-        .start(|call: Call| async move {
-            match &*call.task() {
-                "busy" => call.sleep(100_000).await,
-                "work" if call.clock.now().0 < 1_700_000_001_000 => {
-                    return Err(ModelError::new(ModelErrorKind::Network, "no connection"));
-                }
-                "work" => call.sleep(9_000).await,
-                "hang" => std::future::pending().await,
-                _ => {}
-            }
-            Ok(Answer::text("NO_REPLY"))
-        })
-        .await;
-    let work = rig.spawn("session,timeout=20000|work").await;
-    rig.sleep(1).await;
-    rig.spawn("busy").await;
-    rig.sleep(ms).await;
-    faults.arm("session", "steer");
-    let _ = rig.handle.steer(work.session.clone(), "hello".into(), Origin::Operator).await;
-    assert!(faults.fired());
-    assert_eq!(rig.outcome(work.run).await.state, Terminal::Ok, "after {ms} ms");
-    let hangs = rig.spawn("session,timeout=20000|hang").await;
-    rig.sleep(5_000).await;
-    faults.arm("session", "steer");
-    let _ = rig.handle.steer(hangs.session.clone(), "hello".into(), Origin::Operator).await;
-    assert_eq!(rig.outcome(hangs.run).await.state, Terminal::Timeout);
-    let row = rig.row(hangs.run);
-    assert_eq!(row.ended_at.unwrap() - row.started_at.unwrap(), Duration::from_secs(20));
-    rig.finish().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_panic_counts_no_time_in_the_lane_against_a_deadline() {
-    a_deadline_after_a_panic_at(50_000).await;
-    a_deadline_after_a_panic_at(105_000).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_panic_on_the_word_of_a_wait_in_the_lane_stops_no_clock_for_good() {
-    for lost in 1..=2 {
-        let faults = Once::at("session", "queueing", lost);
-        let rig = with(&faults)
-            .with(|settings| settings.lanes.subagent = 1)
-            .start(|call: Call| async move {
-                match &*call.task() {
-                    "busy" => call.sleep(100_000).await,
-                    "work" if call.clock.now().0 < 1_700_000_001_000 => {
-                        return Err(ModelError::new(ModelErrorKind::Network, "no connection"));
-                    }
-                    "work" => std::future::pending().await,
-                    _ => {}
-                }
-                Ok(Answer::text("NO_REPLY"))
-            })
-            .await;
-        let work = rig.spawn("timeout=20000|work").await;
-        rig.sleep(1).await;
-        let busy = rig.spawn("busy").await;
-        assert_eq!(rig.outcome(work.run).await.state, Terminal::Timeout);
-        assert!(faults.fired());
-        let (work, busy) = (rig.row(work.run), rig.row(busy.run));
-        assert!(work.ended_at > busy.ended_at, "time in the lane counts for nothing");
-        rig.finish().await;
-    }
 }
 
 async fn script(call_: Call) -> Result<Answer, ModelError> {

@@ -7,6 +7,8 @@ mod events;
 mod faulty;
 mod front;
 mod model;
+#[cfg(feature = "faults")]
+mod once;
 mod tools;
 
 use std::sync::Arc;
@@ -26,6 +28,8 @@ pub use self::faulty::{Answered, Asked, Faulty};
 pub use self::front::Front;
 use self::model::Scripted;
 pub use self::model::{Call, Log, brief, items, texts};
+#[cfg(feature = "faults")]
+pub use self::once::{Once, with};
 use self::tools::Toolbox;
 pub use self::tools::request;
 pub use crate::common::{call, main_key, settings};

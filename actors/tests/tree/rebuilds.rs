@@ -1,0 +1,111 @@
+//! What an actor finds again after a panic: the clocks of its runs, who waits, what has ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use offshoot_actors::ports::{Answer, ModelError, ModelErrorKind};
+use offshoot_actors::types::{Origin, SessionKey, Terminal};
+
+use crate::rig::{Call, Once, items, with};
+
+/// With one place in the lane, a run that pauses after a failed call finds it taken for a long time. Its session
+/// panics so many milliseconds after the start, and the run goes on in spite of its short deadline.
+async fn a_deadline_after_a_panic_at(ms: u64) {
+    let faults = Arc::new(Once::default());
+    let rig = with(&faults)
+        .with(|settings| settings.lanes.subagent = 1)
+        .start(|call: Call| async move {
+            match &*call.task() {
+                "busy" => call.sleep(100_000).await,
+                "work" if call.clock.now().0 < 1_700_000_001_000 => {
+                    return Err(ModelError::new(ModelErrorKind::Network, "no connection"));
+                }
+                "work" => call.sleep(9_000).await,
+                "hang" => std::future::pending().await,
+                _ => {}
+            }
+            Ok(Answer::text("NO_REPLY"))
+        })
+        .await;
+    let work = rig.spawn("session,timeout=20000|work").await;
+    rig.sleep(1).await;
+    rig.spawn("busy").await;
+    rig.sleep(ms).await;
+    faults.arm("session", "steer");
+    let _ = rig.handle.steer(work.session.clone(), "hello".into(), Origin::Operator).await;
+    assert!(faults.fired());
+    assert_eq!(rig.outcome(work.run).await.state, Terminal::Ok, "after {ms} ms");
+    let hangs = rig.spawn("session,timeout=20000|hang").await;
+    rig.sleep(5_000).await;
+    faults.arm("session", "steer");
+    let _ = rig.handle.steer(hangs.session.clone(), "hello".into(), Origin::Operator).await;
+    assert_eq!(rig.outcome(hangs.run).await.state, Terminal::Timeout);
+    let row = rig.row(hangs.run);
+    assert_eq!(row.ended_at.unwrap() - row.started_at.unwrap(), Duration::from_secs(20));
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_counts_no_time_in_the_lane_against_a_deadline() {
+    a_deadline_after_a_panic_at(50_000).await;
+    a_deadline_after_a_panic_at(105_000).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_on_the_word_of_a_wait_in_the_lane_stops_no_clock_for_good() {
+    for lost in 1..=2 {
+        let faults = Once::at("session", "queueing", lost);
+        let rig = with(&faults)
+            .with(|settings| settings.lanes.subagent = 1)
+            .start(|call: Call| async move {
+                match &*call.task() {
+                    "busy" => call.sleep(100_000).await,
+                    "work" if call.clock.now().0 < 1_700_000_001_000 => {
+                        return Err(ModelError::new(ModelErrorKind::Network, "no connection"));
+                    }
+                    "work" => std::future::pending().await,
+                    _ => {}
+                }
+                Ok(Answer::text("NO_REPLY"))
+            })
+            .await;
+        let work = rig.spawn("timeout=20000|work").await;
+        rig.sleep(1).await;
+        let busy = rig.spawn("busy").await;
+        assert_eq!(rig.outcome(work.run).await.state, Terminal::Timeout);
+        assert!(faults.fired());
+        let (work, busy) = (rig.row(work.run), rig.row(busy.run));
+        assert!(work.ended_at > busy.ended_at, "time in the lane counts for nothing");
+        rig.finish().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn children_of_a_session_that_failed_use_up_no_turns_of_its_later_ones() {
+    let faults = Arc::new(Once::default());
+    let rig = with(&faults)
+        .with(|settings| settings.lanes.subagent = 1)
+        .start(|call: Call| async move {
+            call.sleep(10_000).await;
+            Ok(Answer::text("NO_REPLY"))
+        })
+        .await;
+    for _ in 0..5 {
+        rig.spawn("other").await;
+    }
+    let fails: SessionKey = "agent:main:fails".parse().unwrap();
+    for _ in 0..4 {
+        rig.spawn_in(fails.clone(), "lost").await;
+    }
+    for _ in 0..6 {
+        faults.arm("session", "steer");
+        let _ = rig.handle.steer(fails.clone(), "hello".into(), Origin::Operator).await;
+        rig.sleep(10).await;
+    }
+    rig.until("its children are told of", |rig| items(&rig.transcript(&fails)).len() == 4).await;
+    let late = rig.spawn_in(fails, "late").await;
+    rig.outcome(late.run).await;
+    let calls = rig.log.calls.lock().unwrap().iter().position(|call| call.1 == late.run).unwrap();
+    assert!(calls <= 3, "{calls} others went first");
+    rig.finish().await;
+}
