@@ -27,7 +27,7 @@ pub(crate) use self::lanes::{LaneName, Permit};
 pub(crate) use self::requests::Named;
 pub(crate) use self::residents::unknown as unknown_session;
 use self::residents::{Resident, Waiting};
-use self::settle::{Verdict, WAITED_FOR};
+use self::settle::{DETACHED, Verdict, WAITED_FOR};
 pub(crate) use self::spawn::{Reserved, SpawnCall};
 use self::tally::Tally;
 use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError};
@@ -311,7 +311,15 @@ async fn settle_left_behind(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<
     let reason = "the process that ran it went away";
     let verdict =
         Verdict { state: Terminal::Interrupted, reason, quiet: false, deliver: !shared.wakes_waiting };
-    settle::settle(shared, runs, verdict, WAITED_FOR).await;
+    let ended: BTreeSet<RunId> =
+        settle::settle(shared, runs.clone(), verdict, WAITED_FOR).await.into_iter().collect();
+    let mut refused = runs;
+    refused.retain(|run| !ended.contains(&run.row.id));
+    if !refused.is_empty() {
+        let (shared, verdict) = (Arc::clone(shared), Verdict { deliver: true, ..verdict });
+        // Detached: nobody waits for runs that a store which is full now takes later.
+        tokio::spawn(async move { settle::settle(&shared, refused, verdict, DETACHED).await });
+    }
     Ok(kept)
 }
 

@@ -127,6 +127,8 @@ impl Session {
                 } else {
                     Outcome::ended(Terminal::Interrupted, "the process that ran it went away", None)
                 };
+                // The session stays until this is committed.
+                self.runs.insert(run, Active::untouched(row.clone(), &self.meta));
                 self.end_run(row, outcome, Closing::OWN, None, ctx);
             }
         }
