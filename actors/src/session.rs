@@ -109,8 +109,9 @@ pub(crate) enum SessionMsg {
     Committed { ticket: Box<Ticket>, result: Result<(), Refused> },
     /// The start of a run that did not wait for it was not applied. From the store.
     StartRefused { run: RunId, refused: Refused },
-    /// The session as it is stored. From a reading task.
-    Loaded { result: Box<Result<Option<StoredSession>, StoreError>> },
+    /// The session as it is stored, read because of a run that had not begun and may have ended since. From a
+    /// reading task.
+    Loaded { doubted: Option<RunId>, result: Box<Result<Option<StoredSession>, StoreError>> },
     /// The run waits in its lane for the permit that it gave back during a pause, or has it. From the run.
     Queueing { run: RunId, queueing: bool },
     /// The run is at a step boundary or at its end. From the run.
@@ -347,7 +348,7 @@ impl Behaviour for Session {
             SessionMsg::Granted { run, permit } => self.on_granted(run, permit, ctx),
             SessionMsg::Committed { ticket, result } => self.on_committed(*ticket, result, ctx),
             SessionMsg::StartRefused { run, refused } => self.on_start_refused(run, &refused, ctx),
-            SessionMsg::Loaded { result } => self.on_loaded(*result, ctx),
+            SessionMsg::Loaded { doubted, result } => self.on_loaded(doubted, *result, ctx),
             SessionMsg::Queueing { run, queueing } => self.on_queueing(run, queueing, ctx),
             SessionMsg::Report { run, report } => self.on_report(run, *report, ctx),
             SessionMsg::HardDeadline { run } => self.on_hard_deadline(run, ctx),
@@ -355,10 +356,7 @@ impl Behaviour for Session {
             SessionMsg::Stop { cascade, reply } => self.on_stop(cascade, reply, ctx),
             SessionMsg::ChildStopped { run, ended } => self.on_child_stopped(run, ended, ctx),
             SessionMsg::ChildLeft => self.on_child_left(ctx),
-            SessionMsg::Hello => {
-                self.say_up(ctx);
-                self.ask_permits(ctx);
-            }
+            SessionMsg::Hello => self.on_hello(ctx),
             SessionMsg::ChildOpened { open } => self.on_child_opened(*open, ctx),
             SessionMsg::Sleep => self.on_sleep(ctx),
             SessionMsg::Quiet => self.on_quiet(ctx),

@@ -203,15 +203,19 @@ impl Session {
 
     /// Reads the session again: its transcript was with a run that is gone, or the inbox did not fit the store.
     pub(super) fn load(&mut self, ctx: &Ctx<Self>) {
-        if self.loading.is_some() {
-            return;
+        if self.loading.is_none() {
+            self.read_again(None, ctx);
         }
+    }
+
+    /// Reads the session; `doubted` is a run that has not begun and may have ended since.
+    pub(super) fn read_again(&mut self, doubted: Option<RunId>, ctx: &Ctx<Self>) {
         let (shared, key) = (Arc::clone(&self.shared), self.meta.key.clone());
         let work = async move {
             shared.barrier().await?;
             shared.storage.load_session(key).await
         };
-        let loaded = |result| SessionMsg::Loaded { result: Box::new(result) };
+        let loaded = move |result| SessionMsg::Loaded { doubted, result: Box::new(result) };
         self.loading = Some(ctx.task(work, loaded));
         if self.suspect.is_some() {
             self.suspect = Some(self.inbox());
@@ -228,6 +232,7 @@ impl Session {
 
     pub(super) fn on_loaded(
         &mut self,
+        doubted: Option<RunId>,
         result: Result<Option<StoredSession>, StoreError>,
         ctx: &mut Ctx<Self>,
     ) {
@@ -243,6 +248,9 @@ impl Session {
                 return self.try_again(ctx);
             }
         };
+        if let Some(run) = doubted.filter(|run| stored.runs.iter().all(|row| row.id != *run)) {
+            self.drop_ended(run, ctx);
+        }
         // What has arrived since is not in what was read.
         if let Some(known) = self.suspect.take() {
             self.announces.retain(|announce| !known.announces.contains(&announce.item.run));

@@ -82,6 +82,39 @@ impl Session {
         }
     }
 
+    /// The manager was rebuilt: what it had for this session, a stop perhaps, is lost. A run that has not begun may
+    /// have been ended in the store, and does not begin before that is known.
+    pub(super) fn on_hello(&mut self, ctx: &mut Ctx<Self>) {
+        self.say_up(ctx);
+        if let Some(run) = self.current.filter(|run| self.has_not_begun(*run, ctx)) {
+            self.transcript = None;
+            // What is being read may be older than what was lost.
+            self.loading = None;
+            self.read_again(Some(run), ctx);
+        }
+        self.ask_permits(ctx);
+    }
+
+    fn has_not_begun(&self, run: RunId, ctx: &Ctx<Self>) -> bool {
+        let stage = self.runs.get(&run).map(|active| &active.stage);
+        matches!(stage, Some(Stage::Queued | Stage::Loading(_))) && Self::run_handle(ctx, run).is_none()
+    }
+
+    /// Drops a run that has not begun and is not open any more. Whoever ended it told whoever had to know.
+    pub(super) fn drop_ended(&mut self, run: RunId, ctx: &Ctx<Self>) {
+        if !self.has_not_begun(run, ctx) {
+            return;
+        }
+        self.shared.runs.remove(&run);
+        self.tell_manager(SessionsMsg::Forget { run });
+        self.current = self.current.filter(|current| *current != run);
+        for reply in self.runs.remove(&run).into_iter().flat_map(|active| active.cancels) {
+            let shared = Arc::clone(&self.shared);
+            // Detached: the answer is the caller's, whatever becomes of this session.
+            tokio::spawn(async move { reply.send(super::already_ended(&shared, run).await) });
+        }
+    }
+
     pub(super) fn ask_permits(&self, ctx: &Ctx<Self>) {
         for (run, active) in &self.runs {
             if matches!(active.stage, Stage::Queued) {

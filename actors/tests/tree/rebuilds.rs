@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use offshoot_actors::ports::{Answer, ModelError, ModelErrorKind};
-use offshoot_actors::types::{Origin, SessionKey, Terminal};
+use offshoot_actors::ports::{Answer, Event, ModelError, ModelErrorKind, Op, RunEnd, Storage};
+use offshoot_actors::types::{Origin, Outcome, SessionKey, Terminal, Usage};
 
 use crate::rig::{Call, Once, items, with};
 
@@ -108,4 +108,32 @@ async fn children_of_a_session_that_failed_use_up_no_turns_of_its_later_ones() {
     let calls = rig.log.calls.lock().unwrap().iter().position(|call| call.1 == late.run).unwrap();
     assert!(calls <= 3, "{calls} others went first");
     rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_ended_while_it_waited_in_its_lane_does_not_begin() {
+    let faults = Arc::new(Once::default());
+    let rig = with(&faults)
+        .with(|settings| settings.lanes.subagent = 1)
+        .start(|call: Call| async move {
+            call.sleep(10_000).await;
+            Ok(Answer::text("NO_REPLY"))
+        })
+        .await;
+    rig.spawn("busy").await;
+    let waits = rig.spawn("session,quiet|waits").await;
+    rig.sleep(10).await;
+    // As where the manager ends it, and then loses the message that would tell its session.
+    let (outcome, at) = (Outcome::ended(Terminal::Cancelled, "elsewhere", None), rig.clock.now());
+    let end = RunEnd { run: waits.run, outcome, usage: Usage::default(), steps: 0, at };
+    rig.storage.submit(vec![Op::EndRun(Box::new(end))], Box::new(|result| result.unwrap()));
+    faults.arm("sessions", "settings_changed");
+    rig.handle.apply((*rig.handle.settings()).clone()).await.unwrap();
+    rig.sleep(30_000).await;
+    assert!(faults.fired());
+    let begins = |event: &Event| matches!(event, Event::Started { run, .. } if *run == waits.run);
+    assert_eq!(rig.events.count(begins), 0);
+    let run = rig.say_to(waits.session, "later").await;
+    assert_eq!(rig.outcome(run).await.state, Terminal::Ok);
+    rig.stop().await;
 }
