@@ -1,9 +1,10 @@
 //! The tree as its users see it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use futures::future::join_all;
 use tokio::sync::oneshot;
 
 use crate::MemoryStorage;
@@ -22,6 +23,9 @@ use crate::types::{
     Accepted, Mode, ModelRef, Origin, Outcome, PromptRequest, Refusal, RunId, SessionKey, Settings,
     SettingsError, SpawnRequest, Submitted, Terminal, Timestamp, Usage,
 };
+
+/// How often a session is told to stop that panics on it: more often than it survives.
+const ASKED_TO_STOP: u32 = 8;
 
 /// What became of a steering message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,22 +261,20 @@ impl TreeHandle {
         self.ask(&session, |reply| SessionMsg::Cancel { run, origin, reply }).await
     }
 
-    /// Stops a session with its whole subtree. Answers when all of its runs are terminal.
+    /// Stops a session with its whole subtree. Answers when all runs that were open in it are terminal; what it is
+    /// given meanwhile wakes it again.
     ///
     /// # Errors
     /// The session does not exist, or the store cannot be read.
     pub async fn stop(&self, session: SessionKey, origin: Origin) -> Result<Stopped, Refusal> {
+        let asked_at = self.shared.system.clock.now();
         let awake = self.shared.live.get(&session).map(|entry| entry.meta.scope.clone());
         if let Some(scope) = &awake {
             scope.cancel();
             self.audit_stop(&session, &origin);
         }
-        let (sender, receiver) = oneshot::channel();
-        let message = SessionMsg::Stop { cascade: false, reply: Reply::Channel(sender) };
         // One that sleeps is woken for it: it may be on its way up.
-        self.shared.deliver(&session, message);
-        let mut ended = receiver.await.unwrap_or_default();
-        // What has no actor, because it was being accepted or its process is gone, is ended in the store.
+        let mut ended = self.stop_session(&session, false).await?;
         let read = |error: StoreError| Refusal::error("store", error.to_string());
         self.shared.barrier().await.map_err(read)?;
         if awake.is_none() {
@@ -281,21 +283,37 @@ impl TreeHandle {
             }
             self.audit_stop(&session, &origin);
         }
-        let mut left = self.shared.storage.open_in_subtree(session).await.map_err(read)?;
-        // A session that was woken since then has what it was given after the stop, and works on it.
-        left.retain(|open| {
-            let awake = self.shared.live.get(&open.session.key);
-            awake.is_none_or(|entry| entry.meta.scope.is_cancelled())
-        });
+        let mut left = self.shared.storage.open_in_subtree(session.clone()).await.map_err(read)?;
+        left.retain(|open| open.row.accepted_at <= asked_at);
+        let (own, others): (Vec<_>, Vec<_>) =
+            left.into_iter().partition(|open| open.row.host == self.shared.host);
+        // Below a session that was on its way up nobody heard of the stop. Each ends its runs itself: ended in the
+        // store alone, they would begin all the same.
+        let own: BTreeSet<SessionKey> = own.into_iter().map(|open| open.session.key).collect();
+        for stopped in join_all(own.iter().map(|key| self.stop_session(key, *key != session))).await {
+            ended.extend(stopped?);
+        }
         let verdict = Verdict {
             state: Terminal::Cancelled,
             reason: "the session was stopped",
             quiet: true,
             deliver: true,
         };
-        ended.extend(settle(&self.shared, left, verdict, WAITED_FOR).await);
+        ended.extend(settle(&self.shared, others, verdict, WAITED_FOR).await);
         name_once(&mut ended);
         Ok(Stopped { ended, already: None })
+    }
+
+    /// Tells one session to stop, and again if a panic swallowed that.
+    async fn stop_session(&self, session: &SessionKey, cascade: bool) -> Result<Vec<RunId>, Refusal> {
+        for _ in 0..ASKED_TO_STOP {
+            let (sender, receiver) = oneshot::channel();
+            self.shared.deliver(session, SessionMsg::Stop { cascade, reply: Reply::Channel(sender) });
+            if let Ok(ended) = receiver.await {
+                return Ok(ended);
+            }
+        }
+        Err(gone())
     }
 
     fn audit_stop(&self, session: &SessionKey, origin: &Origin) {

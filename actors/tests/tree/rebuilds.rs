@@ -6,7 +6,7 @@ use std::time::Duration;
 use offshoot_actors::ports::{Answer, Event, ModelError, ModelErrorKind, Op, RunEnd, Storage};
 use offshoot_actors::types::{Origin, Outcome, SessionKey, Terminal, Usage};
 
-use crate::rig::{Call, Once, items, with};
+use crate::rig::{Answered, Asked, Call, Once, items, main_key, with};
 
 /// With one place in the lane, a run that pauses after a failed call finds it taken for a long time. Its session
 /// panics so many milliseconds after the start, and the run goes on in spite of its short deadline.
@@ -136,4 +136,32 @@ async fn a_run_that_ended_while_it_waited_in_its_lane_does_not_begin() {
     let run = rig.say_to(waits.session, "later").await;
     assert_eq!(rig.outcome(run).await.state, Terminal::Ok);
     rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_spawned_while_a_stop_looks_around_works() {
+    let faults = Arc::new(Once::default());
+    let (setup, faulty) = with(&faults).faulty();
+    let rig = setup.start(|_| async { Ok(Answer::text("NO_REPLY")) }).await;
+    rig.answer("hello").await;
+    faulty.spoil(|asked| match asked {
+        Asked::Submit(transaction) if transaction.is_empty() => Answered::Late(Duration::from_secs(1)),
+        _ => Answered::Well,
+    });
+    let stop = rig.handle.stop(main_key(), Origin::Operator);
+    let spawn = async {
+        rig.sleep(500).await;
+        let mut awake = false;
+        // The child is on its way up for as long as its parent is read again.
+        faulty.spoil(move |asked| match asked {
+            Asked::Load(_) if std::mem::replace(&mut awake, true) => Answered::Late(Duration::from_secs(2)),
+            _ => Answered::Well,
+        });
+        faults.arm("session", "start_child");
+        rig.spawn("child").await
+    };
+    let (stopped, child) = tokio::join!(stop, spawn);
+    assert!(faults.fired() && !stopped.unwrap().ended.contains(&child.run));
+    assert_eq!(rig.outcome(child.run).await.state, Terminal::Ok);
+    rig.finish().await;
 }
