@@ -229,7 +229,8 @@ impl TreeHandle {
         receiver.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Sends a message to a session, which starts a run there.
+    /// Sends a message to a session, which starts a run there. Its result is announced to the parent if a run of
+    /// the parent sends it.
     ///
     /// # Errors
     /// The refusal, with its exact reason and what changes it.
@@ -238,7 +239,8 @@ impl TreeHandle {
         self.ask(&key, |reply| SessionMsg::Prompt { request: Box::new(request), origin, reply }).await
     }
 
-    /// Gives a message to a session's open run before its next step, or starts a run with it.
+    /// Gives a message to a session's open run before its next step, or starts a run with it, as
+    /// [`submit`](Self::submit) does.
     ///
     /// # Errors
     /// The refusal, with its exact reason and what changes it.
