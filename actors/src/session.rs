@@ -15,6 +15,7 @@
 
 mod accept;
 mod commit;
+mod count;
 mod inbox;
 mod prompts;
 mod start;
@@ -102,11 +103,13 @@ pub(crate) enum SessionMsg {
     /// Start a child session under this one. From the manager.
     StartChild { args: Box<SessionArgs> },
     /// A child's run is terminal and committed. From that child's session.
-    ChildEnded { run: RunId, usage: Usage, announce: Option<Box<Announce>> },
+    ChildEnded { run: RunId, announce: Option<Box<Announce>> },
     /// The run has its place in the lane. From the manager.
     Granted { run: RunId, permit: Permit },
     /// A transaction of this session was applied, or not. From the store.
     Committed { ticket: Box<Ticket>, result: Result<(), Refused> },
+    /// What the tree of this session has used, but for the run that ends. From a reading task.
+    Counted { end: Box<End>, used: Result<Usage, StoreError> },
     /// The start of a run that did not wait for it was not applied. From the store.
     StartRefused { run: RunId, refused: Refused },
     /// The session as it is stored, read because of a run that had not begun and may have ended since. From a
@@ -150,6 +153,7 @@ impl Msg for SessionMsg {
             Self::ChildEnded { .. } => "child_ended",
             Self::Granted { .. } => "granted",
             Self::Committed { .. } => "committed",
+            Self::Counted { .. } => "counted",
             Self::StartRefused { .. } => "start_refused",
             Self::Loaded { .. } => "loaded",
             Self::Queueing { .. } => "queueing",
@@ -210,6 +214,8 @@ enum Stage {
     Yielded,
     /// Aborted; waits for the end of the children that it spawned.
     Joining,
+    /// Has ended; what its result has used is being read.
+    Counting { _task: Task },
     /// Its end is being committed, or waits to be tried again.
     Ending { retry: Option<Box<Ticket>> },
 }
@@ -302,8 +308,8 @@ pub(crate) struct Session {
     /// Ends of runs that never had their turn, which the store could not take yet.
     #[expect(clippy::vec_box, reason = "they come out of tickets and go into tickets as they are")]
     unsettled: Vec<Box<End>>,
-    /// Tokens of descendants and of own messages' runs that the parent has not been told of.
-    below: Usage,
+    /// Tokens of the runs that have ended, as long as the session had no children and was not read from the store.
+    used: Option<Usage>,
     retries: u32,
     retry: Option<Task>,
     sleep: Option<Task>,
@@ -342,11 +348,10 @@ impl Behaviour for Session {
                 self.on_steer_settled(*steer, run, reply, result, ctx);
             }
             SessionMsg::StartChild { args } => self.on_start_child(*args, ctx),
-            SessionMsg::ChildEnded { run, usage, announce } => {
-                self.on_child_ended(run, usage, announce, ctx);
-            }
+            SessionMsg::ChildEnded { run, announce } => self.on_child_ended(run, announce, ctx),
             SessionMsg::Granted { run, permit } => self.on_granted(run, permit, ctx),
             SessionMsg::Committed { ticket, result } => self.on_committed(*ticket, result, ctx),
+            SessionMsg::Counted { end, used } => self.on_counted(end, used, ctx),
             SessionMsg::StartRefused { run, refused } => self.on_start_refused(run, &refused, ctx),
             SessionMsg::Loaded { doubted, result } => self.on_loaded(doubted, *result, ctx),
             SessionMsg::Queueing { run, queueing } => self.on_queueing(run, queueing, ctx),

@@ -116,7 +116,8 @@ impl Cancel<'_> {
         let outcome = Outcome::ended(Terminal::Cancelled, reason, None);
         let end = RunEnd { run: row.id, outcome, usage: row.usage, steps: row.steps, at };
         let (label, cleanup) = (session.label.as_ref(), session.cleanup);
-        let announce = announce_of(row, &end, row.started_at, quiet, row.usage, label, cleanup);
+        let used = self.storage.subtree_usage(row.session.clone()).await.map_err(failed)?;
+        let announce = announce_of(row, &end, row.started_at, quiet, used, label, cleanup);
         let audit = AuditRecord {
             at,
             event: "run.cancelled",

@@ -9,7 +9,7 @@ use crate::kit::{ChildSpec, Ctx};
 use crate::ports::{Announce, Cause, Op, OpenRun, RunRow, StoreError, StoredSession, Transaction};
 use crate::run::Fate;
 use crate::sessions::SessionsMsg;
-use crate::types::{Cleanup, Entry, RunId, SessionKey, Transcript, Usage};
+use crate::types::{Cleanup, Entry, RunId, SessionKey, Transcript};
 
 /// A child session may have a stop of its own subtree to finish.
 const STOP_CHILD_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
@@ -61,17 +61,16 @@ impl Session {
             self.stop_child(&open.session, open.spawner, ctx);
         }
         self.children.insert(open.run, open);
+        self.used = None;
     }
 
     pub(super) fn on_child_ended(
         &mut self,
         run: RunId,
-        usage: Usage,
         announce: Option<Box<Announce>>,
         ctx: &mut Ctx<Self>,
     ) {
         let was_open = self.children.remove(&run).is_some();
-        self.below += usage;
         if let Some(announce) = announce
             && !self.announces.iter().any(|known| known.item.run == run)
         {

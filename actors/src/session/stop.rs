@@ -66,7 +66,7 @@ impl Session {
     /// Ends a run that did not come to its own end.
     pub(super) fn abort(&mut self, run: RunId, why: Fate, ctx: &mut Ctx<Self>) {
         let Some(active) = self.runs.get_mut(&run) else { return };
-        if matches!(active.stage, Stage::Ending { .. } | Stage::Joining) {
+        if matches!(active.stage, Stage::Counting { .. } | Stage::Ending { .. } | Stage::Joining) {
             return;
         }
         // Of two reasons the first counts, also across a rebuild.

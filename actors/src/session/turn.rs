@@ -351,7 +351,7 @@ impl Session {
     pub(super) fn on_run_exited(&mut self, run: RunId, exit: Exit, ctx: &mut Ctx<Self>) {
         let Some(active) = self.runs.get(&run) else { return self.advance(ctx) };
         match active.stage {
-            Stage::Ending { .. } => return,
+            Stage::Counting { .. } | Stage::Ending { .. } => return,
             Stage::Joining => {
                 self.check_joined(ctx);
                 return self.advance(ctx);

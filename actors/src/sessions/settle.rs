@@ -48,6 +48,7 @@ pub(crate) async fn settle(
     tries: u32,
 ) -> Vec<RunId> {
     let mut left: Vec<Decided> = runs.into_iter().map(|run| decide(shared, run, verdict)).collect();
+    count(shared, &mut left).await;
     let mut ended = Vec::new();
     for tried in 1.. {
         let (done, refused) = submit(shared, std::mem::take(&mut left), verdict.deliver).await;
@@ -85,6 +86,17 @@ fn decide(shared: &Shared, run: SubtreeRun, verdict: Verdict<'_>) -> Decided {
         facts: vec![("state", state.to_string()), ("reason", reason.to_owned())],
     };
     Decided { row, end, announce, audit }
+}
+
+/// Has each result say what the tree of its session has used. Where that cannot be read the run itself counts:
+/// no end is held up for it.
+async fn count(shared: &Shared, runs: &mut [Decided]) {
+    for announce in runs.iter_mut().filter_map(|run| run.announce.as_mut()) {
+        match shared.storage.subtree_usage(announce.item.session.clone()).await {
+            Ok(used) => announce.item.usage = used,
+            Err(error) => return tracing::warn!(%error, "the tokens of results cannot be read"),
+        }
+    }
 }
 
 /// Asks the store a question until it answers, at most `tries` times.
@@ -127,7 +139,7 @@ async fn submit(shared: &Shared, runs: Vec<Decided>, deliver: bool) -> (Vec<RunI
             Ok(Ok(())) => {
                 ended.push(run.row.id);
                 if deliver {
-                    notify_end(shared, &run.row, &run.end, run.row.usage, run.announce);
+                    notify_end(shared, &run.row, &run.end, run.announce);
                 } else {
                     tell_end(shared, &run.row, &run.end);
                 }

@@ -269,6 +269,7 @@ const KINDS: &[(&str, &[&str])] = &[
             "sleep",
             "quiet",
             "loaded",
+            "counted",
         ],
     ),
     (

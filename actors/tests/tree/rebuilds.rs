@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offshoot_actors::ports::{Answer, Event, ModelError, ModelErrorKind, Op, RunEnd, Storage};
-use offshoot_actors::types::{Origin, Outcome, SessionKey, Terminal, Usage};
+use offshoot_actors::types::{Origin, Outcome, PromptRequest, SessionKey, Terminal, Usage};
 
-use crate::rig::{Answered, Asked, Call, Once, items, main_key, with};
+use crate::rig::{Answered, Asked, Call, Once, Rig, call, items, main_key, with};
 
 /// With one place in the lane, a run that pauses after a failed call finds it taken for a long time. Its session
 /// panics so many milliseconds after the start, and the run goes on in spite of its short deadline.
@@ -163,5 +163,75 @@ async fn what_is_spawned_while_a_stop_looks_around_works() {
     let (stopped, child) = tokio::join!(stop, spawn);
     assert!(faults.fired() && !stopped.unwrap().ended.contains(&child.run));
     assert_eq!(rig.outcome(child.run).await.state, Terminal::Ok);
+    rig.finish().await;
+}
+
+/// Each answer takes 10 and 1 tokens. `middle` has two children, and a third that another run of it spawns.
+async fn thirsty(call_: Call) -> Result<Answer, ModelError> {
+    let mut answer = match (&*call_.task(), call_.request.step) {
+        ("middle", 1) => Answer::tools(vec![
+            call("1", "spawn", "leaf"),
+            call("2", "spawn", "delete|leaf"),
+            call("3", "yield", ""),
+        ]),
+        ("middle", _) => {
+            call_.sleep(10_000).await;
+            Answer::text("middle")
+        }
+        ("more", 1) => Answer::tools(vec![call("1", "spawn", "leaf"), call("2", "yield", "")]),
+        ("leaf", _) => Answer::text("leaf"),
+        _ => Answer::text("NO_REPLY"),
+    };
+    answer.usage = Usage { input: 10, output: 1, cached: 0 };
+    Ok(answer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_tells_of_all_tokens_below_after_a_panic_and_a_sleep() {
+    let faults = Arc::new(Once::default());
+    let rig = with(&faults).start(thirsty).await;
+    let child = rig.spawn("session|middle").await;
+    rig.until("the leaves are done", |rig| items(&rig.transcript(&child.session)).len() == 2).await;
+    faults.arm("session", "steer");
+    let _ = rig.handle.steer(child.session.clone(), "hello".into(), Origin::Operator).await;
+    assert!(faults.fired());
+    rig.outcome(child.run).await;
+    rig.quiet().await;
+    let told = |rig: &Rig| items(&rig.transcript(&main_key())).last().unwrap().usage;
+    let of = |runs| Usage { input: 10 * runs, output: runs, cached: 0 };
+    // Two steps and two leaves.
+    assert_eq!(told(&rig), of(4));
+    rig.until("the tree sleeps", |rig| rig.live("session").is_empty()).await;
+    let origin = Origin::Agent { session: main_key(), run: child.run };
+    let sent = rig.handle.submit(PromptRequest::new(child.session.clone(), "more"), origin).await.unwrap();
+    rig.outcome(sent.run).await;
+    rig.quiet().await;
+    // The second time it is silent, and what was used by then counts when it is told of again.
+    assert_eq!(told(&rig), of(4));
+    let origin = Origin::Agent { session: main_key(), run: child.run };
+    let sent = rig.handle.submit(PromptRequest::new(child.session.clone(), "leaf"), origin).await.unwrap();
+    rig.outcome(sent.run).await;
+    rig.quiet().await;
+    assert_eq!(told(&rig), of(8));
+    assert_eq!(rig.storage.subtree_usage(child.session).await.unwrap(), of(8));
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_result_of_a_session_that_failed_tells_of_all_tokens_below() {
+    let faults = Arc::new(Once::default());
+    let rig = with(&faults).start(thirsty).await;
+    let child = rig.spawn("session|middle").await;
+    rig.until("the leaves are done", |rig| items(&rig.transcript(&child.session)).len() == 2).await;
+    for _ in 0..6 {
+        faults.arm("session", "steer");
+        let _ = rig.handle.steer(child.session.clone(), "hello".into(), Origin::Operator).await;
+        rig.sleep(10).await;
+    }
+    assert_eq!(rig.outcome(child.run).await.state, Terminal::Crashed);
+    rig.quiet().await;
+    let told = items(&rig.transcript(&main_key())).pop().unwrap();
+    // One step and two leaves.
+    assert_eq!(told.usage, Usage { input: 30, output: 3, cached: 0 });
     rig.finish().await;
 }
