@@ -2,7 +2,7 @@
 
 use crate::ports::{Announce, AuditRecord, Op, RunEnd, RunRow, SubtreeRun, Transaction};
 use crate::session::announce_of;
-use crate::types::{Origin, Outcome, RunId, Timestamp};
+use crate::types::{Origin, Outcome, RunId, Timestamp, Usage};
 
 /// The end of one run, decided and not committed yet.
 pub(crate) struct Ending {
@@ -31,6 +31,14 @@ impl Ending {
         let (session, id) = (Some(row.session.clone()), Some(row.id));
         let audit = AuditRecord { at, event, origin, session, run: id, facts };
         Self { row, end, announce, audit }
+    }
+
+    /// Has its result say what the tree of its session has used.
+    pub(crate) const fn counting(mut self, used: Usage) -> Self {
+        if let Some(announce) = &mut self.announce {
+            announce.item.usage = used;
+        }
+        self
     }
 
     pub(crate) const fn run(&self) -> RunId {

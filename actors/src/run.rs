@@ -9,6 +9,7 @@
 //! committed stays; the step in hand is lost.
 
 mod cell;
+mod deadline;
 mod model;
 mod tools;
 
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use self::cell::{Fate, Phase, RunCell};
+pub(crate) use self::deadline::Deadline;
 use self::tools::Finished;
 use crate::kit::{Behaviour, Ctx, Handle, Msg, Reply, StartError, Task};
 use crate::ports::{Answer, ModelError, Op, Refused, ToolOutput, ToolSpec, Transaction};

@@ -16,7 +16,7 @@
 mod accept;
 mod announces;
 mod commit;
-mod deadline;
+mod count;
 mod inbox;
 mod prompts;
 mod start;
@@ -33,7 +33,6 @@ pub(crate) use self::accept::{refused_by_store, stopping};
 use self::announces::Announces;
 use self::commit::{End, Inbox, Ticket};
 pub(crate) use self::commit::{announce_of, notify_end, tell_end};
-use self::deadline::Deadline;
 pub use self::prompts::is_silent;
 pub(crate) use self::stop::{already_ended, name_once};
 use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError, Task};
@@ -106,15 +105,18 @@ pub(crate) enum SessionMsg {
     /// Start a child session under this one. From the manager.
     StartChild { args: Box<SessionArgs> },
     /// A child's run is terminal and committed. From that child's session.
-    ChildEnded { run: RunId, usage: Usage, announce: Option<Box<Announce>> },
+    ChildEnded { run: RunId, announce: Option<Box<Announce>> },
     /// The run has its place in the lane. From the manager.
     Granted { run: RunId, permit: Permit },
     /// A transaction of this session was applied, or not. From the store.
     Committed { ticket: Box<Ticket>, result: Result<(), Refused> },
+    /// What the tree of this session has used, but for the run that ends. From a reading task.
+    Counted { end: Box<End>, used: Result<Usage, StoreError> },
     /// The start of a run that did not wait for it was not applied. From the store.
     StartRefused { run: RunId, refused: Refused },
-    /// The session as it is stored. From a reading task.
-    Loaded { result: Box<Result<Option<StoredSession>, StoreError>> },
+    /// The session as it is stored, read because of a run that had not begun and may have ended since. From a
+    /// reading task.
+    Loaded { doubted: Option<RunId>, result: Box<Result<Option<StoredSession>, StoreError>> },
     /// The run waits in its lane for the permit that it gave back during a pause, or has it. From the run.
     Queueing { run: RunId, queueing: bool },
     /// The run is at a step boundary or at its end. From the run.
@@ -153,6 +155,7 @@ impl Msg for SessionMsg {
             Self::ChildEnded { .. } => "child_ended",
             Self::Granted { .. } => "granted",
             Self::Committed { .. } => "committed",
+            Self::Counted { .. } => "counted",
             Self::StartRefused { .. } => "start_refused",
             Self::Loaded { .. } => "loaded",
             Self::Queueing { .. } => "queueing",
@@ -213,6 +216,8 @@ enum Stage {
     Yielded,
     /// Aborted; waits for the end of the children that it spawned.
     Joining,
+    /// Has ended; what its result has used is being read.
+    Counting { _task: Task },
     /// Its end is being committed, or waits to be tried again.
     Ending { retry: Option<Box<Ticket>> },
 }
@@ -220,7 +225,7 @@ enum Stage {
 impl Stage {
     /// Whether the run makes no step any more.
     const fn is_last(&self) -> bool {
-        matches!(self, Self::Joining | Self::Ending { .. })
+        matches!(self, Self::Joining | Self::Counting { .. } | Self::Ending { .. })
     }
 }
 
@@ -230,7 +235,7 @@ struct Active {
     row: Box<RunRow>,
     stage: Stage,
     cell: Arc<RunCell>,
-    deadline: Deadline,
+    /// Fires at the hard deadline; none while the clock stands.
     timer: Option<Task>,
     /// The number of the last report that was heard. After a rebuild a report may come twice.
     reported: u64,
@@ -246,12 +251,10 @@ impl Active {
     /// A run that never had its turn and is to be ended.
     fn untouched(row: Box<RunRow>, meta: &SessionMeta) -> Box<Self> {
         let cell = Arc::new(RunCell::of(&row, &meta.scope));
-        let deadline = Deadline::new(row.timeout, Duration::ZERO);
         Box::new(Self {
             row,
             stage: Stage::Queued,
             cell,
-            deadline,
             timer: None,
             reported: 0,
             cancels: Vec::new(),
@@ -315,8 +318,8 @@ pub(crate) struct Session {
     /// Ends of runs that never had their turn, which the store could not take yet.
     #[expect(clippy::vec_box, reason = "they come out of tickets and go into tickets as they are")]
     unsettled: Vec<Box<End>>,
-    /// Tokens of descendants and of own messages' runs that the parent has not been told of.
-    below: Usage,
+    /// Tokens of the runs that have ended, as long as the session had no children and was not read from the store.
+    used: Option<Usage>,
     retries: u32,
     retry: Option<Task>,
     sleep: Option<Task>,
@@ -355,13 +358,12 @@ impl Behaviour for Session {
                 self.on_steer_settled(*steer, run, reply, result, ctx);
             }
             SessionMsg::StartChild { args } => self.on_start_child(*args, ctx),
-            SessionMsg::ChildEnded { run, usage, announce } => {
-                self.on_child_ended(run, usage, announce, ctx);
-            }
+            SessionMsg::ChildEnded { run, announce } => self.on_child_ended(run, announce, ctx),
             SessionMsg::Granted { run, permit } => self.on_granted(run, permit, ctx),
             SessionMsg::Committed { ticket, result } => self.on_committed(*ticket, result, ctx),
+            SessionMsg::Counted { end, used } => self.on_counted(end, used, ctx),
             SessionMsg::StartRefused { run, refused } => self.on_start_refused(run, &refused, ctx),
-            SessionMsg::Loaded { result } => self.on_loaded(*result, ctx),
+            SessionMsg::Loaded { doubted, result } => self.on_loaded(doubted, *result, ctx),
             SessionMsg::Queueing { run, queueing } => self.on_queueing(run, queueing, ctx),
             SessionMsg::Report { run, report } => self.on_report(run, *report, ctx),
             SessionMsg::HardDeadline { run } => self.on_hard_deadline(run, ctx),
@@ -369,10 +371,7 @@ impl Behaviour for Session {
             SessionMsg::Stop { cascade, reply } => self.on_stop(cascade, reply, ctx),
             SessionMsg::ChildStopped { run, ended } => self.on_child_stopped(run, ended, ctx),
             SessionMsg::ChildLeft => self.on_child_left(ctx),
-            SessionMsg::Hello => {
-                self.say_up(ctx);
-                self.ask_permits(ctx);
-            }
+            SessionMsg::Hello => self.on_hello(ctx),
             SessionMsg::ChildOpened { open } => self.on_child_opened(*open, ctx),
             SessionMsg::Sleep => self.on_sleep(ctx),
             SessionMsg::Quiet => self.on_quiet(ctx),

@@ -27,7 +27,7 @@ pub(crate) use self::lanes::{LaneName, Permit};
 pub(crate) use self::requests::Named;
 pub(crate) use self::residents::unknown as unknown_session;
 use self::residents::{Resident, Waiting};
-use self::settle::{Verdict, WAITED_FOR};
+use self::settle::{DETACHED, Verdict, WAITED_FOR};
 pub(crate) use self::spawn::{Reserved, SpawnCall};
 use self::tally::Tally;
 use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError};
@@ -210,12 +210,13 @@ impl Behaviour for Sessions {
                 self.lane(lane).wait(fair, resume, Waiter { run, grant });
                 self.serve(lane);
             }
-            SessionsMsg::Forget { run } => {
-                self.main.forget(run);
-                self.subagent.forget(run);
-            }
+            SessionsMsg::Forget { run } => self.forget(run),
             SessionsMsg::PermitBack { lane } => self.serve(lane),
-            SessionsMsg::RunEnded { run } => self.tally.remove(run),
+            SessionsMsg::RunEnded { run } => {
+                self.tally.remove(run);
+                // One whose session failed still waits, and would use up a turn of its siblings.
+                self.forget(run);
+            }
             SessionsMsg::SettingsChanged => {
                 self.serve(LaneName::Main);
                 self.serve(LaneName::Subagent);
@@ -239,6 +240,11 @@ impl Sessions {
             LaneName::Main => &mut self.main,
             LaneName::Subagent => &mut self.subagent,
         }
+    }
+
+    fn forget(&mut self, run: RunId) {
+        self.main.forget(run);
+        self.subagent.forget(run);
     }
 
     fn serve(&mut self, name: LaneName) {
@@ -299,7 +305,16 @@ async fn settle_left_behind(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<
     let left = |run: &OpenRun| run.host == shared.host || run.host == Host::OneShot;
     let (left, kept): (Vec<_>, Vec<_>) = open.into_iter().partition(left);
     let runs = with_rows(shared, left).await?;
-    settle::settle(shared, runs, Verdict::left_behind(), WAITED_FOR).await;
+    let ended: BTreeSet<RunId> =
+        settle::settle(shared, runs.clone(), Verdict::left_behind(), WAITED_FOR).await.into_iter().collect();
+    let mut refused = runs;
+    // Those of other roots are left to the next process that starts.
+    refused.retain(|run| !ended.contains(&run.row.id) && shared.is_ours(&run.session.root));
+    if !refused.is_empty() {
+        let shared = Arc::clone(shared);
+        // Detached: nobody waits for runs that a store which is full now takes later.
+        tokio::spawn(async move { settle::settle(&shared, refused, Verdict::found_late(), DETACHED).await });
+    }
     Ok(kept)
 }
 

@@ -156,6 +156,11 @@ impl Shared {
         Ok(())
     }
 
+    /// Whether sessions of this root are this process's to wake.
+    pub(crate) fn is_ours(&self, root: &SessionKey) -> bool {
+        self.only_root.as_ref().is_none_or(|only| only == root)
+    }
+
     /// A session is woken, and takes what waits for it.
     pub(crate) fn takes_up(&self, key: &SessionKey) {
         self.left_asleep.lock().unwrap_or_else(PoisonError::into_inner).remove(key);

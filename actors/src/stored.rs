@@ -120,7 +120,8 @@ impl Cancel<'_> {
             facts: vec![("reason", reason.clone())],
         };
         let outcome = Outcome::ended(Terminal::Cancelled, reason, None);
-        let ending = Ending::new(open, outcome, quiet, record, self.clock.now());
+        let used = self.storage.subtree_usage(open.row.session.clone()).await.map_err(failed)?;
+        let ending = Ending::new(open, outcome, quiet, record, self.clock.now()).counting(used);
         match apply(self.storage, ending.transaction()).await {
             Ok(()) => Ok(Some(ending.run())),
             Err(Refused::Ended { .. }) => Ok(None),

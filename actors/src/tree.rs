@@ -1,9 +1,10 @@
 //! The tree as its users see it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use futures::future::join_all;
 use tokio::sync::oneshot;
 
 use crate::MemoryStorage;
@@ -15,13 +16,15 @@ use crate::ports::{
 };
 use crate::root::{Root, RootArgs, RootMsg};
 use crate::session::{SessionMsg, already_ended, name_once};
-use crate::sessions::settle::{Verdict, WAITED_FOR, settle};
 use crate::sessions::{SessionsMsg, SpawnCall, unknown_session};
 use crate::shared::Shared;
 use crate::types::{
     Accepted, Mode, ModelRef, Origin, Outcome, PromptRequest, Refusal, RunId, SessionKey, Settings,
     SettingsError, SpawnRequest, Submitted, Timestamp, Usage,
 };
+
+/// How often a session is told to stop that panics on it: more often than it survives.
+const ASKED_TO_STOP: u32 = 8;
 
 /// What became of a steering message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,7 +229,8 @@ impl TreeHandle {
         receiver.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Sends a message to a session, which starts a run there.
+    /// Sends a message to a session, which starts a run there. Its result is announced to the parent if a run of
+    /// the parent sends it.
     ///
     /// # Errors
     /// The refusal, with its exact reason and what changes it.
@@ -235,7 +239,8 @@ impl TreeHandle {
         self.ask(&key, |reply| SessionMsg::Prompt { request: Box::new(request), origin, reply }).await
     }
 
-    /// Gives a message to a session's open run before its next step, or starts a run with it.
+    /// Gives a message to a session's open run before its next step, or starts a run with it, as
+    /// [`submit`](Self::submit) does.
     ///
     /// # Errors
     /// The refusal, with its exact reason and what changes it.
@@ -258,23 +263,20 @@ impl TreeHandle {
         self.ask(&session, |reply| SessionMsg::Cancel { run, origin, reply }).await
     }
 
-    /// Stops a session with its whole subtree. Answers when all of its runs are terminal, but for those of another
-    /// kind of host: they are not this process's to end.
+    /// Stops a session with its whole subtree. Answers when all runs that were open in it are terminal, but for those of
+    /// another kind of host, which are not this process's to end; what it is given meanwhile wakes it again.
     ///
     /// # Errors
     /// The session does not exist, or the store cannot be read.
     pub async fn stop(&self, session: SessionKey, origin: Origin) -> Result<Stopped, Refusal> {
+        let asked_at = self.shared.system.clock.now();
         let awake = self.shared.live.get(&session).map(|entry| entry.meta.scope.clone());
         if let Some(scope) = &awake {
             scope.cancel();
             self.audit_stop(&session, &origin);
         }
-        let (sender, receiver) = oneshot::channel();
-        let message = SessionMsg::Stop { cascade: false, reply: Reply::Channel(sender) };
         // One that sleeps is woken for it: it may be on its way up.
-        self.shared.deliver(&session, message);
-        let mut ended = receiver.await.unwrap_or_default();
-        // What has no actor, because it was being accepted or its process is gone, is ended in the store.
+        let mut ended = self.stop_session(&session, false).await?;
         let read = |error: StoreError| Refusal::error("store", error.to_string());
         self.shared.barrier().await.map_err(read)?;
         if awake.is_none() {
@@ -283,15 +285,28 @@ impl TreeHandle {
             }
             self.audit_stop(&session, &origin);
         }
-        let mut left = self.shared.storage.open_in_subtree(session).await.map_err(read)?;
-        // A session that was woken since then has what it was given after the stop, and works on it.
-        left.retain(|open| {
-            let awake = self.shared.live.get(&open.session.key);
-            open.row.host == self.shared.host && awake.is_none_or(|entry| entry.meta.scope.is_cancelled())
-        });
-        ended.extend(settle(&self.shared, left, Verdict::session_stopped(), WAITED_FOR).await);
+        let mut left = self.shared.storage.open_in_subtree(session.clone()).await.map_err(read)?;
+        left.retain(|open| open.row.accepted_at <= asked_at && open.row.host == self.shared.host);
+        // Below a session that was on its way up nobody heard of the stop. Each ends its runs itself: ended in the
+        // store alone, they would begin all the same.
+        let left: BTreeSet<SessionKey> = left.into_iter().map(|open| open.session.key).collect();
+        for stopped in join_all(left.iter().map(|key| self.stop_session(key, *key != session))).await {
+            ended.extend(stopped?);
+        }
         name_once(&mut ended);
         Ok(Stopped { ended, already: None })
+    }
+
+    /// Tells one session to stop, and again if a panic swallowed that.
+    async fn stop_session(&self, session: &SessionKey, cascade: bool) -> Result<Vec<RunId>, Refusal> {
+        for _ in 0..ASKED_TO_STOP {
+            let (sender, receiver) = oneshot::channel();
+            self.shared.deliver(session, SessionMsg::Stop { cascade, reply: Reply::Channel(sender) });
+            if let Ok(ended) = receiver.await {
+                return Ok(ended);
+            }
+        }
+        Err(gone())
     }
 
     fn audit_stop(&self, session: &SessionKey, origin: &Origin) {

@@ -135,7 +135,7 @@ async fn run(call: Call) -> Result<ToolOutput, Failure> {
                 return Ok(reply::ok(&done(action, target, &child)));
             }
             let steered = tree.steer(child.session.clone(), message, origin).await?;
-            Ok(reply::ok(&steered_reply(target, &child, steered)))
+            Ok(reply::ok(&steered_reply(target, caller, &child, steered)))
         }
     }
 }
@@ -284,12 +284,17 @@ fn done(action: Action, target: String, child: &Child) -> Controlled {
     }
 }
 
-fn steered_reply(target: String, child: &Child, steered: Steered) -> Controlled {
+fn steered_reply(target: String, caller: &SessionKey, child: &Child, steered: Steered) -> Controlled {
     let name = child.name();
     let (run_id, mode, text) = match steered {
         Steered::Queued(run) => (run, "steer", format!("{name} reads the message before its next step.")),
         Steered::Started(run) => {
-            (run, "restart", format!("{name} had no open run, so the message started one."))
+            let heard = if child.parent.as_ref() == Some(caller) {
+                "Its result comes to you by itself."
+            } else {
+                "Its result is not announced to you: it is not your own sub-agent."
+            };
+            (run, "restart", format!("{name} had no open run, so the message started one. {heard}"))
         }
     };
     Controlled {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use super::Deadline;
 use crate::ports::RunRow;
 use crate::types::{ModelChoice, ModelRef, Origin, RunId, SessionKey, Terminal, Timestamp, Usage};
 
@@ -66,7 +67,7 @@ pub(crate) struct Progress {
     pub(crate) tools: Vec<(Arc<str>, Arc<str>)>,
 }
 
-/// One run's progress and the token that aborts it.
+/// One run's progress, its clock, and the token that aborts it. What is here outlives a rebuild of the session.
 #[derive(Debug)]
 pub(crate) struct RunCell {
     pub(crate) id: RunId,
@@ -76,6 +77,7 @@ pub(crate) struct RunCell {
     pub(crate) cancelled: CancellationToken,
     pub(crate) fate: OnceLock<Fate>,
     progress: Mutex<Progress>,
+    deadline: Mutex<Deadline>,
     spawned: Mutex<BTreeSet<SessionKey>>,
 }
 
@@ -99,6 +101,7 @@ impl RunCell {
             cancelled: scope.child_token(),
             fate: OnceLock::new(),
             progress: Mutex::new(progress),
+            deadline: Mutex::new(Deadline::new(row.timeout)),
             spawned: Mutex::default(),
         }
     }
@@ -111,6 +114,11 @@ impl RunCell {
     /// Changes the progress.
     pub(crate) fn update<T>(&self, change: impl FnOnce(&mut Progress) -> T) -> T {
         change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads or sets the run's clock.
+    pub(crate) fn deadline<T>(&self, look: impl FnOnce(&mut Deadline) -> T) -> T {
+        look(&mut self.deadline.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The sessions that its tool calls spawned: what is open in or below them ends with the run if that is cancelled,

@@ -180,13 +180,15 @@ impl Run {
 
     pub(super) fn on_pause_over(&mut self, step: u32, ctx: &Ctx<Self>) {
         if step == self.step && matches!(self.doing, Doing::Pausing { .. }) {
-            self.doing = Doing::Queueing { since: ctx.system().clock.monotonic() };
+            let now = ctx.system().clock.monotonic();
+            self.doing = Doing::Queueing { since: now };
+            self.cell.deadline(|deadline| deadline.pause(now));
             self.tell_queueing(true);
             self.ask_permit(ctx);
         }
     }
 
-    /// Tells the session whether the run's clock stands, because it waits in its lane, or runs.
+    /// Tells the session that the run's clock stands, because it waits in its lane, or runs again.
     fn tell_queueing(&self, queueing: bool) {
         // A session that is gone takes this run with it.
         drop(self.session.send(SessionMsg::Queueing { run: self.id(), queueing }));
@@ -194,8 +196,9 @@ impl Run {
 
     pub(super) fn on_granted(&mut self, permit: Permit, ctx: &Ctx<Self>) {
         if let Doing::Queueing { since } = self.doing {
-            let waited = ctx.system().clock.monotonic().since(since);
-            self.soft_at = self.soft_at.map(|soft| soft + waited);
+            let now = ctx.system().clock.monotonic();
+            self.soft_at = self.soft_at.map(|soft| soft + now.since(since));
+            self.cell.deadline(|deadline| deadline.run(now));
             self.tell_queueing(false);
             self.permit = Some(permit);
             self.call_model(ctx);

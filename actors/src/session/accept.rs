@@ -134,7 +134,8 @@ impl Session {
         let at = ctx.system().clock.now();
         let mut transaction = Transaction::new();
         let text = request.text;
-        let mut row = Box::new(self.new_row(Cause::Message, terms, ctx));
+        let announce_to = self.asked_by_parent([&origin]);
+        let mut row = Box::new(self.new_row(Cause::Message, announce_to, terms, ctx));
         row.wire_id = request.wire_id;
         let named = request.idempotency.map(|idempotency| {
             let parameters = format!("{}\n{:?}\n{:?}\n{text}", self.meta.key, request.model, request.timeout);
@@ -202,11 +203,22 @@ impl Session {
         self.runs.contains_key(&run) || self.queue.iter().any(|known| known.id == run)
     }
 
+    /// The parent, if one of these messages is its agent's: it is to hear what becomes of them.
+    fn asked_by_parent<'a>(&self, messages: impl IntoIterator<Item = &'a Origin>) -> Option<SessionKey> {
+        let parent = self.meta.parent.as_ref()?;
+        let asks = |origin: &Origin| matches!(origin, Origin::Agent { session, .. } if session == parent);
+        messages.into_iter().any(asks).then(|| parent.clone())
+    }
+
     /// A run of this session that is about to be accepted.
-    fn new_row(&self, cause: Cause, terms: Terms, ctx: &Ctx<Self>) -> RunRow {
+    fn new_row(
+        &self,
+        cause: Cause,
+        announce_to: Option<SessionKey>,
+        terms: Terms,
+        ctx: &Ctx<Self>,
+    ) -> RunRow {
         let Terms { model, timeout } = terms;
-        // What follows on the results of children belongs to what the parent waits for.
-        let announce_to = if cause == Cause::Announce { self.meta.parent.clone() } else { None };
         RunRow {
             id: RunId(ctx.system().ids.run()),
             session: self.meta.key.clone(),
@@ -240,7 +252,14 @@ impl Session {
                 return None;
             }
         };
-        Some(self.new_row(cause, terms, ctx))
+        let announce_to = match cause {
+            // What follows on the results of children belongs to what the parent waits for.
+            Cause::Announce => self.meta.parent.clone(),
+            Cause::Spawn | Cause::Message => {
+                self.asked_by_parent(self.steers.iter().map(|steer| &steer.origin))
+            }
+        };
+        Some(self.new_row(cause, announce_to, terms, ctx))
     }
 
     /// A steering message for the run that works or is about to; without one it is a message like any other.

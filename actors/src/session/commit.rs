@@ -84,9 +84,9 @@ impl Closing {
 pub(crate) struct End {
     pub(super) row: Box<RunRow>,
     pub(super) end: RunEnd,
-    /// Tokens of the run and of what it has spawned.
-    pub(super) spent: Usage,
     pub(super) announce: Option<Announce>,
+    /// Whether the result says what the tree of this session has used.
+    pub(super) counted: bool,
     pub(super) taken: Option<Taken>,
     /// The run on results that it leaves.
     pub(super) next: Option<Box<RunRow>>,
@@ -134,7 +134,7 @@ impl Ticket {
                 if let Some(next) = &end.next {
                     super::accept::tell_accepted(shared, meta, next);
                 }
-                notify_end(shared, &end.row, &end.end, end.spent, end.announce.clone());
+                notify_end(shared, &end.row, &end.end, end.announce.clone());
             }
             // No event tells of messages that start no run.
             Self::Deliver { row: None, .. } => shared.changed(),
@@ -184,6 +184,7 @@ impl Session {
             }
             (Ticket::End(mut end), Err(Refused::Ended { state, .. })) => {
                 // Somebody else was first, and told whoever had to know.
+                self.used = None;
                 end.end.outcome.state = state;
                 end.announce = None;
                 end.next = None;
@@ -235,14 +236,10 @@ impl Session {
             |cell| cell.update(|progress| (progress.usage, progress.steps, progress.started_at)),
         );
         let end = RunEnd { run: row.id, outcome, usage, steps, at };
-        let spent = usage + self.below;
-        if row.announce_to.is_some() {
-            self.below = Usage::default();
-        } else {
-            self.below = spent;
-        }
         let (label, cleanup) = (self.meta.label.as_ref(), self.meta.cleanup);
-        let announce = announce_of(&row, &end, started, closing.quiet, spent, label, cleanup);
+        let used = self.used.unwrap_or_default() + usage;
+        let announce = announce_of(&row, &end, started, closing.quiet, used, label, cleanup);
+        let counted = announce.is_none() || self.used.is_some();
         // A stop is on record once, by its own name, and not again for each run that it ends.
         let asked_for = end.outcome.state == Terminal::Cancelled && closing.origin != Origin::Timer;
         let audit = asked_for.then(|| AuditRecord {
@@ -255,11 +252,14 @@ impl Session {
         });
         let next =
             if row.announce_to.is_some() { self.next_on_results(row.id, taken.as_ref(), ctx) } else { None };
-        let end = Box::new(End { row, end, spent, announce, taken, next, audit });
+        let end = Box::new(End { row, end, announce, counted, taken, next, audit });
         self.commit_end(end, ctx);
     }
 
     pub(super) fn commit_end(&mut self, end: Box<End>, ctx: &Ctx<Self>) {
+        if !end.counted {
+            return self.count(end, ctx);
+        }
         let mut transaction = Transaction::new();
         if let Some(taken) = &end.taken {
             taken.ops(&self.meta.key, Some(end.end.run), &mut transaction);
@@ -281,7 +281,7 @@ impl Session {
             && let (Some(announce), Some(parent)) = (&end.announce, &end.row.announce_to)
         {
             let announce = Some(Box::new(announce.clone()));
-            let message = SessionMsg::ChildEnded { run: end.end.run, usage: end.spent, announce };
+            let message = SessionMsg::ChildEnded { run: end.end.run, announce };
             self.shared.deliver(parent, message);
         }
         if let Some(active) = self.runs.get_mut(&end.end.run) {
@@ -294,7 +294,6 @@ impl Session {
     /// The store could not take a run's end: nothing may be lost, so it is asked again until it can.
     fn end_refused(&mut self, mut end: Box<End>, refused: &Refused, ctx: &mut Ctx<Self>) {
         tracing::warn!(run = %end.end.run, %refused, "the end of a run could not be committed, will try again");
-        let run = end.end.run;
         if matches!(refused, Refused::Conflict(_)) {
             // What it wanted to append does not fit; the end itself must not wait for that.
             end.taken = None;
@@ -302,7 +301,11 @@ impl Session {
             self.transcript = None;
             self.suspect = Some(self.inbox());
         }
-        match self.runs.get_mut(&run) {
+        self.end_later(end, ctx);
+    }
+
+    pub(super) fn end_later(&mut self, end: Box<End>, ctx: &Ctx<Self>) {
+        match self.runs.get_mut(&end.end.run) {
             Some(active) => active.stage = Stage::Ending { retry: Some(Box::new(Ticket::End(end))) },
             None => self.unsettled.push(end),
         }
@@ -342,6 +345,7 @@ impl Session {
     fn ended(&mut self, end: End, ctx: &mut Ctx<Self>) {
         let End { end, taken, next, .. } = end;
         let run = end.run;
+        self.used = self.used.map(|used| used + end.usage);
         if let Some(taken) = taken {
             self.took(&taken);
             self.transcript = Some(taken.transcript);
@@ -392,9 +396,11 @@ impl Session {
         };
         active.stage = Stage::Running;
         active.cell.update(|progress| progress.phase = crate::run::Phase::Running);
-        active.deadline.run(now);
+        let soft_at = active.cell.deadline(|deadline| {
+            deadline.run(now);
+            deadline.soft_at(now)
+        });
         Self::arm(active, ctx);
-        let soft_at = active.deadline.soft_at(now);
         if let Some(handle) = Self::run_handle(ctx, run) {
             // A run that died meanwhile is noticed as a child that exited.
             drop(handle.send(RunMsg::Continue(Box::new(Continue { transcript, permit, soft_at }))));
@@ -402,13 +408,13 @@ impl Session {
     }
 }
 
-/// The announce of a run's end, if its parent is to have one.
+/// The announce of a run's end, if its parent is to have one; `used` is what the tree of its session has used.
 pub(crate) fn announce_of(
     row: &RunRow,
     end: &RunEnd,
     started: Option<Timestamp>,
     quiet: bool,
-    spent: Usage,
+    used: Usage,
     label: Option<&String>,
     cleanup: Cleanup,
 ) -> Option<Announce> {
@@ -425,7 +431,7 @@ pub(crate) fn announce_of(
         state: end.outcome.state,
         reason: end.outcome.reason.clone(),
         text: end.outcome.text.clone(),
-        usage: spent,
+        usage: used,
         duration_ms: started
             .map_or(0, |started| u64::try_from((end.at - started).as_millis()).unwrap_or(u64::MAX)),
         steps: end.steps,
@@ -434,17 +440,11 @@ pub(crate) fn announce_of(
 }
 
 /// Tells everybody of a run's end that is committed.
-pub(crate) fn notify_end(
-    shared: &Shared,
-    row: &RunRow,
-    end: &RunEnd,
-    spent: Usage,
-    announce: Option<Announce>,
-) {
+pub(crate) fn notify_end(shared: &Shared, row: &RunRow, end: &RunEnd, announce: Option<Announce>) {
     tell_end(shared, row, end);
     if let Some(parent) = &row.announce_to {
         let announce = announce.map(Box::new);
-        shared.deliver(parent, SessionMsg::ChildEnded { run: end.run, usage: spent, announce });
+        shared.deliver(parent, SessionMsg::ChildEnded { run: end.run, announce });
     }
 }
 

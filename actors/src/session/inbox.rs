@@ -10,7 +10,7 @@ use crate::kit::{ChildSpec, Ctx};
 use crate::ports::{Announce, Cause, Op, OpenRun, RunRow, StoreError, StoredSession, Transaction};
 use crate::run::Fate;
 use crate::sessions::SessionsMsg;
-use crate::types::{Cleanup, Entry, RunId, SessionKey, Transcript, Usage};
+use crate::types::{Cleanup, Entry, RunId, SessionKey, Transcript};
 
 /// A child session may have a stop of its own subtree to finish.
 const STOP_CHILD_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
@@ -62,17 +62,16 @@ impl Session {
             self.stop_child(&open.session, open.spawner, ctx);
         }
         self.children.insert(open.run, open);
+        self.used = None;
     }
 
     pub(super) fn on_child_ended(
         &mut self,
         run: RunId,
-        usage: Usage,
         announce: Option<Box<Announce>>,
         ctx: &mut Ctx<Self>,
     ) {
         let was_open = self.children.remove(&run).is_some();
-        self.below += usage;
         if let Some(announce) = announce
             && !self.announces.contains(run)
         {
@@ -203,15 +202,19 @@ impl Session {
 
     /// Reads the session again: its transcript was with a run that is gone, or the inbox did not fit the store.
     pub(super) fn load(&mut self, ctx: &Ctx<Self>) {
-        if self.loading.is_some() {
-            return;
+        if self.loading.is_none() {
+            self.read_again(None, ctx);
         }
+    }
+
+    /// Reads the session; `doubted` is a run that has not begun and may have ended since.
+    pub(super) fn read_again(&mut self, doubted: Option<RunId>, ctx: &Ctx<Self>) {
         let (shared, key) = (Arc::clone(&self.shared), self.meta.key.clone());
         let work = async move {
             shared.barrier().await?;
             shared.storage.load_session(key).await
         };
-        let loaded = |result| SessionMsg::Loaded { result: Box::new(result) };
+        let loaded = move |result| SessionMsg::Loaded { doubted, result: Box::new(result) };
         self.loading = Some(ctx.task(work, loaded));
         if self.suspect.is_some() {
             self.suspect = Some(self.inbox());
@@ -228,6 +231,7 @@ impl Session {
 
     pub(super) fn on_loaded(
         &mut self,
+        doubted: Option<RunId>,
         result: Result<Option<StoredSession>, StoreError>,
         ctx: &mut Ctx<Self>,
     ) {
@@ -243,6 +247,9 @@ impl Session {
                 return self.try_again(ctx);
             }
         };
+        if let Some(run) = doubted.filter(|run| stored.runs.iter().all(|row| row.id != *run)) {
+            self.drop_ended(run, ctx);
+        }
         // What has arrived since is not in what was read.
         if let Some(known) = self.suspect.take() {
             self.announces.forget(known.announces);

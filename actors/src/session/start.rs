@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::commit::{Closing, Inbox};
-use super::{Active, Deadline, Session, SessionArgs, SessionChild, Stage, Standing};
+use super::{Active, Session, SessionArgs, SessionChild, Stage, Standing};
 use crate::kit::{Ctx, StartError};
-use crate::ports::{OpenRun, RunRow, RunState, StoredSession};
+use crate::ports::{Cause, OpenRun, RunRow, RunState, StoredSession};
 use crate::run::RunMsg;
 use crate::types::{Outcome, RunId, Terminal, Transcript, Usage};
 
@@ -18,6 +18,7 @@ pub(super) async fn start(args: &mut SessionArgs, ctx: &mut Ctx<Session>) -> Res
     };
     let mut session = build(args, stored, ctx);
     if again {
+        session.used = None;
         session.end_stale(ctx);
     }
     session.say_up(ctx);
@@ -39,6 +40,8 @@ async fn read(args: &SessionArgs) -> Result<StoredSession, StartError> {
 fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> Session {
     let StoredSession { row, transcript, runs, announces, steers, children } = stored;
     let host = args.shared.host;
+    let spawned =
+        matches!(runs.as_slice(), [run] if run.cause == Cause::Spawn && run.state == RunState::Accepted);
     // What another kind of process accepted is neither executed nor ended nor waited for here.
     let own = |child: &OpenRun| child.host == host;
     let mut session = Session {
@@ -56,12 +59,12 @@ fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> S
         announces: announces.into_iter().collect(),
         suspect: None,
         steers: steers.into(),
+        used: (spawned && children.is_empty()).then(Usage::default),
         children: children.into_iter().filter(own).map(|child| (child.run, child)).collect(),
         delivering: false,
         next: None,
         accepting: 0,
         unsettled: Vec::new(),
-        below: Usage::default(),
         retries: 0,
         retry: None,
         sleep: None,
@@ -96,11 +99,8 @@ impl Session {
                 self.queue.push_back(row);
             }
             (_, Some(handle), Some(cell)) => {
-                let now = ctx.system().clock.now();
-                let used = row.started_at.map_or(std::time::Duration::ZERO, |started| now - started);
                 let waits = yielded == Some(run);
                 let mut active = Box::new(Active {
-                    deadline: Deadline::new(row.timeout, used),
                     row,
                     stage: if waits { Stage::Yielded } else { Stage::Running },
                     cell,
@@ -130,6 +130,8 @@ impl Session {
                 } else {
                     Outcome::ended(Terminal::Interrupted, "the process that ran it went away", None)
                 };
+                // The session stays until this is committed.
+                self.runs.insert(run, Active::untouched(row.clone(), &self.meta));
                 self.end_run(row, outcome, Closing::OWN, None, ctx);
             }
         }

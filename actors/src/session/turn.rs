@@ -75,10 +75,43 @@ impl Session {
         let now = ctx.system().clock.monotonic();
         if let Some(active) = self.runs.get_mut(&run) {
             active.stage = Stage::Queued;
-            active.deadline.pause(now);
+            active.cell.deadline(|deadline| deadline.pause(now));
             active.timer = None;
             active.cell.update(|progress| progress.phase = Phase::Queued);
             self.ask_permit(run, true, ctx);
+        }
+    }
+
+    /// The manager was rebuilt: what it had for this session, a stop perhaps, is lost. A run that has not begun may
+    /// have been ended in the store, and does not begin before that is known.
+    pub(super) fn on_hello(&mut self, ctx: &mut Ctx<Self>) {
+        self.say_up(ctx);
+        if let Some(run) = self.current.filter(|run| self.has_not_begun(*run, ctx)) {
+            self.transcript = None;
+            // What is being read may be older than what was lost.
+            self.loading = None;
+            self.read_again(Some(run), ctx);
+        }
+        self.ask_permits(ctx);
+    }
+
+    fn has_not_begun(&self, run: RunId, ctx: &Ctx<Self>) -> bool {
+        let stage = self.runs.get(&run).map(|active| &active.stage);
+        matches!(stage, Some(Stage::Queued | Stage::Loading(_))) && Self::run_handle(ctx, run).is_none()
+    }
+
+    /// Drops a run that has not begun and is not open any more. Whoever ended it told whoever had to know.
+    pub(super) fn drop_ended(&mut self, run: RunId, ctx: &Ctx<Self>) {
+        if !self.has_not_begun(run, ctx) {
+            return;
+        }
+        self.shared.runs.remove(&run);
+        self.tell_manager(SessionsMsg::Forget { run });
+        self.current = self.current.filter(|current| *current != run);
+        for reply in self.runs.remove(&run).into_iter().flat_map(|active| active.cancels) {
+            let shared = Arc::clone(&self.shared);
+            // Detached: the answer is the caller's, whatever becomes of this session.
+            tokio::spawn(async move { reply.send(super::already_ended(&shared, run).await) });
         }
     }
 
@@ -161,7 +194,10 @@ impl Session {
         }
         active.stage = Stage::Running;
         active.row.started_at = Some(at);
-        active.deadline.run(now);
+        let (soft_at, limit) = active.cell.deadline(|deadline| {
+            deadline.run(now);
+            (deadline.soft_at(now), deadline.limit())
+        });
         active.cell.update(|progress| {
             progress.phase = Phase::Running;
             progress.started_at = Some(at);
@@ -177,8 +213,8 @@ impl Session {
             model: active.row.model.clone(),
             limits: settings.runs,
             cell: Arc::clone(&active.cell),
-            soft_at: active.deadline.soft_at(now),
-            limit: active.deadline.limit(),
+            soft_at,
+            limit,
             system: super::prompts::system(&self.meta, prompt.as_deref(), settings.subagents.max_depth),
             tools: self.tool_specs(),
             first: Some((transcript, permit)),
@@ -195,18 +231,13 @@ impl Session {
         self.fail_run(run, format!("the store refused the start of the run: {refused}"), ctx);
     }
 
-    /// A run works but has no permit after a pause: its clock stands until it has.
+    /// A run works but has no permit after a pause: its clock, which the run itself sets, stands until it has.
     pub(super) fn on_queueing(&mut self, run: RunId, queueing: bool, ctx: &Ctx<Self>) {
         let Some(active) = self.runs.get_mut(&run) else { return };
         if !matches!(active.stage, Stage::Running) {
             return;
         }
-        if queueing {
-            active.deadline.pause(ctx.system().clock.monotonic());
-            active.timer = None;
-        } else {
-            Self::arm(active, ctx);
-        }
+        Self::arm(active, ctx);
         let phase = if queueing { Phase::Queued } else { Phase::Running };
         active.cell.update(|progress| progress.phase = phase);
     }
@@ -320,7 +351,7 @@ impl Session {
     pub(super) fn on_run_exited(&mut self, run: RunId, exit: Exit, ctx: &mut Ctx<Self>) {
         let Some(active) = self.runs.get(&run) else { return self.advance(ctx) };
         match active.stage {
-            Stage::Ending { .. } => return,
+            Stage::Counting { .. } | Stage::Ending { .. } => return,
             Stage::Joining => {
                 self.check_joined(ctx);
                 return self.advance(ctx);
@@ -336,8 +367,10 @@ impl Session {
 
     pub(super) fn on_hard_deadline(&mut self, run: RunId, ctx: &mut Ctx<Self>) {
         let Some(active) = self.runs.get(&run) else { return };
-        let limit = active.deadline.limit().unwrap_or_default();
-        if active.deadline.left(ctx.system().clock.monotonic()).is_some_and(|left| left.is_zero()) {
+        let now = ctx.system().clock.monotonic();
+        let (limit, left) = active.cell.deadline(|deadline| (deadline.limit(), deadline.left(now)));
+        if left.is_some_and(|left| left.is_zero()) {
+            let limit = limit.unwrap_or_default();
             let reason = format!("the run took longer than its limit of {} s", limit.as_secs_f64());
             self.abort(
                 run,
@@ -347,13 +380,12 @@ impl Session {
         }
     }
 
-    /// Sets the timer of the hard deadline.
+    /// Sets the timer of the hard deadline, unless the run's clock stands.
     pub(super) fn arm(active: &mut Active, ctx: &Ctx<Self>) {
         let now = ctx.system().clock.monotonic();
         let run = active.row.id;
-        active.deadline.run(now);
-        active.timer =
-            active.deadline.left(now).map(|left| ctx.after(left, SessionMsg::HardDeadline { run }));
+        let left = active.cell.deadline(|deadline| deadline.left(now).filter(|_| deadline.runs()));
+        active.timer = left.map(|left| ctx.after(left, SessionMsg::HardDeadline { run }));
     }
 
     /// Nothing is left to do: asks the manager for sleep after a while, at once where nobody will come back.

@@ -40,11 +40,6 @@ impl<'a> Verdict<'a> {
         Self::stopped("its parent was stopped")
     }
 
-    /// Their session, or one above it, was stopped from outside.
-    pub(crate) const fn session_stopped() -> Self {
-        Self::stopped("the session was stopped")
-    }
-
     /// Their session, or one above it, failed for good.
     pub(crate) const fn session_failed(reason: &'a str) -> Self {
         Self { state: Terminal::Crashed, reason, quiet: false, deliver: true }
@@ -54,6 +49,11 @@ impl<'a> Verdict<'a> {
     pub(crate) const fn left_behind() -> Self {
         let reason = "the process that ran it went away";
         Self { state: Terminal::Interrupted, reason, quiet: false, deliver: false }
+    }
+
+    /// The same, for what could not be ended at the start: by now somebody may be awake.
+    pub(crate) const fn found_late() -> Self {
+        Self { deliver: true, ..Self::left_behind() }
     }
 }
 
@@ -66,6 +66,7 @@ pub(crate) async fn settle(
     tries: u32,
 ) -> Vec<RunId> {
     let mut left: Vec<Ending> = runs.into_iter().map(|run| decide(shared, run, verdict)).collect();
+    count(shared, &mut left).await;
     let mut ended = Vec::new();
     for tried in 1.. {
         let (done, refused) = submit(shared, std::mem::take(&mut left), verdict.deliver).await;
@@ -94,6 +95,17 @@ fn decide(shared: &Shared, run: SubtreeRun, verdict: Verdict<'_>) -> Ending {
         facts: vec![("state", state.to_string()), ("reason", reason.to_owned())],
     };
     Ending::new(run, Outcome::ended(state, reason, partial), quiet, record, shared.system.clock.now())
+}
+
+/// Has each result say what the tree of its session has used. Where that cannot be read the run itself counts:
+/// no end is held up for it.
+async fn count(shared: &Shared, runs: &mut [Ending]) {
+    for announce in runs.iter_mut().filter_map(|run| run.announce.as_mut()) {
+        match shared.storage.subtree_usage(announce.item.session.clone()).await {
+            Ok(used) => announce.item.usage = used,
+            Err(error) => return tracing::warn!(%error, "the tokens of results cannot be read"),
+        }
+    }
 }
 
 /// Asks the store a question until it answers, at most `tries` times.
@@ -133,7 +145,7 @@ async fn submit(shared: &Shared, runs: Vec<Ending>, deliver: bool) -> (Vec<RunId
             Ok(Ok(())) => {
                 ended.push(run.run());
                 if deliver {
-                    notify_end(shared, &run.row, &run.end, run.row.usage, run.announce);
+                    notify_end(shared, &run.row, &run.end, run.announce);
                 } else {
                     tell_end(shared, &run.row, &run.end);
                 }

@@ -45,7 +45,7 @@ pub struct AnnounceItem {
     pub reason: Option<String>,
     /// The child's final or partial text, whole.
     pub text: Option<String>,
-    /// Tokens of the child and its descendants.
+    /// Tokens of all runs of the child's session and of the sessions below it, until this one ended.
     pub usage: Usage,
     /// From the first step to the end, in milliseconds.
     pub duration_ms: u64,

@@ -19,9 +19,11 @@ pub enum Origin {
     },
     /// A client that authenticated at the edge.
     Client {
-        /// The connection's number in this process.
+        /// The connection's number in this process, for logs and the audit record: it names nobody, because the
+        /// next process counts from the beginning again.
         connection: u64,
-        /// The client's device id, if it has one.
+        /// The id of the client's paired device; none for one that authenticated with a shared secret, or by
+        /// other means that tell nobody apart.
         device: Option<String>,
         /// The scopes it was granted.
         scopes: Vec<String>,
@@ -35,14 +37,15 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The principal under which idempotency keys are unique.
+    /// The principal under which idempotency keys are unique. Keys are kept for good, so it names somebody who is
+    /// the same after a restart: of clients the device, and of those without one whoever holds the shared secret,
+    /// who is the operator.
     #[must_use]
     pub fn principal(&self) -> String {
         match self {
             Self::Agent { session, .. } => format!("agent:{session}"),
             Self::Client { device: Some(device), .. } => format!("device:{device}"),
-            Self::Client { connection, .. } => format!("connection:{connection}"),
-            Self::Operator => "operator".to_owned(),
+            Self::Client { device: None, .. } | Self::Operator => "operator".to_owned(),
             Self::Embedder => "embedder".to_owned(),
             Self::Timer => "timer".to_owned(),
         }
@@ -60,5 +63,24 @@ impl fmt::Display for Origin {
             Self::Embedder => f.write_str("origin=embedder"),
             Self::Timer => f.write_str("origin=timer"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(connection: u64, device: Option<&str>) -> String {
+        let (device, scopes) = (device.map(str::to_owned), vec!["operator.write".to_owned()]);
+        Origin::Client { connection, device, scopes }.principal()
+    }
+
+    #[test]
+    fn a_client_is_the_same_on_every_connection() {
+        assert_eq!(client(1, Some("a")), client(2, Some("a")));
+        assert_ne!(client(1, Some("a")), client(1, Some("b")));
+        assert_eq!(client(1, None), client(2, None));
+        assert_eq!(client(1, None), Origin::Operator.principal());
+        assert_ne!(client(1, None), client(1, Some("operator")));
     }
 }

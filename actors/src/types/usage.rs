@@ -21,6 +21,16 @@ impl Usage {
     pub const fn total(&self) -> u64 {
         self.input.saturating_add(self.output)
     }
+
+    /// The rest of this without `part`.
+    #[must_use]
+    pub const fn without(&self, part: Self) -> Self {
+        Self {
+            input: self.input.saturating_sub(part.input),
+            output: self.output.saturating_sub(part.output),
+            cached: self.cached.saturating_sub(part.cached),
+        }
+    }
 }
 
 impl Add for Usage {

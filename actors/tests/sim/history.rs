@@ -16,7 +16,7 @@ use offshoot_actors::{Steered, Stopped};
 pub enum Ask {
     Spawn(SpawnRequest, Origin),
     Submit(PromptRequest),
-    Steer(SessionKey, String),
+    Steer(SessionKey, String, Origin),
     Cancel(RunId),
     Stop(SessionKey),
     Apply,

@@ -93,7 +93,8 @@ async fn carry_out(
         },
         "steer" => {
             let session = world.any_session(random);
-            let ask = Ask::Steer(session, "steered by a tool".to_owned());
+            let origin = Origin::Agent { session: context.session.clone(), run: context.run };
+            let ask = Ask::Steer(session, "steered by a tool".to_owned(), origin);
             ToolOutput::ok(format!("{:?}", world.request(&context.tree, ask).await))
         }
         "boom" => panic!("the tool panics {}", super::faults::ON_PURPOSE),

@@ -114,7 +114,7 @@ impl World {
                 request.idempotency = self.name(random);
                 Ask::Spawn(request, Origin::Operator)
             }
-            55..=64 => Ask::Steer(self.session(random), "steer".to_owned()),
+            55..=64 => Ask::Steer(self.session(random), "steer".to_owned(), Origin::Operator),
             65..=76 => match self.run(random) {
                 Some(run) => Ask::Cancel(run),
                 None => Ask::Apply,
@@ -141,8 +141,8 @@ impl World {
             Ask::Submit(request) => {
                 tree.submit(request, Origin::Operator).await.map_or_else(refused, Heard::Submitted)
             }
-            Ask::Steer(session, text) => {
-                tree.steer(session, text, Origin::Operator).await.map_or_else(refused, Heard::Steered)
+            Ask::Steer(session, text, origin) => {
+                tree.steer(session, text, origin).await.map_or_else(refused, Heard::Steered)
             }
             Ask::Cancel(run) => tree.cancel(run, Origin::Operator).await.map_or_else(refused, Heard::Stopped),
             Ask::Stop(session) => {

@@ -1,7 +1,8 @@
 //! A child's result reaches its parent once, between two steps, whatever the parent does meanwhile.
 
+use offshoot_actors::Steered;
 use offshoot_actors::ports::{Answer, Cause, Event};
-use offshoot_actors::types::{Entry, Terminal};
+use offshoot_actors::types::{Entry, Origin, PromptRequest, Terminal};
 
 use crate::rig::{Call, brief, call, items, main_key, setup};
 
@@ -242,5 +243,62 @@ async fn a_parent_in_a_lane_takes_what_comes_meanwhile() {
         .map(|entry| matches!(entry.entry, Entry::Announce { .. }))
         .collect();
     assert_eq!(kinds, [true, false, false]);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_parent_sends_to_a_child_at_rest_is_answered_to_it_and_waited_for() {
+    let rig = setup()
+        .start(|call_: Call| async move {
+            Ok(match (&*call_.task(), call_.request.step) {
+                ("ask", 1) => Answer::tools(vec![call("1", "wait", "1000"), call("2", "yield", "")]),
+                ("ask" | "", _) => Answer::text(format!("got {}", call_.news().join(","))),
+                (task, _) => {
+                    call_.sleep(5_000).await;
+                    Answer::text(format!("did {task}"))
+                }
+            })
+        })
+        .await;
+    let child = rig.spawn("session,quiet|first").await;
+    rig.outcome(child.run).await;
+    let asks = rig.say("ask").await;
+    rig.until("it waits for its tool", |rig| rig.row(asks).steps == 1).await;
+    let origin = Origin::Agent { session: main_key(), run: asks };
+    let steered = rig.handle.steer(child.session.clone(), "second".to_owned(), origin.clone()).await.unwrap();
+    assert!(matches!(steered, Steered::Started(_)), "{steered:?}");
+    assert_eq!(rig.outcome(asks).await.text.as_deref(), Some("got ok:did second"));
+    // By way of the operator it is nobody's business.
+    let run = rig.say_to(child.session.clone(), "third").await;
+    rig.outcome(run).await;
+    rig.quiet().await;
+    let sent = rig.handle.submit(PromptRequest::new(child.session, "fourth"), origin).await.unwrap();
+    rig.outcome(sent.run).await;
+    rig.quiet().await;
+    let results: Vec<_> = items(&rig.transcript(&main_key())).iter().map(brief).collect();
+    assert_eq!(results, ["ok:did second", "ok:did fourth"]);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_parent_sends_to_a_run_that_ends_without_it_is_answered_to_it() {
+    let rig = setup()
+        .start(|call: Call| async move {
+            if call.task() == "hang" {
+                call.sleep(100_000).await;
+            }
+            Ok(Answer::text(format!("did {}", call.task())))
+        })
+        .await;
+    let parent = rig.say("hello").await;
+    let child = rig.spawn("session,quiet|hang").await;
+    rig.sleep(10).await;
+    let origin = Origin::Agent { session: main_key(), run: parent };
+    let steered = rig.handle.steer(child.session, "more".to_owned(), origin).await.unwrap();
+    assert_eq!(steered, Steered::Queued(child.run));
+    rig.handle.cancel(child.run, Origin::Operator).await.unwrap();
+    rig.quiet().await;
+    let results: Vec<_> = items(&rig.transcript(&main_key())).iter().map(brief).collect();
+    assert_eq!(results, ["ok:did more"]);
     rig.finish().await;
 }

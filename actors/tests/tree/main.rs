@@ -15,6 +15,8 @@ mod order;
 #[cfg(feature = "faults")]
 mod panics;
 mod reads;
+#[cfg(feature = "faults")]
+mod rebuilds;
 mod refusals;
 mod repeats;
 mod restarts;

@@ -1,67 +1,13 @@
 //! Panics inside of actors: nobody else's work is interrupted, nothing is lost, nothing is done twice.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use offshoot_actors::kit::{Bug, Faults};
 use offshoot_actors::ports::{Answer, ModelError, ModelErrorKind};
 use offshoot_actors::types::{IdempotencyKey, Origin, PromptRequest, SessionKey, Terminal};
 
-use crate::rig::{Answered, Asked, Call, Rig, Setup, call, items, main_key, request, setup, soon};
-
-/// Counts the messages of each kind, and lets one of them panic.
-#[derive(Default)]
-struct Once {
-    seen: Mutex<BTreeMap<(&'static str, &'static str), u32>>,
-    /// The actor's kind, the message, and which of them panics, from 1.
-    at: Mutex<Option<(&'static str, &'static str, u32)>>,
-    fired: AtomicBool,
-}
-
-impl Once {
-    fn at(actor: &'static str, message: &'static str, nth: u32) -> Arc<Self> {
-        Arc::new(Self { at: Mutex::new(Some((actor, message, nth))), ..Self::default() })
-    }
-
-    /// The next message of this kind panics.
-    fn arm(&self, actor: &'static str, message: &'static str) {
-        let seen = self.seen.lock().unwrap().get(&(actor, message)).copied().unwrap_or(0);
-        *self.at.lock().unwrap() = Some((actor, message, seen + 1));
-        self.fired.store(false, Ordering::SeqCst);
-    }
-
-    fn fired(&self) -> bool {
-        self.fired.load(Ordering::SeqCst)
-    }
-}
-
-impl Faults for Once {
-    fn panics(&self, actor: &'static str, message: &'static str) -> bool {
-        let nth = {
-            let mut seen = self.seen.lock().unwrap();
-            let nth = seen.entry((actor, message)).or_default();
-            *nth += 1;
-            *nth
-        };
-        let now = *self.at.lock().unwrap() == Some((actor, message, nth));
-        if now {
-            self.fired.store(true, Ordering::SeqCst);
-        }
-        now
-    }
-
-    fn has(&self, _: Bug) -> bool {
-        false
-    }
-}
-
-fn with(faults: &Arc<Once>) -> Setup {
-    let mut setup = setup();
-    setup.faults = Some(Arc::clone(faults) as Arc<dyn Faults>);
-    setup
-}
+use crate::rig::{Answered, Asked, Call, Once, Rig, call, items, main_key, request, soon, with};
 
 fn restarts(rig: &Rig, name: &str) -> u32 {
     rig.handle.actors().into_iter().find(|view| view.path.ends_with(name)).unwrap().restarts
@@ -323,6 +269,7 @@ const KINDS: &[(&str, &[&str])] = &[
             "sleep",
             "quiet",
             "loaded",
+            "counted",
         ],
     ),
     (

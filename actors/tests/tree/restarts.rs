@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use offshoot_actors::MemoryStorage;
-use offshoot_actors::ports::{Answer, Host, ModelError};
-use offshoot_actors::types::{Origin, PromptRequest, Terminal};
+use offshoot_actors::ports::{Answer, Host, ModelError, Op};
+use offshoot_actors::types::{Origin, PromptRequest, RunId, Terminal};
 
-use crate::rig::{Call, brief, call, items, main_key, request, setup, soon};
+use crate::rig::{Asked, Call, Rig, brief, call, items, main_key, request, setup, soon};
 
 async fn script(call_: Call) -> Result<Answer, ModelError> {
     Ok(match (&*call_.task(), call_.request.step) {
@@ -174,4 +174,36 @@ async fn a_conversation_goes_on_after_a_restart_at_any_commit() {
         assert_eq!(rig.answer("hello").await.text.as_deref(), Some("hello"), "after commit {commit}");
         rig.finish().await;
     }
+}
+
+/// A process that leaves a run open, and the next one, whose store refuses so many ends of runs.
+async fn left_behind(refusals: u32) -> (Rig, RunId) {
+    let storage = Arc::new(MemoryStorage::new());
+    let rig = setup().on(&storage, 1).start(script).await;
+    let run = rig.say("hang").await;
+    rig.until("it works", |rig| rig.row(run).state.as_str() == "running").await;
+    rig.stop().await;
+    let (setup, faulty) = setup().on(&storage, 2).faulty();
+    let ends = |asked: &Asked<'_>| match asked {
+        Asked::Submit(transaction) => transaction.iter().any(|op| matches!(op, Op::EndRun(_))),
+        _ => false,
+    };
+    faulty.fail(refusals, ends);
+    (setup.start(script).await, run)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_full_store_does_not_take_at_the_start_is_ended_later() {
+    let (rig, run) = left_behind(10).await;
+    assert_eq!(rig.row(run).state.as_str(), "running");
+    assert_eq!(rig.outcome(run).await.state, Terminal::Interrupted);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_what_a_full_store_does_not_take() {
+    let (rig, run) = left_behind(10).await;
+    soon("a stop", rig.handle.stop(main_key(), Origin::Operator)).await.unwrap();
+    assert_eq!(rig.row(run).outcome.map(|outcome| outcome.state), Some(Terminal::Interrupted));
+    rig.finish().await;
 }

@@ -187,9 +187,14 @@ async fn everybody_at_once() {
 async fn a_steer_names_the_run_that_takes_it() {
     let family = family(store()).await;
     let child = family.find("survey").unwrap().unwrap();
-    let queued = steered_reply("survey".to_owned(), child, Steered::Queued(child.run));
+    let (main, grandparent) = (child.parent.clone().unwrap(), key("agent:main:other"));
+    let reply = |caller, steered| steered_reply("survey".to_owned(), caller, child, steered);
+    let queued = reply(&main, Steered::Queued(child.run));
     assert_eq!((queued.status, queued.mode, queued.run_id), ("accepted", Some("steer"), child.run));
-    let started = steered_reply("survey".to_owned(), child, Steered::Started(run_id(9)));
+    let started = reply(&main, Steered::Started(run_id(9)));
+    assert!(started.text.ends_with("Its result comes to you by itself."), "{}", started.text);
+    let deeper = reply(&grandparent, Steered::Started(run_id(9)));
+    assert!(deeper.text.contains("is not announced to you"), "{}", deeper.text);
     assert_eq!((started.mode, started.run_id), (Some("restart"), run_id(9)));
 }
 

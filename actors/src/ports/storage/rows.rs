@@ -17,7 +17,7 @@ use crate::types::{
 pub enum Cause {
     /// A spawn, as the first run of a child session.
     Spawn,
-    /// A message to the session.
+    /// A message to the session. Announced to its parent where that sent it.
     Message,
     /// Results of children that came while no run was open.
     Announce,

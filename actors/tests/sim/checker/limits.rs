@@ -87,19 +87,24 @@ struct Child {
     started: Option<Timestamp>,
 }
 
-/// While a parent has a child in the lane, no other parent gets more than one turn more than it does. Where an
-/// actor panicked or the store refused, queues are built anew, and what was before does not count.
+/// While a parent has a child in the lane, no other parent gets more than one turn more than it does. A later run
+/// of a child, on a message or on results, takes a turn of its parent like a spawn. Where an actor panicked or the
+/// store refused, queues are built anew, and what was before does not count.
 fn fairness(facts: &Facts<'_>, broken: &mut Vec<String>) {
     for life in 0..facts.played.lives.len() {
         let mut children: BTreeMap<RunId, Child> = BTreeMap::new();
         let mut faults = Vec::new();
+        let mut begun: BTreeMap<RunId, (SessionKey, i64)> = BTreeMap::new();
         for record in facts.records.iter().filter(|record| record.life == life) {
             match &record.what {
                 What::Event(Event::Spawned { parent, child, .. }) => {
                     let (parent, queued) = (parent.clone(), record.at);
                     children.insert(child.run, Child { parent, queued, started: None });
                 }
-                What::Event(Event::Started { run, .. }) => {
+                What::Event(Event::Started { session, run }) => {
+                    if let Some(parent) = facts.sessions.get(session).and_then(|row| row.parent.clone()) {
+                        begun.entry(*run).or_insert((parent, record.at.0));
+                    }
                     if let Some(child) = children.get_mut(run) {
                         child.started.get_or_insert(record.at);
                     }
@@ -113,10 +118,8 @@ fn fairness(facts: &Facts<'_>, broken: &mut Vec<String>) {
             let fault = faults.iter().copied().filter(|at| *at <= started.0).max().unwrap_or(0);
             let window = (child.queued.0.max(fault) + LAG)..started.0;
             let mut turns: BTreeMap<&SessionKey, u32> = BTreeMap::new();
-            for other in children.values() {
-                if other.started.is_some_and(|at| window.contains(&at.0)) {
-                    *turns.entry(&other.parent).or_default() += 1;
-                }
+            for (parent, _) in begun.values().filter(|(_, at)| window.contains(at)) {
+                *turns.entry(parent).or_default() += 1;
             }
             let own = turns.get(&child.parent).copied().unwrap_or(0);
             for (parent, count) in turns {

@@ -1,11 +1,11 @@
 //! I6, I7, I8, audit, transcripts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use offshoot_actors::MemoryStorage;
-use offshoot_actors::ports::{Cause, Event, Storage};
-use offshoot_actors::types::{Entry, SessionKey, StoredEntry, Usage};
+use offshoot_actors::ports::{Cause, Event, Op, Storage};
+use offshoot_actors::types::{Entry, RunId, SessionKey, StoredEntry, Usage};
 
 use super::{Facts, store_text};
 use crate::history::What;
@@ -13,6 +13,7 @@ use crate::history::What;
 pub fn check(facts: &Facts<'_>, broken: &mut Vec<String>) {
     tools(facts, broken);
     usage(facts, broken);
+    results(facts, broken);
     if store_text(&MemoryStorage::replay(&facts.log)) != store_text(&facts.played.store) {
         broken.push("I8: the store differs from its replayed log".to_owned());
     }
@@ -68,6 +69,49 @@ fn usage(facts: &Facts<'_>, broken: &mut Vec<String>) {
         let Event::Ended { run, usage, .. } = event else { continue };
         if record.life == facts.last_life() && facts.rows.get(run).is_some_and(|row| row.usage != *usage) {
             broken.push(format!("I7: run {run} is told to have used {usage:?}"));
+        }
+    }
+}
+
+/// A result tells of no more than the runs of its session and of those below have used, and of no less than those of
+/// its session and what was told to that session.
+fn results(facts: &Facts<'_>, broken: &mut Vec<String>) {
+    let mut used: BTreeMap<RunId, Usage> = BTreeMap::new();
+    let mut ended: BTreeMap<&SessionKey, Usage> = BTreeMap::new();
+    let mut told: BTreeMap<RunId, (&SessionKey, Usage)> = BTreeMap::new();
+    let mut taken: BTreeMap<&SessionKey, BTreeMap<&SessionKey, Usage>> = BTreeMap::new();
+    for op in facts.log.iter().flatten() {
+        match op {
+            Op::RecordStep { run, usage, .. } => _ = used.insert(*run, *usage),
+            Op::EndRun(end) => {
+                used.insert(end.run, end.usage);
+                if let Some(row) = facts.rows.get(&end.run) {
+                    *ended.entry(&row.session).or_default() += end.usage;
+                }
+            }
+            Op::TakeAnnounces { session, runs } => {
+                for (child, usage) in runs.iter().filter_map(|run| told.remove(run)) {
+                    taken.entry(session).or_default().insert(child, usage);
+                }
+            }
+            Op::QueueAnnounce(announce) => {
+                let item = &announce.item;
+                let below = facts.subtree(&item.session);
+                let inside =
+                    |run: &RunId| facts.rows.get(run).is_some_and(|row| below.contains(&row.session));
+                let most: Usage = used.iter().filter(|(run, _)| inside(run)).map(|(_, usage)| *usage).sum();
+                let own = ended.get(&item.session).copied().unwrap_or_default();
+                let least =
+                    own + taken.get(&item.session).into_iter().flat_map(BTreeMap::values).copied().sum();
+                if item.usage.total() < least.total() || item.usage.total() > most.total() {
+                    broken.push(format!(
+                        "I7: the result of run {} tells of {:?}, not of {least:?} to {most:?}",
+                        item.run, item.usage
+                    ));
+                }
+                told.insert(item.run, (&item.session, item.usage));
+            }
+            _ => {}
         }
     }
 }

@@ -27,7 +27,7 @@ pub enum Answered {
     Well,
     WithAnError,
     WithAnErrorAfter(Duration),
-    /// As it is now, but told after this time.
+    /// As it is now, but told after this time; a transaction is applied after this time.
     Late(Duration),
 }
 
@@ -128,6 +128,13 @@ impl Storage for Faulty {
     fn submit(&self, transaction: Transaction, done: Done) {
         match self.judge(&Asked::Submit(&transaction)) {
             Answered::WithAnError => done(Err(spoiled().into())),
+            Answered::Late(pause) => {
+                let (inner, pause) = (Arc::clone(&self.inner), self.clock.sleep(pause));
+                drop(tokio::spawn(async move {
+                    pause.await;
+                    inner.submit(transaction, done);
+                }));
+            }
             _ => self.inner.submit(transaction, done),
         }
     }

@@ -6,6 +6,8 @@ mod checks;
 mod events;
 mod faulty;
 mod model;
+#[cfg(feature = "faults")]
+mod once;
 mod tools;
 
 use std::sync::Arc;
@@ -24,6 +26,8 @@ pub use self::events::Events;
 pub use self::faulty::{Answered, Asked, Faulty};
 use self::model::Scripted;
 pub use self::model::{Call, Log, brief, items, texts};
+#[cfg(feature = "faults")]
+pub use self::once::{Once, with};
 use self::tools::Toolbox;
 pub use self::tools::{call, request};
 

@@ -18,8 +18,8 @@ pub(crate) struct Deadline {
 
 impl Deadline {
     /// A clock that does not run yet.
-    pub(crate) const fn new(limit: Option<Duration>, used: Duration) -> Self {
-        Self { limit, used, since: None }
+    pub(crate) const fn new(limit: Option<Duration>) -> Self {
+        Self { limit, used: Duration::ZERO, since: None }
     }
 
     /// The clock runs from now.
@@ -36,6 +36,11 @@ impl Deadline {
 
     fn used(&self, now: Monotonic) -> Duration {
         self.used + self.since.map_or(Duration::ZERO, |since| now.since(since))
+    }
+
+    /// Whether the clock runs.
+    pub(crate) const fn runs(&self) -> bool {
+        self.since.is_some()
     }
 
     /// Time until the hard deadline.
@@ -66,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_pause_does_not_count() {
-        let mut deadline = Deadline::new(Some(Duration::from_secs(20)), Duration::ZERO);
+        let mut deadline = Deadline::new(Some(Duration::from_secs(20)));
         deadline.run(at(100));
         deadline.pause(at(105));
         assert_eq!(deadline.left(at(500)), Some(Duration::from_secs(15)));
@@ -78,7 +83,7 @@ mod tests {
 
     #[test]
     fn no_limit_is_too_long() {
-        let mut deadline = Deadline::new(Some(Duration::MAX), Duration::ZERO);
+        let mut deadline = Deadline::new(Some(Duration::MAX));
         deadline.run(at(0));
         assert_eq!(deadline.left(at(1)), Some(Duration::MAX - Duration::from_secs(1)));
         assert_eq!(deadline.soft_at(at(0)), Some(Monotonic(u64::MAX)));
@@ -86,7 +91,7 @@ mod tests {
 
     #[test]
     fn without_a_limit_there_is_no_deadline() {
-        let mut deadline = Deadline::new(None, Duration::ZERO);
+        let mut deadline = Deadline::new(None);
         deadline.run(at(0));
         assert_eq!(deadline.left(at(1_000_000)), None);
         assert_eq!(deadline.soft_at(at(0)), None);

@@ -1,0 +1,237 @@
+//! What an actor finds again after a panic: the clocks of its runs, who waits, what has ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use offshoot_actors::ports::{Answer, Event, ModelError, ModelErrorKind, Op, RunEnd, Storage};
+use offshoot_actors::types::{Origin, Outcome, PromptRequest, SessionKey, Terminal, Usage};
+
+use crate::rig::{Answered, Asked, Call, Once, Rig, call, items, main_key, with};
+
+/// With one place in the lane, a run that pauses after a failed call finds it taken for a long time. Its session
+/// panics so many milliseconds after the start, and the run goes on in spite of its short deadline.
+async fn a_deadline_after_a_panic_at(ms: u64) {
+    let faults = Arc::new(Once::default());
+    let rig = with(&faults)
+        .with(|settings| settings.lanes.subagent = 1)
+        .start(|call: Call| async move {
+            match &*call.task() {
+                "busy" => call.sleep(100_000).await,
+                "work" if call.clock.now().0 < 1_700_000_001_000 => {
+                    return Err(ModelError::new(ModelErrorKind::Network, "no connection"));
+                }
+                "work" => call.sleep(9_000).await,
+                "hang" => std::future::pending().await,
+                _ => {}
+            }
+            Ok(Answer::text("NO_REPLY"))
+        })
+        .await;
+    let work = rig.spawn("session,timeout=20000|work").await;
+    rig.sleep(1).await;
+    rig.spawn("busy").await;
+    rig.sleep(ms).await;
+    faults.arm("session", "steer");
+    let _ = rig.handle.steer(work.session.clone(), "hello".into(), Origin::Operator).await;
+    assert!(faults.fired());
+    assert_eq!(rig.outcome(work.run).await.state, Terminal::Ok, "after {ms} ms");
+    let hangs = rig.spawn("session,timeout=20000|hang").await;
+    rig.sleep(5_000).await;
+    faults.arm("session", "steer");
+    let _ = rig.handle.steer(hangs.session.clone(), "hello".into(), Origin::Operator).await;
+    assert_eq!(rig.outcome(hangs.run).await.state, Terminal::Timeout);
+    let row = rig.row(hangs.run);
+    assert_eq!(row.ended_at.unwrap() - row.started_at.unwrap(), Duration::from_secs(20));
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_counts_no_time_in_the_lane_against_a_deadline() {
+    a_deadline_after_a_panic_at(50_000).await;
+    a_deadline_after_a_panic_at(105_000).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_on_the_word_of_a_wait_in_the_lane_stops_no_clock_for_good() {
+    for lost in 1..=2 {
+        let faults = Once::at("session", "queueing", lost);
+        let rig = with(&faults)
+            .with(|settings| settings.lanes.subagent = 1)
+            .start(|call: Call| async move {
+                match &*call.task() {
+                    "busy" => call.sleep(100_000).await,
+                    "work" if call.clock.now().0 < 1_700_000_001_000 => {
+                        return Err(ModelError::new(ModelErrorKind::Network, "no connection"));
+                    }
+                    "work" => std::future::pending().await,
+                    _ => {}
+                }
+                Ok(Answer::text("NO_REPLY"))
+            })
+            .await;
+        let work = rig.spawn("timeout=20000|work").await;
+        rig.sleep(1).await;
+        let busy = rig.spawn("busy").await;
+        assert_eq!(rig.outcome(work.run).await.state, Terminal::Timeout);
+        assert!(faults.fired());
+        let (work, busy) = (rig.row(work.run), rig.row(busy.run));
+        assert!(work.ended_at > busy.ended_at, "time in the lane counts for nothing");
+        rig.finish().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn children_of_a_session_that_failed_use_up_no_turns_of_its_later_ones() {
+    let faults = Arc::new(Once::default());
+    let rig = with(&faults)
+        .with(|settings| settings.lanes.subagent = 1)
+        .start(|call: Call| async move {
+            call.sleep(10_000).await;
+            Ok(Answer::text("NO_REPLY"))
+        })
+        .await;
+    for _ in 0..5 {
+        rig.spawn("other").await;
+    }
+    let fails: SessionKey = "agent:main:fails".parse().unwrap();
+    for _ in 0..4 {
+        rig.spawn_in(fails.clone(), "lost").await;
+    }
+    for _ in 0..6 {
+        faults.arm("session", "steer");
+        let _ = rig.handle.steer(fails.clone(), "hello".into(), Origin::Operator).await;
+        rig.sleep(10).await;
+    }
+    rig.until("its children are told of", |rig| items(&rig.transcript(&fails)).len() == 4).await;
+    let late = rig.spawn_in(fails, "late").await;
+    rig.outcome(late.run).await;
+    let calls = rig.log.calls.lock().unwrap().iter().position(|call| call.1 == late.run).unwrap();
+    assert!(calls <= 3, "{calls} others went first");
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_ended_while_it_waited_in_its_lane_does_not_begin() {
+    let faults = Arc::new(Once::default());
+    let rig = with(&faults)
+        .with(|settings| settings.lanes.subagent = 1)
+        .start(|call: Call| async move {
+            call.sleep(10_000).await;
+            Ok(Answer::text("NO_REPLY"))
+        })
+        .await;
+    rig.spawn("busy").await;
+    let waits = rig.spawn("session,quiet|waits").await;
+    rig.sleep(10).await;
+    // As where the manager ends it, and then loses the message that would tell its session.
+    let (outcome, at) = (Outcome::ended(Terminal::Cancelled, "elsewhere", None), rig.clock.now());
+    let end = RunEnd { run: waits.run, outcome, usage: Usage::default(), steps: 0, at };
+    rig.storage.submit(vec![Op::EndRun(Box::new(end))], Box::new(|result| result.unwrap()));
+    faults.arm("sessions", "settings_changed");
+    rig.handle.apply((*rig.handle.settings()).clone()).await.unwrap();
+    rig.sleep(30_000).await;
+    assert!(faults.fired());
+    let begins = |event: &Event| matches!(event, Event::Started { run, .. } if *run == waits.run);
+    assert_eq!(rig.events.count(begins), 0);
+    let run = rig.say_to(waits.session, "later").await;
+    assert_eq!(rig.outcome(run).await.state, Terminal::Ok);
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_spawned_while_a_stop_looks_around_works() {
+    let faults = Arc::new(Once::default());
+    let (setup, faulty) = with(&faults).faulty();
+    let rig = setup.start(|_| async { Ok(Answer::text("NO_REPLY")) }).await;
+    rig.answer("hello").await;
+    faulty.spoil(|asked| match asked {
+        Asked::Submit(transaction) if transaction.is_empty() => Answered::Late(Duration::from_secs(1)),
+        _ => Answered::Well,
+    });
+    let stop = rig.handle.stop(main_key(), Origin::Operator);
+    let spawn = async {
+        rig.sleep(500).await;
+        let mut awake = false;
+        // The child is on its way up for as long as its parent is read again.
+        faulty.spoil(move |asked| match asked {
+            Asked::Load(_) if std::mem::replace(&mut awake, true) => Answered::Late(Duration::from_secs(2)),
+            _ => Answered::Well,
+        });
+        faults.arm("session", "start_child");
+        rig.spawn("child").await
+    };
+    let (stopped, child) = tokio::join!(stop, spawn);
+    assert!(faults.fired() && !stopped.unwrap().ended.contains(&child.run));
+    assert_eq!(rig.outcome(child.run).await.state, Terminal::Ok);
+    rig.finish().await;
+}
+
+/// Each answer takes 10 and 1 tokens. `middle` has two children, and a third that another run of it spawns.
+async fn thirsty(call_: Call) -> Result<Answer, ModelError> {
+    let mut answer = match (&*call_.task(), call_.request.step) {
+        ("middle", 1) => Answer::tools(vec![
+            call("1", "spawn", "leaf"),
+            call("2", "spawn", "delete|leaf"),
+            call("3", "yield", ""),
+        ]),
+        ("middle", _) => {
+            call_.sleep(10_000).await;
+            Answer::text("middle")
+        }
+        ("more", 1) => Answer::tools(vec![call("1", "spawn", "leaf"), call("2", "yield", "")]),
+        ("leaf", _) => Answer::text("leaf"),
+        _ => Answer::text("NO_REPLY"),
+    };
+    answer.usage = Usage { input: 10, output: 1, cached: 0 };
+    Ok(answer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_tells_of_all_tokens_below_after_a_panic_and_a_sleep() {
+    let faults = Arc::new(Once::default());
+    let rig = with(&faults).start(thirsty).await;
+    let child = rig.spawn("session|middle").await;
+    rig.until("the leaves are done", |rig| items(&rig.transcript(&child.session)).len() == 2).await;
+    faults.arm("session", "steer");
+    let _ = rig.handle.steer(child.session.clone(), "hello".into(), Origin::Operator).await;
+    assert!(faults.fired());
+    rig.outcome(child.run).await;
+    rig.quiet().await;
+    let told = |rig: &Rig| items(&rig.transcript(&main_key())).last().unwrap().usage;
+    let of = |runs| Usage { input: 10 * runs, output: runs, cached: 0 };
+    // Two steps and two leaves.
+    assert_eq!(told(&rig), of(4));
+    rig.until("the tree sleeps", |rig| rig.live("session").is_empty()).await;
+    let origin = Origin::Agent { session: main_key(), run: child.run };
+    let sent = rig.handle.submit(PromptRequest::new(child.session.clone(), "more"), origin).await.unwrap();
+    rig.outcome(sent.run).await;
+    rig.quiet().await;
+    // The second time it is silent, and what was used by then counts when it is told of again.
+    assert_eq!(told(&rig), of(4));
+    let origin = Origin::Agent { session: main_key(), run: child.run };
+    let sent = rig.handle.submit(PromptRequest::new(child.session.clone(), "leaf"), origin).await.unwrap();
+    rig.outcome(sent.run).await;
+    rig.quiet().await;
+    assert_eq!(told(&rig), of(8));
+    assert_eq!(rig.storage.subtree_usage(child.session).await.unwrap(), of(8));
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_result_of_a_session_that_failed_tells_of_all_tokens_below() {
+    let faults = Arc::new(Once::default());
+    let rig = with(&faults).start(thirsty).await;
+    let child = rig.spawn("session|middle").await;
+    rig.until("the leaves are done", |rig| items(&rig.transcript(&child.session)).len() == 2).await;
+    for _ in 0..6 {
+        faults.arm("session", "steer");
+        let _ = rig.handle.steer(child.session.clone(), "hello".into(), Origin::Operator).await;
+        rig.sleep(10).await;
+    }
+    assert_eq!(rig.outcome(child.run).await.state, Terminal::Crashed);
+    rig.quiet().await;
+    let told = items(&rig.transcript(&main_key())).pop().unwrap();
+    // One step and two leaves.
+    assert_eq!(told.usage, Usage { input: 30, output: 3, cached: 0 });
+    rig.finish().await;
+}
