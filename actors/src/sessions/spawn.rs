@@ -320,16 +320,7 @@ impl Sessions {
         let fated = |cell: Arc<RunCell>| cell.fate.get().is_some_and(Fate::stops_children);
         if entry.meta.scope.is_cancelled() || asker.is_some_and(fated) {
             reply.send(Ok(accepted));
-            let stopped = vec![SubtreeRun { row, session }];
-            let shared = Arc::clone(&self.shared);
-            let verdict = Verdict {
-                state: Terminal::Cancelled,
-                reason: "its parent was stopped",
-                quiet: true,
-                deliver: true,
-            };
-            // Detached: it must be ended whatever becomes of this actor.
-            tokio::spawn(async move { settle(&shared, stopped, verdict, DETACHED).await });
+            self.end_spawned(SubtreeRun { row, session }, ctx);
             return;
         }
         let meta = Arc::new(self.meta(&session, Some(&entry)));
@@ -352,5 +343,32 @@ impl Sessions {
             self.residents.remove(&key);
             self.wait_for(&key, Waiting::Nothing, ctx);
         }
+    }
+
+    /// Ends a spawn whose session was not started; nothing wakes that before it is done.
+    fn end_spawned(&mut self, spawned: SubtreeRun, ctx: &Ctx<Self>) {
+        let key = spawned.session.key.clone();
+        let waiting = match self.residents.remove(&key) {
+            // Its parent heard of it first and has told it to stop.
+            Some(resident @ (Resident::Awake(_) | Resident::Starting { .. } | Resident::Sleeping { .. })) => {
+                self.residents.insert(key, resident);
+                return;
+            }
+            Some(mut resident) => resident.waiting().map(std::mem::take).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        self.residents.insert(key.clone(), Resident::Settling { waiting });
+        let (shared, myself) = (Arc::clone(&self.shared), ctx.myself().clone());
+        let verdict = Verdict {
+            state: Terminal::Cancelled,
+            reason: "its parent was stopped",
+            quiet: true,
+            deliver: true,
+        };
+        // Detached: it must be ended whatever becomes of this actor.
+        tokio::spawn(async move {
+            settle(&shared, vec![spawned], verdict, DETACHED).await;
+            drop(myself.send(SessionsMsg::Down { key, failure: None }));
+        });
     }
 }

@@ -22,7 +22,8 @@ use super::world::{World, within};
 
 /// All of this is virtual time. A request that takes longer was forgotten.
 const REQUEST_TIME: Duration = Duration::from_secs(24 * 3_600);
-const REST_TIME: Duration = Duration::from_secs(72 * 3_600);
+/// A model that hangs does so for more than a day, and one run without a deadline may meet several of them.
+const REST_TIME: Duration = Duration::from_secs(100 * 24 * 3_600);
 const STOP_TIME: Duration = Duration::from_secs(300);
 
 /// What a process found and left.
