@@ -267,7 +267,25 @@ impl Apply<'_> {
         Ok(())
     }
 
+    /// Deletes the session, then its parents that were to be deleted and that it kept.
     fn delete_session(&self, key: &SessionKey) -> Applied {
+        let mut next = Some(key.as_str().to_owned());
+        while let Some(key) = next {
+            let mut waits = self.connection.prepare_cached(
+                "SELECT p.key FROM sessions s JOIN sessions p ON p.key = s.parent_key \
+                 WHERE s.key = ?1 AND p.cleanup = 'delete'",
+            )?;
+            let parent = waits.query_row([&key], |row| row.get(0)).optional()?;
+            if !self.delete_one(&key)? {
+                return Ok(());
+            }
+            next = parent;
+        }
+        Ok(())
+    }
+
+    /// Whether it deleted the session: not one that is in use or does not exist.
+    fn delete_one(&self, key: &str) -> Result<bool, Failure> {
         let deletable = self.exists(
             "SELECT 1 FROM sessions s WHERE s.key = ?1 \
              AND NOT EXISTS (SELECT 1 FROM runs WHERE session = s.id AND ended_at IS NULL) \
@@ -275,19 +293,19 @@ impl Apply<'_> {
              AND NOT EXISTS (SELECT 1 FROM outbox WHERE receiver = ?1) \
              AND NOT EXISTS (SELECT 1 FROM steers WHERE session_key = ?1) \
              AND NOT EXISTS (SELECT 1 FROM runs WHERE session = s.id AND delivery = 'open')",
-            [key.as_str()],
+            [key],
         )?;
         if !deletable {
-            return Ok(());
+            return Ok(false);
         }
         self.execute(
             "INSERT INTO deleted_sessions (id, key, agent, parent_key, root_key, depth, label, mode, \
              cleanup, model, fallbacks, tools, yielded_run, created_at, updated_at) \
              SELECT id, key, agent, parent_key, root_key, depth, label, mode, cleanup, model, fallbacks, tools, \
              yielded_run, created_at, updated_at FROM sessions WHERE key = ?1",
-            [key.as_str()],
+            [key],
         )?;
-        self.execute("DELETE FROM sessions WHERE key = ?1", [key.as_str()])?;
-        Ok(())
+        self.execute("DELETE FROM sessions WHERE key = ?1", [key])?;
+        Ok(true)
     }
 }

@@ -39,6 +39,7 @@ macro_rules! storage_contract {
             a_loaded_session_is_complete,
             updated_at_never_goes_back,
             a_session_in_use_is_not_deleted,
+            a_deleted_session_takes_parents_that_waited_for_it,
             a_deleted_session_leaves_its_runs,
             a_deleted_key_can_be_used_again,
             entries_append_without_gaps,

@@ -6,7 +6,7 @@ use super::View;
 use super::fixtures::*;
 use crate::ports::{Op, Refused, RunRow, SessionRow, Storage};
 use crate::types::{
-    Entry, Origin, RunId, SessionKey, StoredEntry, Terminal, Timestamp, ToolCall, ToolStatus, Usage,
+    Cleanup, Entry, Origin, RunId, SessionKey, StoredEntry, Terminal, Timestamp, ToolCall, ToolStatus, Usage,
 };
 
 /// Two sessions cannot have one name.
@@ -79,7 +79,7 @@ pub async fn updated_at_never_goes_back(store: &dyn Storage) {
 /// Open runs, children, undelivered results and steering messages that wait each keep a session.
 pub async fn a_session_in_use_is_not_deleted(store: &dyn Storage) {
     let main = session("main");
-    let row = child("child", &main);
+    let row = SessionRow { cleanup: Cleanup::Keep, ..child("child", &main) };
     let grandchild = child("grandchild", &row);
     let delete = |row: &SessionRow| Op::DeleteSession { session: row.key.clone() };
     apply(store, vec![create(&main), create(&row)]).await;
@@ -108,6 +108,26 @@ pub async fn a_session_in_use_is_not_deleted(store: &dyn Storage) {
     let taken = Op::TakeSteers { session: row.key.clone(), ids: vec![steer(1, &row.key).id] };
     apply(store, vec![taken, delete(&row)]).await;
     assert!(store.session(row.key.clone()).await.unwrap().is_none());
+}
+
+/// A parent that could not be deleted because of a child goes with the last of them, and so on upwards, but none
+/// that is kept or in use otherwise.
+pub async fn a_deleted_session_takes_parents_that_waited_for_it(store: &dyn Storage) {
+    let main = session("main");
+    let row = child("child", &main);
+    let (first, second) = (child("first", &row), child("second", &row));
+    let below = child("below", &second);
+    let delete = |row: &SessionRow| Op::DeleteSession { session: row.key.clone() };
+    let exists = async |row: &SessionRow| store.session(row.key.clone()).await.unwrap().is_some();
+    apply(store, [&main, &row, &first, &second, &below].map(create).into()).await;
+    apply(store, vec![insert(&run(1, &row.key)), insert(&run(2, &second.key)), delete(&row)]).await;
+
+    apply(store, vec![delete(&first)]).await;
+    assert!(!exists(&first).await && exists(&row).await, "it has another child and an open run");
+    apply(store, vec![end(1, Terminal::Ok), delete(&row), delete(&below)]).await;
+    assert!(!exists(&below).await && exists(&second).await, "its run is open");
+    apply(store, vec![end(2, Terminal::Ok), delete(&second)]).await;
+    assert!(!exists(&second).await && !exists(&row).await && exists(&main).await);
 }
 
 /// The transcript goes, the runs stay.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::state::{Announced, Place, Run, Session, State, Tool, places};
 use crate::ports::{Announce, Op, Refused, RunEnd, RunRow, RunState, SessionRow, Steer, ToolMark};
-use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, ToolStatus};
+use crate::types::{Cleanup, RunId, SessionKey, StoredEntry, Timestamp, ToolStatus};
 
 impl State {
     /// Makes all changes or none.
@@ -263,8 +263,24 @@ impl State {
         Ok(())
     }
 
+    /// Deletes the session, then its parents that were to be deleted and that it kept.
     fn delete_session(&mut self, key: &SessionKey) {
-        let Some(session) = self.sessions.get(key).cloned() else { return };
+        let mut next = Some(key.clone());
+        while let Some(key) = next {
+            let parent = self.sessions.get(&key).and_then(|session| session.row.parent.clone());
+            if !self.delete_one(&key) {
+                return;
+            }
+            let waits = |parent: &SessionKey| {
+                self.sessions.get(parent).is_some_and(|session| session.row.cleanup == Cleanup::Delete)
+            };
+            next = parent.filter(waits);
+        }
+    }
+
+    /// Whether it deleted the session: not one that is in use or does not exist.
+    fn delete_one(&mut self, key: &SessionKey) -> bool {
+        let Some(session) = self.sessions.get(key).cloned() else { return false };
         let on_its_way = |run: &RunId| {
             self.runs.get(run).is_some_and(|run| {
                 run.session == session.number && matches!(run.announced, Some(Announced::Open(_)))
@@ -276,7 +292,7 @@ impl State {
             || self.steers.range(places(key)).next().is_some()
             || self.runs_of.range(places(key)).any(|(_, run)| on_its_way(run));
         if in_use {
-            return;
+            return false;
         }
         let entries: Vec<_> = self
             .entries
@@ -293,5 +309,6 @@ impl State {
             self.deleted_children.insert((parent, session.number), key.clone());
         }
         self.deleted.insert(session.number, session.row);
+        true
     }
 }

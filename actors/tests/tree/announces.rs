@@ -302,3 +302,25 @@ async fn what_a_parent_sends_to_a_run_that_ends_without_it_is_answered_to_it() {
     assert_eq!(results, ["ok:did more"]);
     rig.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn cleanup_of_a_child_is_made_up_for_when_its_last_descendant_goes() {
+    let rig = setup()
+        .start(|call_: Call| async move {
+            Ok(match (&*call_.task(), call_.request.step) {
+                ("middle", 1) => Answer::tools(vec![call("1", "spawn", "delete,quiet|leaf")]),
+                ("leaf", _) => {
+                    call_.sleep(5_000).await;
+                    Answer::text("done")
+                }
+                _ => Answer::text("middle"),
+            })
+        })
+        .await;
+    let child = rig.spawn("delete|middle").await;
+    rig.until("its result is taken", |rig| !items(&rig.transcript(&main_key())).is_empty()).await;
+    assert!(rig.storage.transcripts().contains_key(&child.session), "it has an open descendant");
+    rig.quiet().await;
+    assert_eq!(rig.storage.deleted_sessions().len(), 2);
+    rig.finish().await;
+}

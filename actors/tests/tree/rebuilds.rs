@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use offshoot_actors::ports::{Answer, Event, ModelError, ModelErrorKind, Op, RunEnd, Storage};
+use offshoot_actors::ports::{Answer, Cause, Event, ModelError, ModelErrorKind, Op, RunEnd, Storage};
 use offshoot_actors::types::{Origin, Outcome, PromptRequest, SessionKey, Terminal, Usage};
 
-use crate::rig::{Answered, Asked, Call, Once, Rig, call, items, main_key, with};
+use crate::rig::{Answered, Asked, Call, Once, Rig, call, items, main_key, soon, with};
 
 /// With one place in the lane, a run that pauses after a failed call finds it taken for a long time. Its session
 /// panics so many milliseconds after the start, and the run goes on in spite of its short deadline.
@@ -163,6 +163,44 @@ async fn what_is_spawned_while_a_stop_looks_around_works() {
     let (stopped, child) = tokio::join!(stop, spawn);
     assert!(faults.fired() && !stopped.unwrap().ended.contains(&child.run));
     assert_eq!(rig.outcome(child.run).await.state, Terminal::Ok);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spawn_that_is_ended_before_it_starts_does_not_begin_though_its_stop_is_lost() {
+    let faults = Arc::new(Once::default());
+    let (setup, faulty) = with(&faults).faulty();
+    let rig = setup
+        .start(|call_: Call| async move {
+            Ok(match (&*call_.task(), call_.request.step) {
+                ("go", 1) if call_.news().is_empty() => Answer::tools(vec![call("1", "spawn", "child")]),
+                _ => Answer::text("NO_REPLY"),
+            })
+        })
+        .await;
+    // Each commit takes a while, so that the run is cancelled while the spawn that it asked for is committed, and
+    // the end of that is refused at first.
+    let (mut refused, parent_stopped) = (false, Some("its parent was stopped"));
+    faulty.spoil(move |asked| {
+        let Asked::Submit(transaction) = asked else { return Answered::Well };
+        let ends = |op: &Op| matches!(op, Op::EndRun(end) if end.outcome.reason.as_deref() == parent_stopped);
+        if !refused && transaction.iter().any(ends) {
+            refused = true;
+            return Answered::WithAnError;
+        }
+        Answered::Late(Duration::from_millis(10))
+    });
+    let run = rig.say("go").await;
+    rig.until("the tool works", |rig| rig.storage.tool_rows().len() == 1).await;
+    rig.sleep(5).await;
+    faults.arm("session", "stop");
+    soon("a cancel", rig.handle.cancel(run, Origin::Operator)).await.unwrap();
+    rig.quiet().await;
+    let child = rig.storage.all_runs().into_iter().find(|row| row.cause == Cause::Spawn).unwrap();
+    assert_eq!(child.outcome.unwrap().state, Terminal::Cancelled);
+    let begins = |event: &Event| matches!(event, Event::Started { run, .. } if *run == child.id);
+    assert_eq!(rig.events.count(begins), 0);
+    faulty.spoil(|_| Answered::Well);
     rig.finish().await;
 }
 
