@@ -341,9 +341,9 @@ impl TreeHandle {
         }
     }
 
-    /// Waits until no run is open and no result is on its way in the tree of `root`. A run of another kind of
-    /// host counts for nothing: this process neither executes it nor ends it. Nor does what an earlier process left
-    /// waiting for a session that [`TreeOptions::only_root`] leaves asleep.
+    /// Waits until no run is open and no result is on its way in the tree of `root`, and everybody was told. A run of
+    /// another kind of host counts for nothing: this process neither executes it nor ends it. Nor does what an earlier
+    /// process left waiting for a session that [`TreeOptions::only_root`] leaves asleep.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -351,8 +351,10 @@ impl TreeHandle {
         let mut changes = self.shared.changes();
         loop {
             changes.borrow_and_update();
-            if self.is_quiet(root).await.map_err(|error| Refusal::error("store", error.to_string()))? {
-                return Ok(());
+            let read = |error: StoreError| Refusal::error("store", error.to_string());
+            if self.is_quiet(root).await.map_err(read)? {
+                // The store shows an end before its commit tells of it.
+                return self.shared.barrier().await.map_err(read);
             }
             if changes.changed().await.is_err() {
                 return Err(gone());
