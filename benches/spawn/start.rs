@@ -47,8 +47,8 @@ fn fill(dir: &Path, count: usize) {
             .prepare(
                 "INSERT INTO runs (id, session, session_key, state, cause, announce_to, expects_completion, model, \
                  fallbacks, steps, input_tokens, output_tokens, cached_tokens, accepted_at, started_at, \
-                 ended_at, host, delivery, result) VALUES (?1, ?2, ?3, 'ok', 'spawn', 'agent:main:main', 1, \
-                 'bench/model', '[]', 1, 10, 10, 0, 1, 1, 2, 'oneshot', 'delivered', 'done')",
+                 ended_at, host, announced, result) VALUES (?1, ?2, ?3, 'ok', 'spawn', 'agent:main:main', 1, \
+                 'bench/model', '[]', 1, 10, 10, 0, 1, 1, 2, 'oneshot', 1, 'done')",
             )
             .unwrap();
         let mut entry = transaction

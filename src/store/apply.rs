@@ -185,10 +185,8 @@ impl Apply<'_> {
     fn queue_announce(&self, announce: &Announce) -> Applied {
         let item = &announce.item;
         let run = self.run(item.run)?;
-        let first = self.execute(
-            "UPDATE runs SET delivery = 'open' WHERE number = ?1 AND delivery IS NULL",
-            [run.number],
-        )?;
+        let first =
+            self.execute("UPDATE runs SET announced = 1 WHERE number = ?1 AND announced = 0", [run.number])?;
         if first == 0 {
             return Err(Refused::announced(item.run).into());
         }
@@ -207,35 +205,21 @@ impl Apply<'_> {
         Ok(())
     }
 
-    /// In two statements however many they are: a parent that stops takes the results of thousands at once.
+    /// In one statement however many they are: a parent that stops takes the results of thousands at once.
     fn take_announces(&self, session: &SessionKey, runs: &[RunId]) -> Applied {
-        let ids = json(runs)?;
-        let taken = self.execute(
-            "DELETE FROM outbox WHERE run_id IN (SELECT value FROM json_each(?1)) AND receiver = ?2",
-            params![ids, session.as_str()],
+        let mut take = self.connection.prepare_cached(
+            "DELETE FROM outbox WHERE run_id IN (SELECT value FROM json_each(?1)) AND receiver = ?2 \
+             RETURNING run_id",
         )?;
-        if taken != runs.len() {
-            return self.name_missing(session, runs);
+        let taken = take.query_map(params![json(runs)?, session.as_str()], |row| row.get(0))?;
+        let taken = taken.collect::<rusqlite::Result<Vec<String>>>()?;
+        if taken.len() == runs.len() {
+            return Ok(());
         }
-        self.execute(
-            "UPDATE runs SET delivery = 'delivered' WHERE id IN (SELECT value FROM json_each(?1))",
-            [ids],
-        )?;
-        Ok(())
-    }
-
-    /// Which of them was delivered before, never on its way, or is for another session, after an attempt to take them
-    /// all: the others are gone from the outbox.
-    fn name_missing(&self, session: &SessionKey, runs: &[RunId]) -> Applied {
-        let mut named = BTreeSet::new();
-        for run in runs {
-            let sql = "SELECT 1 FROM runs WHERE id = ?1 AND delivery = 'open' \
-                       AND NOT EXISTS (SELECT 1 FROM outbox WHERE run_id = ?1)";
-            if !named.insert(*run) || !self.exists(sql, [IdText::from(*run)])? {
-                return Err(Refused::no_announce(session, *run).into());
-            }
-        }
-        Err(Refused::Conflict(format!("a result for session {session} is not there")).into())
+        let mut taken: BTreeSet<String> = taken.into_iter().collect();
+        let missing = runs.iter().find(|run| !taken.remove(&run.to_string()));
+        let refused = |run: &RunId| Err(Refused::no_announce(session, *run).into());
+        missing.map_or(Ok(()), refused)
     }
 
     fn queue_steer(&self, steer: &Steer) -> Applied {
@@ -292,7 +276,7 @@ impl Apply<'_> {
              AND NOT EXISTS (SELECT 1 FROM sessions WHERE parent_key = ?1) \
              AND NOT EXISTS (SELECT 1 FROM outbox WHERE receiver = ?1) \
              AND NOT EXISTS (SELECT 1 FROM steers WHERE session_key = ?1) \
-             AND NOT EXISTS (SELECT 1 FROM runs WHERE session = s.id AND delivery = 'open')",
+             AND NOT EXISTS (SELECT 1 FROM runs r JOIN outbox o ON o.run_id = r.id WHERE r.session = s.id)",
             [key],
         )?;
         if !deletable {

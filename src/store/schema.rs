@@ -16,7 +16,8 @@ use super::lock::make_private;
 
 const DATABASE_FILE: &str = "offshoot.db";
 
-const STEPS: &[M<'static>] = &[M::up(include_str!("migrations/0001_store.sql"))];
+const STEPS: &[M<'static>] =
+    &[M::up(include_str!("migrations/0001_store.sql")), M::up(include_str!("migrations/0002_announced.sql"))];
 pub(super) const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
 /// How long a statement waits for somebody at the `sqlite3` shell.

@@ -147,9 +147,9 @@ fn a_newer_schema_is_refused_with_both_versions() {
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
     for error in [open(dir.path()).unwrap_err(), SqliteStorage::open_read_only(dir.path()).unwrap_err()] {
-        assert!(matches!(error, OpenError::Newer { found: 99, known: 1, .. }), "{error:?}");
+        assert!(matches!(error, OpenError::Newer { found: 99, known: 2, .. }), "{error:?}");
         let text = error.to_string();
-        assert!(text.contains("version 99") && text.contains("up to 1") && text.contains(DATABASE), "{text}");
+        assert!(text.contains("version 99") && text.contains("up to 2") && text.contains(DATABASE), "{text}");
     }
 }
 
@@ -173,6 +173,22 @@ fn every_earlier_schema_is_brought_up_to_date() {
         let now = Connection::open(dir.path().join(DATABASE)).unwrap();
         assert_eq!(schema(&now), schema(&fresh), "from version {version}");
     }
+}
+
+#[test]
+fn what_was_announced_before_the_outbox_alone_told_stays_announced() {
+    let mut earlier = Connection::open_in_memory().unwrap();
+    MIGRATIONS.to_version(&mut earlier, 1).unwrap();
+    for (id, delivery) in [("a", None), ("b", Some("open")), ("c", Some("delivered"))] {
+        let sql = "INSERT INTO runs (id, session, session_key, state, cause, expects_completion, model, fallbacks, steps, \
+                   input_tokens, output_tokens, cached_tokens, accepted_at, host, delivery) \
+                   VALUES (?1, 1, 's', 'ok', 'spawn', 1, 'm/m', '[]', 0, 0, 0, 0, 0, 'daemon', ?2)";
+        earlier.execute(sql, (id, delivery)).unwrap();
+    }
+    MIGRATIONS.to_latest(&mut earlier).unwrap();
+    let mut read = earlier.prepare("SELECT announced FROM runs ORDER BY id").unwrap();
+    let announced: Vec<i64> = read.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(announced, [0, 1, 1]);
 }
 
 #[test]
