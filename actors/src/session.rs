@@ -116,7 +116,7 @@ pub(crate) enum SessionMsg {
     StartRefused { run: RunId, refused: Refused },
     /// The session as it is stored, read because of a run that had not begun and may have ended since. From a
     /// reading task.
-    Loaded { doubted: Option<RunId>, result: Box<Result<Option<StoredSession>, StoreError>> },
+    Loaded { result: Box<Result<Option<StoredSession>, StoreError>> },
     /// The run waits in its lane for the permit that it gave back during a pause, or has it. From the run.
     Queueing { run: RunId, queueing: bool },
     /// The run is at a step boundary or at its end. From the run.
@@ -223,6 +223,14 @@ enum Stage {
 }
 
 impl Stage {
+    /// Whether the run, or what is being committed of it, has the session's transcript.
+    const fn has_transcript(&self) -> bool {
+        matches!(
+            self,
+            Self::Running | Self::Boundary | Self::Starting | Self::Counting { .. } | Self::Ending { .. }
+        )
+    }
+
     /// Whether the run makes no step any more.
     const fn is_last(&self) -> bool {
         matches!(self, Self::Joining | Self::Counting { .. } | Self::Ending { .. })
@@ -291,6 +299,8 @@ pub(crate) struct Session {
     /// may have been lost, and then this is newer than what it reports again.
     reread: Option<Transcript>,
     loading: Option<Task>,
+    /// A run that has not begun and may have ended since: the next read tells.
+    doubted: Option<RunId>,
     /// What was taken out of the inbox while the session is being read, which may still show it.
     meanwhile: Inbox,
     /// Accepted runs that wait for their turn in this session.
@@ -343,6 +353,8 @@ impl Behaviour for Session {
                 SessionMsg::Hello => self.answer_sleep(true, ctx),
                 // Of no use to whoever is woken; to be woken by these would have no end.
                 SessionMsg::Sleep | SessionMsg::Quiet | SessionMsg::Retry | SessionMsg::ChildLeft => {}
+                // Whoever is woken reads it; heard after the child's end it would count for good.
+                SessionMsg::ChildOpened { .. } => {}
                 // Nothing of it is open. Woken below a parent that stops, it would be stopped again.
                 SessionMsg::Stop { reply, .. } => reply.send(Vec::new()),
                 message => self.hand_back(message),
@@ -363,7 +375,7 @@ impl Behaviour for Session {
             SessionMsg::Committed { ticket, result } => self.on_committed(*ticket, result, ctx),
             SessionMsg::Counted { end, used } => self.on_counted(end, used, ctx),
             SessionMsg::StartRefused { run, refused } => self.on_start_refused(run, &refused, ctx),
-            SessionMsg::Loaded { doubted, result } => self.on_loaded(doubted, *result, ctx),
+            SessionMsg::Loaded { result } => self.on_loaded(*result, ctx),
             SessionMsg::Queueing { run, queueing } => self.on_queueing(run, queueing, ctx),
             SessionMsg::Report { run, report } => self.on_report(run, *report, ctx),
             SessionMsg::HardDeadline { run } => self.on_hard_deadline(run, ctx),

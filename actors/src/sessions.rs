@@ -164,7 +164,9 @@ impl Behaviour for Sessions {
         } else {
             // A manager that failed took every session with it.
             sessions.shared.live.clear();
-            open = settle_left_behind(&sessions.shared, open).await.map_err(read)?;
+            let (kept, late) = settle_left_behind(&sessions.shared, open).await.map_err(read)?;
+            open = kept;
+            sessions.settle_late(late, ctx);
             sessions.shared.leave_other_roots_asleep().await.map_err(read)?;
             args.booted = true;
         }
@@ -278,6 +280,28 @@ impl Sessions {
     }
 }
 
+impl Sessions {
+    /// Ends runs that an earlier process left open as soon as the store takes that. Until then nothing wakes their
+    /// sessions: they would execute what is about to be ended.
+    fn settle_late(&mut self, late: Vec<SubtreeRun>, ctx: &Ctx<Self>) {
+        let keys: BTreeSet<SessionKey> = late.iter().map(|run| run.session.key.clone()).collect();
+        for key in &keys {
+            self.residents.insert(key.clone(), Resident::Settling { waiting: Vec::new() });
+        }
+        if keys.is_empty() {
+            return;
+        }
+        let (shared, myself) = (Arc::clone(&self.shared), ctx.myself().clone());
+        // Detached: nobody waits for runs that a store which is full now takes later.
+        tokio::spawn(async move {
+            settle::settle(&shared, late, Verdict::found_late(), DETACHED).await;
+            for key in keys {
+                drop(myself.send(SessionsMsg::Down { key, failure: None }));
+            }
+        });
+    }
+}
+
 /// After a rebuild: ends runs that were committed while the run that asked for them was stopped, and that this
 /// manager was about to end. Returns the others.
 async fn settle_orphans(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<Vec<OpenRun>, StoreError> {
@@ -300,8 +324,11 @@ async fn settle_orphans(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<Vec<
 }
 
 /// On the first start: ends the runs that an earlier process left open and that no later one resumes.
-/// Returns the others.
-async fn settle_left_behind(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<Vec<OpenRun>, StoreError> {
+/// Returns those of other processes, and those whose ends the store does not take yet.
+async fn settle_left_behind(
+    shared: &Arc<Shared>,
+    open: Vec<OpenRun>,
+) -> Result<(Vec<OpenRun>, Vec<SubtreeRun>), StoreError> {
     let left = |run: &OpenRun| run.host == shared.host || run.host == Host::OneShot;
     let (left, kept): (Vec<_>, Vec<_>) = open.into_iter().partition(left);
     let runs = with_rows(shared, left).await?;
@@ -310,12 +337,7 @@ async fn settle_left_behind(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<
     let mut refused = runs;
     // Those of other roots are left to the next process that starts.
     refused.retain(|run| !ended.contains(&run.row.id) && shared.is_ours(&run.session.root));
-    if !refused.is_empty() {
-        let shared = Arc::clone(shared);
-        // Detached: nobody waits for runs that a store which is full now takes later.
-        tokio::spawn(async move { settle::settle(&shared, refused, Verdict::found_late(), DETACHED).await });
-    }
-    Ok(kept)
+    Ok((kept, refused))
 }
 
 /// Leaves first, so that a parent is told of its children before it is settled itself.

@@ -280,12 +280,16 @@ impl TreeHandle {
         let read = |error: StoreError| Refusal::error("store", error.to_string());
         self.shared.barrier().await.map_err(read)?;
         if awake.is_none() {
-            if self.shared.storage.session(session.clone()).await.map_err(read)?.is_none() {
+            let exists = self.shared.storage.session(session.clone()).await.map_err(read)?.is_some();
+            // One that is gone by now may have been deleted with the end that this stop gave it.
+            if !exists && ended.is_empty() {
                 return Err(unknown_session(&session));
             }
             self.audit_stop(&session, &origin);
+            self.shared.barrier().await.map_err(read)?;
         }
         let mut left = self.shared.storage.open_in_subtree(session.clone()).await.map_err(read)?;
+        // The clock of a process goes only forward, whatever becomes of the calendar.
         left.retain(|open| open.row.accepted_at <= asked_at && open.row.host == self.shared.host);
         // Below a session that was on its way up nobody heard of the stop. Each ends its runs itself: ended in the
         // store alone, they would begin all the same.

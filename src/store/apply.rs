@@ -69,7 +69,7 @@ impl Apply<'_> {
             Op::TakeAnnounces { session, runs } => self.take_announces(session, runs),
             Op::QueueSteer(steer) => self.queue_steer(steer),
             Op::TakeSteers { session, ids } => ids.iter().try_for_each(|id| self.take_steer(session, *id)),
-            Op::DeleteSession { session } => self.delete_session(session),
+            Op::DeleteSession { session, with_parents } => self.delete_session(session, *with_parents),
             Op::Audit(record) => self.heads.audit.append(self.connection, record),
         }
     }
@@ -252,7 +252,7 @@ impl Apply<'_> {
     }
 
     /// Deletes the session, then its parents that were to be deleted and that it kept.
-    fn delete_session(&self, key: &SessionKey) -> Applied {
+    fn delete_session(&self, key: &SessionKey, with_parents: bool) -> Applied {
         let mut next = Some(key.as_str().to_owned());
         while let Some(key) = next {
             let mut waits = self.connection.prepare_cached(
@@ -260,7 +260,7 @@ impl Apply<'_> {
                  WHERE s.key = ?1 AND p.cleanup = 'delete'",
             )?;
             let parent = waits.query_row([&key], |row| row.get(0)).optional()?;
-            if !self.delete_one(&key)? {
+            if !self.delete_one(&key)? || !with_parents {
                 return Ok(());
             }
             next = parent;

@@ -96,7 +96,11 @@ pub async fn an_earlier_request_survives_its_session(store: &dyn Storage) {
     let mut transaction = spawn(1, &row);
     transaction.push(Op::NameRequest { key: request("a"), digest: [1; 32], run: run_id(1) });
     apply(store, transaction).await;
-    apply(store, vec![end(1, Terminal::Ok), Op::DeleteSession { session: row.key.clone() }]).await;
+    apply(
+        store,
+        vec![end(1, Terminal::Ok), Op::DeleteSession { session: row.key.clone(), with_parents: true }],
+    )
+    .await;
     assert!(store.session(row.key.clone()).await.unwrap().is_none());
     let earlier = store.earlier(request("a")).await.unwrap().unwrap();
     assert_eq!((earlier.run.id, &earlier.session.key), (run_id(1), &row.key));

@@ -65,7 +65,7 @@ pub async fn usage_of_a_tree_is_the_sum_over_its_runs(store: &dyn Storage) {
     }
     assert_eq!(usage(&rows[0]).await, Usage { input: 127, output: 12_700, cached: 21 });
     assert_eq!(usage(&rows[2]).await, Usage { input: 4 + 32 + 64, output: 10_000, cached: 13 });
-    let delete = |number: usize| Op::DeleteSession { session: rows[number].key.clone() };
+    let delete = |number: usize| Op::DeleteSession { session: rows[number].key.clone(), with_parents: true };
     apply(store, vec![end(5, Terminal::Ok), end(6, Terminal::Ok), delete(5), delete(6)]).await;
     assert_eq!(usage(&rows[2]).await, Usage { input: 4 + 200, output: 420, cached: 2 + 2 });
     apply(store, vec![end(2, Terminal::Ok), delete(2)]).await;
@@ -132,7 +132,7 @@ pub async fn runs_are_filtered_and_paged(store: &dyn Storage) {
     let late = RunRow { accepted_at: Timestamp(9_000), ..run(7, &other.key) };
     apply(store, vec![create(&other), insert(&late), end(3, Terminal::Ok), start(4, 4_000)]).await;
     apply(store, vec![insert(&run(8, &rows[1].key)), end(5, Terminal::Ok)]).await;
-    apply(store, vec![Op::DeleteSession { session: rows[5].key.clone() }]).await;
+    apply(store, vec![Op::DeleteSession { session: rows[5].key.clone(), with_parents: true }]).await;
     let list = async |filter: ListFilter, page| -> Vec<_> {
         store.list_runs(filter, page).await.unwrap().iter().map(|row| row.id).collect()
     };

@@ -181,7 +181,7 @@ impl Draft {
                 let steer = found.unwrap_or_else(|| steer(u128::from(self.number % 4), &self.name));
                 Op::TakeSteers { session: steer.session, ids: vec![steer.id] }
             }
-            Kind::Delete => Op::DeleteSession { session: self.name },
+            Kind::Delete => Op::DeleteSession { session: self.name, with_parents: self.flag },
             Kind::Audit => audit(&self.name, self.number),
         }
     }

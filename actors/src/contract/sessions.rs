@@ -81,7 +81,7 @@ pub async fn a_session_in_use_is_not_deleted(store: &dyn Storage) {
     let main = session("main");
     let row = SessionRow { cleanup: Cleanup::Keep, ..child("child", &main) };
     let grandchild = child("grandchild", &row);
-    let delete = |row: &SessionRow| Op::DeleteSession { session: row.key.clone() };
+    let delete = |row: &SessionRow| Op::DeleteSession { session: row.key.clone(), with_parents: true };
     apply(store, vec![create(&main), create(&row)]).await;
 
     apply(store, vec![insert(&run(1, &row.key))]).await;
@@ -117,7 +117,7 @@ pub async fn a_deleted_session_takes_parents_that_waited_for_it(store: &dyn Stor
     let row = child("child", &main);
     let (first, second) = (child("first", &row), child("second", &row));
     let below = child("below", &second);
-    let delete = |row: &SessionRow| Op::DeleteSession { session: row.key.clone() };
+    let delete = |row: &SessionRow| Op::DeleteSession { session: row.key.clone(), with_parents: true };
     let exists = async |row: &SessionRow| store.session(row.key.clone()).await.unwrap().is_some();
     apply(store, [&main, &row, &first, &second, &below].map(create).into()).await;
     apply(store, vec![insert(&run(1, &row.key)), insert(&run(2, &second.key)), delete(&row)]).await;
@@ -135,7 +135,11 @@ pub async fn a_deleted_session_leaves_its_runs(store: &dyn Storage) {
     let (main, row) = (session("main"), child("child", &session("main")));
     apply(store, vec![create(&main)]).await;
     apply(store, spawn(1, &row)).await;
-    apply(store, vec![end(1, Terminal::Ok), Op::DeleteSession { session: row.key.clone() }]).await;
+    apply(
+        store,
+        vec![end(1, Terminal::Ok), Op::DeleteSession { session: row.key.clone(), with_parents: true }],
+    )
+    .await;
     assert!(store.load_session(row.key.clone()).await.unwrap().is_none());
     assert!(store.entries(row.key.clone(), 0, 10).await.unwrap().is_empty());
     assert!(store.waiting_sessions().await.unwrap().is_empty());
@@ -149,10 +153,11 @@ pub async fn a_deleted_session_leaves_its_runs(store: &dyn Storage) {
 pub async fn a_deleted_key_can_be_used_again(store: &dyn Storage) {
     let main = session("main");
     apply(store, vec![create(&main), append(&main.key, 0, "old"), append(&main.key, 1, "older")]).await;
-    apply(store, vec![Op::DeleteSession { session: main.key.clone() }, create(&main)]).await;
+    apply(store, vec![Op::DeleteSession { session: main.key.clone(), with_parents: true }, create(&main)])
+        .await;
     assert!(store.entries(main.key.clone(), 0, 10).await.unwrap().is_empty());
     apply(store, vec![append(&main.key, 0, "new")]).await;
-    apply(store, vec![Op::DeleteSession { session: main.key.clone() }]).await;
+    apply(store, vec![Op::DeleteSession { session: main.key.clone(), with_parents: true }]).await;
     assert!(store.session(main.key).await.unwrap().is_none());
 }
 

@@ -56,8 +56,8 @@ impl State {
                 self.steers.remove(&place);
                 Ok(())
             }),
-            Op::DeleteSession { session } => {
-                self.delete_session(&session);
+            Op::DeleteSession { session, with_parents } => {
+                self.delete_session(&session, with_parents);
                 Ok(())
             }
             Op::Audit(record) => {
@@ -264,7 +264,7 @@ impl State {
     }
 
     /// Deletes the session, then its parents that were to be deleted and that it kept.
-    fn delete_session(&mut self, key: &SessionKey) {
+    fn delete_session(&mut self, key: &SessionKey, with_parents: bool) {
         let mut next = Some(key.clone());
         while let Some(key) = next {
             let parent = self.sessions.get(&key).and_then(|session| session.row.parent.clone());
@@ -274,7 +274,7 @@ impl State {
             let waits = |parent: &SessionKey| {
                 self.sessions.get(parent).is_some_and(|session| session.row.cleanup == Cleanup::Delete)
             };
-            next = parent.filter(waits);
+            next = parent.filter(|parent| with_parents && waits(parent));
         }
     }
 

@@ -80,7 +80,7 @@ fn a_checker_sees_every_row() {
         let finish = crate::ports::Op::FinishTool { run, step: 1, call: "call".into(), status, at };
         contract::apply(&store, vec![finish, contract::take(&main.key, &[1])]).await;
         contract::apply(&store, vec![contract::end(1, Terminal::Ok)]).await;
-        let delete = crate::ports::Op::DeleteSession { session: row.key.clone() };
+        let delete = crate::ports::Op::DeleteSession { session: row.key.clone(), with_parents: true };
         contract::apply(&store, vec![delete]).await;
         assert_eq!((store.outbox()[0].run, store.outbox()[0].delivery), (run, Delivery::Delivered));
         let tool = &store.tool_rows()[0];

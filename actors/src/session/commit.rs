@@ -51,7 +51,11 @@ impl Taken {
         if !self.steers.is_empty() {
             into.push(Op::TakeSteers { session: session.clone(), ids: self.steers.clone() });
         }
-        into.extend(self.delete.iter().map(|session| Op::DeleteSession { session: session.clone() }));
+        into.extend(
+            self.delete
+                .iter()
+                .map(|session| Op::DeleteSession { session: session.clone(), with_parents: true }),
+        );
     }
 
     /// The step whose answer is among the entries: no tools follow on it that would record it.
@@ -188,6 +192,10 @@ impl Session {
                 end.end.outcome.state = state;
                 end.announce = None;
                 end.next = None;
+                // Nothing was appended with it.
+                end.taken = None;
+                self.transcript = None;
+                self.suspect = Some(self.inbox());
                 self.ended(*end, ctx);
             }
             (Ticket::End(end), Err(refused)) => self.end_refused(end, &refused, ctx),
@@ -271,7 +279,7 @@ impl Session {
             Some(announce) => transaction.push(Op::QueueAnnounce(Box::new(announce.clone()))),
             // A child that announces nothing is deleted by itself.
             None if end.row.announce_to.is_some() && self.meta.cleanup == Cleanup::Delete => {
-                transaction.push(Op::DeleteSession { session: self.meta.key.clone() });
+                transaction.push(Op::DeleteSession { session: self.meta.key.clone(), with_parents: true });
             }
             None => {}
         }

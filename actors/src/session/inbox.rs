@@ -214,7 +214,8 @@ impl Session {
             shared.barrier().await?;
             shared.storage.load_session(key).await
         };
-        let loaded = move |result| SessionMsg::Loaded { doubted, result: Box::new(result) };
+        self.doubted = doubted.or(self.doubted);
+        let loaded = |result| SessionMsg::Loaded { result: Box::new(result) };
         self.loading = Some(ctx.task(work, loaded));
         if self.suspect.is_some() {
             self.suspect = Some(self.inbox());
@@ -231,7 +232,6 @@ impl Session {
 
     pub(super) fn on_loaded(
         &mut self,
-        doubted: Option<RunId>,
         result: Result<Option<StoredSession>, StoreError>,
         ctx: &mut Ctx<Self>,
     ) {
@@ -247,7 +247,7 @@ impl Session {
                 return self.try_again(ctx);
             }
         };
-        if let Some(run) = doubted.filter(|run| stored.runs.iter().all(|row| row.id != *run)) {
+        if let Some(run) = self.doubted.take().filter(|run| stored.runs.iter().all(|row| row.id != *run)) {
             self.drop_ended(run, ctx);
         }
         // What has arrived since is not in what was read.
@@ -269,11 +269,11 @@ impl Session {
                 self.steers.push_back(steer);
             }
         }
-        // A run that works has the transcript; what was read is older than that.
+        // A run that works has the transcript, or its end that is being committed; what was read is older than that.
         let works = self
             .current
             .and_then(|run| self.runs.get(&run))
-            .is_some_and(|active| matches!(active.stage, Stage::Running | Stage::Boundary | Stage::Starting));
+            .is_some_and(|active| active.stage.has_transcript());
         if !works {
             self.transcript = Some(Transcript::new(stored.transcript));
         }

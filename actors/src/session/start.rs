@@ -51,6 +51,7 @@ fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> S
         transcript: Some(Transcript::new(transcript)),
         reread: None,
         loading: None,
+        doubted: None,
         meanwhile: Inbox::default(),
         queue: VecDeque::new(),
         runs: BTreeMap::new(),

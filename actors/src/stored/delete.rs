@@ -56,7 +56,8 @@ pub async fn delete_stored(
     for batch in doomed.chunks(BATCH) {
         let mut transaction = Vec::with_capacity(2 * batch.len());
         for key in batch {
-            transaction.push(Op::DeleteSession { session: key.clone() });
+            // Parents that only it kept were not named, so they stay.
+            transaction.push(Op::DeleteSession { session: key.clone(), with_parents: false });
             transaction.push(Op::Audit(Box::new(AuditRecord {
                 at: clock.now(),
                 event: "session.deleted",

@@ -12,6 +12,7 @@ mod deadlines;
 mod lanes;
 mod models;
 mod order;
+mod overtaken;
 #[cfg(feature = "faults")]
 mod panics;
 mod reads;

@@ -63,7 +63,8 @@ fn an_id_of_a_deleted_session_is_not_used_again() {
         let ended = vec![contract::insert(&contract::run(1, &main.key)), contract::end(1, Terminal::Ok)];
         apply(&first, vec![contract::create(&main)]).await;
         apply(&first, ended).await;
-        let delete = offshoot_actors::ports::Op::DeleteSession { session: main.key.clone() };
+        let delete =
+            offshoot_actors::ports::Op::DeleteSession { session: main.key.clone(), with_parents: true };
         apply(&first, vec![delete]).await;
         drop(first);
         let second = open(dir.path()).unwrap();

@@ -150,11 +150,12 @@ pub enum Op {
     },
     /// Deletes a session with its transcript, unless it has open runs, child sessions, steering messages that
     /// nobody took, or undelivered results, its own or ones that wait for it: then this does nothing, as for a
-    /// session that does not exist. Its runs stay, and count in the trees that it belonged to. With it goes its
-    /// parent, and so on, if that is to be deleted too and was kept by it alone.
+    /// session that does not exist. Its runs stay, and count in the trees that it belonged to.
     DeleteSession {
         /// The session.
         session: SessionKey,
+        /// Whether its parent goes with it, and so on, if that is to be deleted too and was kept by it alone.
+        with_parents: bool,
     },
     /// Adds a line to the audit record.
     Audit(Box<AuditRecord>),
