@@ -212,6 +212,8 @@ enum Stage {
     Running,
     /// What was appended at a boundary is being committed; `None` if the run comes from a wait.
     Boundary,
+    /// That it waits for the children of the session is being committed.
+    Yielding,
     /// Waits for the children of the session.
     Yielded,
     /// Aborted; waits for the end of the children that it spawned.

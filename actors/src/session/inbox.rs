@@ -191,7 +191,8 @@ impl Session {
 
     pub(super) fn yield_begins(&mut self, run: RunId, ctx: &mut Ctx<Self>) {
         let Some(active) = self.runs.get_mut(&run) else { return };
-        if matches!(active.stage, Stage::Boundary) {
+        // A rebuild reads the commit from the store, and may have woken the run before it hears of it here.
+        if matches!(active.stage, Stage::Yielding) {
             active.stage = Stage::Yielded;
             active.cell.update(|progress| progress.phase = crate::run::Phase::Yielded);
             self.current = None;

@@ -86,7 +86,7 @@ impl Session {
         if matches!(before, Stage::Queued) {
             self.tell_manager(SessionsMsg::Forget { run });
         }
-        let works = matches!(before, Stage::Running | Stage::Boundary | Stage::Starting);
+        let works = matches!(before, Stage::Running | Stage::Boundary | Stage::Yielding | Stage::Starting);
         if works && self.current == Some(run) {
             self.transcript = None;
         }

@@ -260,7 +260,7 @@ impl Session {
             ReportKind::Boundary { wants_to_wait: true }
                 if self.yielded.is_none() && !self.children.is_empty() =>
             {
-                active.stage = Stage::Boundary;
+                active.stage = Stage::Yielding;
                 self.transcript = Some(transcript);
                 drop(permit);
                 self.commit(vec![Op::YieldRun { run }], Ticket::Yield { run }, ctx);
