@@ -192,7 +192,10 @@ impl Shared {
     }
 
     pub(crate) fn publish(&self, event: Event) {
-        if matches!(event, Event::Ended { .. } | Event::Announced { .. } | Event::Submitted { .. }) {
+        if matches!(
+            event,
+            Event::Spawned { .. } | Event::Ended { .. } | Event::Announced { .. } | Event::Submitted { .. }
+        ) {
             self.changed();
         }
         self.events.publish(event);

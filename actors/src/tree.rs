@@ -357,8 +357,13 @@ impl TreeHandle {
             changes.borrow_and_update();
             let read = |error: StoreError| Refusal::error("store", error.to_string());
             if self.is_quiet(root).await.map_err(read)? {
-                // The store shows an end before its commit tells of it.
-                return self.shared.barrier().await.map_err(read);
+                // The store shows an end before its commit tells of it, and between two questions a result may have
+                // become a run.
+                self.shared.barrier().await.map_err(read)?;
+                if !changes.has_changed().unwrap_or(false) {
+                    return Ok(());
+                }
+                continue;
             }
             if changes.changed().await.is_err() {
                 return Err(gone());
