@@ -100,6 +100,10 @@ fn decide(shared: &Shared, run: SubtreeRun, verdict: Verdict<'_>) -> Ending {
 /// Has each result say what the tree of its session has used. Where that cannot be read the run itself counts:
 /// no end is held up for it.
 async fn count(shared: &Shared, runs: &mut [Ending]) {
+    // The last step of a run may be on its way.
+    if let Err(error) = shared.barrier().await {
+        return tracing::warn!(%error, "the tokens of results cannot be read");
+    }
     for announce in runs.iter_mut().filter_map(|run| run.announce.as_mut()) {
         match shared.storage.subtree_usage(announce.item.session.clone()).await {
             Ok(used) => announce.item.usage = used,
