@@ -16,6 +16,10 @@ impl Ids for SystemIds {
         Uuid::now_v7()
     }
 
+    fn secret(&self) -> [u8; 32] {
+        rand::random()
+    }
+
     fn below(&self, bound: u64) -> u64 {
         if bound == 0 { 0 } else { rand::random_range(0..bound) }
     }
@@ -30,6 +34,12 @@ mod tests {
         let runs: Vec<Uuid> = (0..1_000).map(|_| SystemIds.run()).collect();
         assert!(runs.is_sorted());
         assert!(runs.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+
+    #[test]
+    fn no_secret_comes_twice() {
+        let secrets: std::collections::BTreeSet<_> = (0..100).map(|_| SystemIds.secret()).collect();
+        assert_eq!(secrets.len(), 100);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! offshoot                             root: ordered start, reverse stop, restart with back-off
 //! ├─ store                             the only writer
 //! ├─ config                            the settings in force
+//! ├─ pairing                           devices that clients connect from
 //! └─ sessions                          admits spawns, wakes sessions, owns the lanes
 //!    ├─ agent:main:main                a session: transcript, queue, children
 //!    │  ├─ run 6f1c..                  a run: steps, tool calls
@@ -19,13 +20,16 @@
 mod config;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
+mod devices;
 mod ending;
 pub mod kit;
 mod memory;
+mod pairing;
 pub mod policy;
 pub mod ports;
 mod root;
 mod run;
+mod service;
 mod session;
 mod sessions;
 mod shared;
@@ -35,6 +39,13 @@ mod tree;
 pub mod types;
 
 pub use memory::{Delivery, MemoryStorage, OutboxRow, ToolRow};
+pub use pairing::{
+    Caller, CodeInfo, ConnectRequest, Connected, FullText, Grant, PairedDevice, PairingError, PairingList,
+    Pending, Rotated, SetupCode, TokenCheck, TokenInfo,
+};
+pub use service::Service;
 pub use session::is_silent;
 pub use stored::{cancel_stored, deletable, delete_stored};
-pub use tree::{LiveRun, LiveSession, Steered, Stopped, Tree, TreeHandle, TreeOptions};
+pub use tree::{
+    LiveRun, LiveSession, PairingHandle, SessionPatch, Steered, Stopped, Tree, TreeHandle, TreeOptions,
+};

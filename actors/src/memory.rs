@@ -5,6 +5,7 @@
 //! stack does not grow.
 
 mod apply;
+mod overviews;
 mod state;
 mod table;
 #[cfg(test)]
@@ -16,9 +17,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::state::State;
+pub(crate) use self::table::Table;
 use crate::ports::{
-    Announce, AuditRecord, BoxFuture, Done, Earlier, ListFilter, OpenRun, Page, Refused, RequestKey, RunRow,
-    SessionRow, Steer, Storage, StoreError, StoredSession, SubtreeRun, Transaction,
+    Announce, AuditRecord, BoxFuture, CallbackRow, DayUsage, Done, Earlier, ListFilter, OpenRun,
+    OverviewFilter, Overviews, Page, Refused, RequestKey, RunRow, SessionRow, Steer, Storage, StoreError,
+    StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction,
 };
 use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
 
@@ -179,6 +182,12 @@ impl MemoryStorage {
         inner.state.requests.iter().map(|(key, (digest, run))| (key.clone(), *digest, *run)).collect()
     }
 
+    /// Devices, their tokens, and what waits for approval.
+    #[must_use]
+    pub fn devices(&self) -> StoredPairing {
+        self.lock().state.devices.stored()
+    }
+
     /// The audit record, oldest line first.
     #[must_use]
     pub fn audit(&self) -> Vec<AuditRecord> {
@@ -276,6 +285,15 @@ impl Storage for MemoryStorage {
         self.read(|state| state.entries(&key, from, limit))
     }
 
+    fn latest_entries(
+        &self,
+        key: SessionKey,
+        before: Option<u64>,
+        limit: u32,
+    ) -> BoxFuture<Result<Vec<Arc<StoredEntry>>, StoreError>> {
+        self.read(|state| state.latest_entries(&key, before, limit))
+    }
+
     fn earlier(&self, key: RequestKey) -> BoxFuture<Result<Option<Earlier>, StoreError>> {
         self.read(|state| state.earlier(&key))
     }
@@ -304,7 +322,36 @@ impl Storage for MemoryStorage {
         self.read(|state| state.list_sessions(&filter, page))
     }
 
+    fn overviews(&self, filter: OverviewFilter, page: Page) -> BoxFuture<Result<Overviews, StoreError>> {
+        self.read(|state| state.overviews(&filter, page))
+    }
+
     fn list_runs(&self, filter: ListFilter, page: Page) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
         self.read(|state| state.list_runs(&filter, page))
+    }
+
+    fn tallies(&self) -> BoxFuture<Result<Tallies, StoreError>> {
+        self.read(State::tallies)
+    }
+
+    fn usage_by_day(
+        &self,
+        from: Timestamp,
+        until: Timestamp,
+        offset_ms: i64,
+    ) -> BoxFuture<Result<Vec<DayUsage>, StoreError>> {
+        self.read(move |state| state.usage_by_day(from..until, offset_ms))
+    }
+
+    fn tool_uses(&self, filter: ToolUseFilter) -> BoxFuture<Result<Vec<ToolUse>, StoreError>> {
+        self.read(|state| state.tool_uses(&filter))
+    }
+
+    fn pairing(&self) -> BoxFuture<Result<StoredPairing, StoreError>> {
+        self.read(|state| state.devices.stored())
+    }
+
+    fn callbacks(&self) -> BoxFuture<Result<Vec<CallbackRow>, StoreError>> {
+        self.read(|state| state.callbacks.iter().map(|(_, row)| row.clone()).collect())
     }
 }

@@ -4,7 +4,9 @@
 //! offshoot
 //! ├─ store       first, because the others commit through it until their last moment
 //! ├─ config      before whoever asks what is allowed
-//! └─ sessions    last, so that it is stopped first and its sessions can still commit
+//! ├─ pairing     before whoever answers clients; nothing below asks it
+//! ├─ sessions    stopped before them, so that its sessions can still commit
+//! └─ ...         services of the embedding program: who comes in by them finds the rest at work
 //! ```
 //!
 //! A child that fails is started again after a growing pause; more than a few failures a minute are not
@@ -19,6 +21,8 @@ use crate::kit::{
     Backoff, Behaviour, ChildSpec, Ctx, Exit, Intensity, Msg, NoteKind, Reply, Restart, StartError, Task,
     Verdict, Window, decide,
 };
+use crate::pairing::Pairing;
+use crate::service::Service;
 use crate::sessions::Sessions;
 use crate::shared::Shared;
 use crate::store::Store;
@@ -28,10 +32,13 @@ use crate::store::Store;
 pub(crate) enum RootChild {
     Store,
     Config,
+    Pairing,
     Sessions,
+    /// By its place among the services.
+    Service(usize),
 }
 
-const ORDER: [RootChild; 3] = [RootChild::Store, RootChild::Config, RootChild::Sessions];
+const ORDER: [RootChild; 4] = [RootChild::Store, RootChild::Config, RootChild::Pairing, RootChild::Sessions];
 
 const INTENSITY: Intensity = Intensity { max: 5, within: Duration::from_secs(60) };
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), most: Duration::from_secs(5) };
@@ -95,7 +102,8 @@ impl Behaviour for Root {
     }
 
     fn child_started(&mut self, child: &RootChild, ctx: &mut Ctx<Self>) {
-        let next = ORDER.iter().copied().find(|next| next > child);
+        let services = (0..self.shared.services.len()).map(RootChild::Service);
+        let next = ORDER.into_iter().chain(services).find(|next| next > child);
         match next {
             Some(next) if !ctx.children().contains(&next) => self.start_child(next, ctx),
             Some(_) => {}
@@ -110,7 +118,7 @@ impl Behaviour for Root {
     fn child_exited(&mut self, child: RootChild, exit: Exit, ctx: &mut Ctx<Self>) {
         // A tree that never was up is not worth a second try: its caller learns why.
         if let Some(ready) = self.ready.take() {
-            ready.send(Err(StartError(format!("{child:?}: {exit}").to_lowercase())));
+            ready.send(Err(StartError(format!("{}: {exit}", self.name(child)))));
             return ctx.stop();
         }
         let now = ctx.system().clock.monotonic();
@@ -120,18 +128,29 @@ impl Behaviour for Root {
             Verdict::Leave => {}
             Verdict::Restart(pause) => {
                 let after_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                ctx.note(NoteKind::Restarting { reason: format!("{child:?} {exit}"), after_ms });
+                ctx.note(NoteKind::Restarting { reason: format!("{} {exit}", self.name(child)), after_ms });
                 self.pauses.insert(child, ctx.after(pause, RootMsg::Start(child)));
             }
             Verdict::GiveUp => {
-                ctx.note(NoteKind::GaveUp { reason: format!("{child:?} {exit}") });
-                ctx.fail(format!("{child:?} {exit}"));
+                let reason = format!("{} {exit}", self.name(child));
+                ctx.note(NoteKind::GaveUp { reason: reason.clone() });
+                ctx.fail(reason);
             }
         }
     }
 }
 
 impl Root {
+    fn name(&self, child: RootChild) -> &str {
+        match child {
+            RootChild::Store => "store",
+            RootChild::Config => "config",
+            RootChild::Pairing => "pairing",
+            RootChild::Sessions => "sessions",
+            RootChild::Service(place) => self.shared.services.get(place).map_or("service", Service::name),
+        }
+    }
+
     fn start_child(&mut self, child: RootChild, ctx: &mut Ctx<Self>) {
         self.pauses.remove(&child);
         let shared = Arc::clone(&self.shared);
@@ -143,9 +162,16 @@ impl Root {
             RootChild::Config => {
                 ctx.spawn::<Config>(child, "config".into(), spec(STOP_WITHIN), shared).map(drop)
             }
+            RootChild::Pairing => {
+                ctx.spawn::<Pairing>(child, "pairing".into(), spec(STOP_WITHIN), shared.into()).map(drop)
+            }
             RootChild::Sessions => ctx
                 .spawn::<Sessions>(child, "sessions".into(), spec(STOP_SESSIONS_WITHIN), shared.into())
                 .map(drop),
+            RootChild::Service(place) => match self.shared.services.get(place) {
+                Some(service) => service.start(child, ctx, &shared),
+                None => Ok(()),
+            },
         };
         if let Err(error) = started {
             ctx.fail(error.to_string());

@@ -25,7 +25,9 @@ use crate::ports::{Answer, ModelError, Op, Refused, ToolOutput, ToolSpec, Transa
 use crate::session::{SessionMeta, SessionMsg};
 use crate::sessions::{LaneName, Permit, SessionsMsg};
 use crate::shared::Shared;
-use crate::types::{Entry, ModelChoice, Monotonic, RunId, RunLimits, Terminal, ToolCall, Transcript, Usage};
+use crate::types::{
+    Entry, ModelChoice, Monotonic, RunId, RunLimits, StoredEntry, Terminal, ToolCall, Transcript, Usage,
+};
 
 /// Everything that a run needs. It is started once.
 #[derive(Debug)]
@@ -239,14 +241,28 @@ impl Drop for Run {
     }
 }
 
+/// The entries that a transaction appends.
+fn appended(transaction: &Transaction) -> Vec<Arc<StoredEntry>> {
+    let appends = transaction.iter().filter_map(|op| match op {
+        Op::Append { entries, .. } => Some(entries),
+        _ => None,
+    });
+    appends.flatten().cloned().collect()
+}
+
 impl Run {
     fn id(&self) -> RunId {
         self.cell.id
     }
 
     fn commit(&self, transaction: Transaction, ctx: &Ctx<Self>) {
-        let myself = ctx.myself().clone();
+        let (myself, shared, session) =
+            (ctx.myself().clone(), Arc::clone(&self.shared), self.meta.key.clone());
+        let appended = appended(&transaction);
         self.shared.commit(transaction, move |result| {
+            if result.is_ok() {
+                shared.tell_appended(&session, &appended);
+            }
             // A run that is gone has been ended by its session.
             drop(myself.send(RunMsg::Committed { result }));
         });

@@ -15,9 +15,11 @@
 
 mod accept;
 mod announces;
+mod change;
 mod commit;
 mod count;
 mod inbox;
+mod inject;
 mod prompts;
 mod start;
 mod stop;
@@ -31,8 +33,10 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::accept::{refused_by_store, stopping};
 use self::announces::Announces;
+pub(crate) use self::change::{Change, SessionChange};
 use self::commit::{End, Inbox, Ticket};
 pub(crate) use self::commit::{announce_of, notify_end, tell_end};
+use self::inject::Injected;
 pub use self::prompts::is_silent;
 pub(crate) use self::stop::{already_ended, name_once};
 use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError, Task};
@@ -46,8 +50,8 @@ use crate::types::{
     Transcript, Usage,
 };
 
-/// What never changes about a session while it is awake.
-#[derive(Debug)]
+/// What hardly ever changes about a session while it is awake.
+#[derive(Debug, Clone)]
 pub(crate) struct SessionMeta {
     pub(crate) key: SessionKey,
     pub(crate) agent: AgentId,
@@ -95,6 +99,8 @@ pub(crate) enum SessionMsg {
     },
     /// Give this message to the open run before its next step. From clients and tools.
     Steer { text: String, origin: Origin, reply: Reply<Result<Steered, Refusal>> },
+    /// Append this message in the agent's name between two turns, and tell its place. From clients.
+    Inject { text: String, origin: Origin, reply: Reply<Result<u64, Refusal>> },
     /// A steering message was committed, or not. From the store.
     SteerSettled {
         steer: Box<Steer>,
@@ -102,6 +108,10 @@ pub(crate) enum SessionMsg {
         reply: Reply<Result<Steered, Refusal>>,
         result: Result<(), Refused>,
     },
+    /// Change what is stored of the session. From clients.
+    Change { change: Box<SessionChange>, origin: Origin, reply: Reply<Result<(), Refusal>> },
+    /// A change was committed, or not. From the store.
+    ChangeSettled { change: Change, reply: Reply<Result<(), Refusal>>, result: Result<(), Refused> },
     /// Start a child session under this one. From the manager.
     StartChild { args: Box<SessionArgs> },
     /// A child's run is terminal and committed. From that child's session.
@@ -150,7 +160,10 @@ impl Msg for SessionMsg {
             Self::Prompt { .. } => "prompt",
             Self::PromptSettled { .. } => "prompt_settled",
             Self::Steer { .. } => "steer",
+            Self::Inject { .. } => "inject",
             Self::SteerSettled { .. } => "steer_settled",
+            Self::Change { .. } => "change",
+            Self::ChangeSettled { .. } => "change_settled",
             Self::StartChild { .. } => "start_child",
             Self::ChildEnded { .. } => "child_ended",
             Self::Granted { .. } => "granted",
@@ -182,9 +195,16 @@ impl SessionMsg {
             self,
             Self::Prompt { .. }
                 | Self::Steer { .. }
+                | Self::Change { .. }
+                | Self::Inject { .. }
                 | Self::Cancel { .. }
                 | Self::Stop { cascade: false, .. }
         )
+    }
+
+    /// Whether it asks for a session to be made.
+    pub(crate) fn creates(&self) -> bool {
+        matches!(self, Self::Change { change, .. } if matches!(**change, SessionChange::Patch { create: true, .. }))
     }
 
     /// Answers a message that no session can take.
@@ -192,6 +212,8 @@ impl SessionMsg {
         match self {
             Self::Prompt { reply, .. } => reply.send(Err(refusal)),
             Self::Steer { reply, .. } => reply.send(Err(refusal)),
+            Self::Change { reply, .. } => reply.send(Err(refusal)),
+            Self::Inject { reply, .. } => reply.send(Err(refusal)),
             Self::Cancel { reply, .. } => reply.send(Err(refusal)),
             Self::Stop { reply, .. } => reply.send(Vec::new()),
             _ => {}
@@ -319,6 +341,10 @@ pub(crate) struct Session {
     /// What was there when the inbox began to be read again because it did not fit the store.
     suspect: Option<Inbox>,
     steers: VecDeque<Steer>,
+    /// Messages in the agent's name that wait until no run has its turn.
+    injected: VecDeque<Injected>,
+    /// Those that are being committed, by their places.
+    injecting: Vec<(u64, Reply<Result<u64, Refusal>>)>,
     /// Open runs of children, of this kind of process alone.
     children: BTreeMap<RunId, OpenRun>,
     /// Whether results or steering messages are being committed while no run has its turn.
@@ -368,8 +394,13 @@ impl Behaviour for Session {
                 self.on_prompt_settled(row, named, reply, result, ctx);
             }
             SessionMsg::Steer { text, origin, reply } => self.on_steer(text, origin, reply, ctx),
+            SessionMsg::Inject { text, origin, reply } => self.on_inject(text, origin, reply, ctx),
             SessionMsg::SteerSettled { steer, run, reply, result } => {
                 self.on_steer_settled(*steer, run, reply, result, ctx);
+            }
+            SessionMsg::Change { change, origin, reply } => self.on_change(*change, origin, reply, ctx),
+            SessionMsg::ChangeSettled { change, reply, result } => {
+                self.on_change_settled(change, reply, result, ctx);
             }
             SessionMsg::StartChild { args } => self.on_start_child(*args, ctx),
             SessionMsg::ChildEnded { run, announce } => self.on_child_ended(run, announce, ctx),

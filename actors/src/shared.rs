@@ -10,13 +10,15 @@ use tokio::sync::{oneshot, watch};
 
 use crate::config::ConfigMsg;
 use crate::kit::{Handle, Msg, System};
+use crate::pairing::PairingMsg;
 use crate::ports::{Done, Event, EventSink, Host, Models, Refused, Storage, StoreError, Tools, Transaction};
 use crate::run::RunCell;
+use crate::service::Service;
 use crate::session::{SessionMeta, SessionMsg};
 use crate::sessions::SessionsMsg;
 use crate::store::StoreMsg;
 use crate::tree::TreeOptions;
-use crate::types::{Outcome, RunId, SessionKey, Settings};
+use crate::types::{Outcome, RunId, SessionKey, Settings, StoredEntry};
 
 /// The address of an actor of which there is one: a restarted one takes the place of its predecessor.
 pub(crate) struct Slot<M: Msg>(RwLock<Option<Handle<M>>>);
@@ -56,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) tools: Arc<dyn Tools>,
     pub(crate) events: Arc<dyn EventSink>,
     pub(crate) host: Host,
+    pub(crate) services: Vec<Service>,
     /// The root whose sessions are woken at the start; none means every root.
     only_root: Option<SessionKey>,
     /// Sessions of other roots for which something waited at the start, and that sleep since then.
@@ -63,6 +66,7 @@ pub(crate) struct Shared {
     settings: RwLock<Arc<Settings>>,
     pub(crate) store: Slot<StoreMsg>,
     pub(crate) config: Slot<ConfigMsg>,
+    pub(crate) pairing: Slot<PairingMsg>,
     pub(crate) sessions: Slot<SessionsMsg>,
     /// The sessions that are awake. Written by the session manager alone.
     pub(crate) live: DashMap<SessionKey, LiveEntry>,
@@ -81,11 +85,13 @@ impl Shared {
             tools: options.tools,
             events: options.events,
             host: options.host,
+            services: options.services,
             only_root: options.only_root,
             left_asleep: Mutex::default(),
             settings: RwLock::new(Arc::new(options.settings)),
             store: Slot::default(),
             config: Slot::default(),
+            pairing: Slot::default(),
             sessions: Slot::default(),
             live: DashMap::new(),
             runs: DashMap::new(),
@@ -199,6 +205,13 @@ impl Shared {
             self.changed();
         }
         self.events.publish(event);
+    }
+
+    /// Tells of entries that are committed.
+    pub(crate) fn tell_appended(&self, session: &SessionKey, entries: &[Arc<StoredEntry>]) {
+        if !entries.is_empty() && self.events.listens() {
+            self.events.publish(Event::Appended { session: session.clone(), entries: entries.to_vec() });
+        }
     }
 
     /// Tells whoever waits for quiet to look again.

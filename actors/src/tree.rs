@@ -1,5 +1,9 @@
 //! The tree as its users see it.
 
+mod callbacks;
+mod manage;
+mod pairing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -7,6 +11,8 @@ use std::sync::Arc;
 use futures::future::join_all;
 use tokio::sync::oneshot;
 
+pub use self::manage::SessionPatch;
+pub use self::pairing::PairingHandle;
 use crate::MemoryStorage;
 use crate::config::ConfigMsg;
 use crate::kit::{ActorView, Handle, Reply, StartError, System, spawn_root};
@@ -15,6 +21,7 @@ use crate::ports::{
     StoreError, Tools,
 };
 use crate::root::{Root, RootArgs, RootMsg};
+use crate::service::Service;
 use crate::session::{SessionMsg, already_ended, name_once};
 use crate::sessions::{SessionsMsg, SpawnCall, unknown_session};
 use crate::shared::Shared;
@@ -99,6 +106,8 @@ pub struct TreeOptions {
     /// The root whose sessions are woken at the start for what an earlier process left waiting for them; none means
     /// every root. What waits for the sessions of other roots stays where it is until something else wakes them.
     pub only_root: Option<SessionKey>,
+    /// Actors of the embedding program under the root.
+    pub services: Vec<Service>,
     /// The settings in force until others are applied.
     pub settings: Settings,
     /// Faults for tests.
@@ -126,6 +135,7 @@ impl TreeOptions {
             events: Arc::new(NoEvents),
             host: Host::OneShot,
             only_root: None,
+            services: Vec::new(),
             settings,
             #[cfg(feature = "faults")]
             faults: None,
@@ -248,6 +258,15 @@ impl TreeHandle {
         self.ask(&session, |reply| SessionMsg::Steer { text, origin, reply }).await
     }
 
+    /// Appends a message in the agent's name that no model wrote, and that starts no run. Answers its place in the
+    /// transcript.
+    ///
+    /// # Errors
+    /// There is no such session, a run is at work in it, or the store refuses.
+    pub async fn inject(&self, session: SessionKey, text: String, origin: Origin) -> Result<u64, Refusal> {
+        self.ask(&session, |reply| SessionMsg::Inject { text, origin, reply }).await
+    }
+
     /// Cancels a run and the open descendants that it spawned. Answers when all of them are terminal.
     ///
     /// # Errors
@@ -327,6 +346,24 @@ impl TreeHandle {
                 tracing::warn!(%refused, "a stop could not be entered into the audit record");
             }
         });
+    }
+
+    /// Enters into the audit record what a client did to the daemon itself. Best effort: a store that does not take it
+    /// is logged.
+    pub fn audit(&self, event: &'static str, origin: Origin, facts: Vec<(&'static str, String)>) {
+        let at = self.shared.system.clock.now();
+        let audit = AuditRecord { at, event, origin, session: None, run: None, facts };
+        self.shared.commit(vec![Op::Audit(Box::new(audit))], move |result| {
+            if let Err(refused) = result {
+                tracing::warn!(event, %refused, "could not be entered into the audit record");
+            }
+        });
+    }
+
+    /// Every tool that agents may have.
+    #[must_use]
+    pub fn tools(&self) -> &Arc<dyn Tools> {
+        &self.shared.tools
     }
 
     /// Waits until a run is terminal.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, Done, Earlier, ListFilter, OpenRun, Page, RequestKey, RunRow, SessionRow, Storage, StoreError,
-    StoredSession, SubtreeRun, Transaction,
+    BoxFuture, CallbackRow, DayUsage, Done, Earlier, ListFilter, OpenRun, OverviewFilter, Overviews, Page,
+    RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies,
+    ToolUse, ToolUseFilter, Transaction,
 };
-use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Usage};
+use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use tokio::sync::mpsc;
 
 use crate::common::Args;
@@ -44,6 +45,17 @@ impl Storage for NoStorage {
     fn entries(&self, _: SessionKey, _: u64, _: u32) -> BoxFuture<Result<Vec<Arc<StoredEntry>>, StoreError>> {
         nothing(Vec::new())
     }
+    fn latest_entries(
+        &self,
+        _: SessionKey,
+        _: Option<u64>,
+        _: u32,
+    ) -> BoxFuture<Result<Vec<Arc<StoredEntry>>, StoreError>> {
+        nothing(Vec::new())
+    }
+    fn overviews(&self, _: OverviewFilter, _: Page) -> BoxFuture<Result<Overviews, StoreError>> {
+        nothing(Overviews::default())
+    }
     fn earlier(&self, _: RequestKey) -> BoxFuture<Result<Option<Earlier>, StoreError>> {
         nothing(None)
     }
@@ -63,6 +75,31 @@ impl Storage for NoStorage {
         nothing(Vec::new())
     }
     fn list_runs(&self, _: ListFilter, _: Page) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
+        nothing(Vec::new())
+    }
+
+    fn tallies(&self) -> BoxFuture<Result<Tallies, StoreError>> {
+        nothing(Tallies::default())
+    }
+
+    fn usage_by_day(
+        &self,
+        _: Timestamp,
+        _: Timestamp,
+        _: i64,
+    ) -> BoxFuture<Result<Vec<DayUsage>, StoreError>> {
+        nothing(Vec::new())
+    }
+
+    fn tool_uses(&self, _: ToolUseFilter) -> BoxFuture<Result<Vec<ToolUse>, StoreError>> {
+        nothing(Vec::new())
+    }
+
+    fn pairing(&self) -> BoxFuture<Result<StoredPairing, StoreError>> {
+        nothing(StoredPairing::default())
+    }
+
+    fn callbacks(&self) -> BoxFuture<Result<Vec<CallbackRow>, StoreError>> {
         nothing(Vec::new())
     }
 }

@@ -145,6 +145,11 @@ impl Ids for RandomIds {
         Uuid::now_v7()
     }
 
+    fn secret(&self) -> [u8; 32] {
+        let (first, second) = (Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes());
+        std::array::from_fn(|index| if index < 16 { first[index] } else { second[index - 16] })
+    }
+
     fn below(&self, bound: u64) -> u64 {
         if bound == 0 { 0 } else { Uuid::new_v4().as_u64_pair().1 % bound }
     }

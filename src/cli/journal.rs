@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use offshoot_actors::ports::{Clock, Event, EventSink};
+use offshoot_actors::ports::{Clock, Event, EventSink, RunRow, RunState};
 use offshoot_actors::types::{Outcome, RunId, SessionKey, Terminal, Timestamp, Usage};
 use tokio::sync::mpsc;
 
@@ -226,6 +226,29 @@ impl Journal {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes a run as it is stored, where no events come.
+    pub(crate) fn observe(&self, row: &RunRow, spawned: Option<&SeenSession>) {
+        let seen = &mut *self.lock();
+        let new = !seen.places.contains_key(&row.id);
+        if let Some(spawned) = spawned {
+            seen.spawned.entry(row.session.clone()).or_insert_with(|| spawned.clone());
+        }
+        let state = match row.state {
+            RunState::Accepted => SeenState::Queued,
+            RunState::Running => SeenState::Running,
+            RunState::Yielded => SeenState::Yielded,
+            RunState::Ended(state) => SeenState::Ended(state),
+        };
+        let before = seen.run(row.id, &row.session).state;
+        seen.set_usage(row.id, &row.session, row.usage);
+        let entry = seen.set_state(row.id, &row.session, state);
+        (entry.started, entry.ended) = (row.started_at, row.ended_at);
+        if new || before != state {
+            let ended = row.outcome.as_ref().map(ended_line);
+            self.tell(seen, &row.session, row.id, ended.as_deref().unwrap_or(state.as_str()));
+        }
+    }
+
     /// Tells a change of a run's state.
     fn tell(&self, seen: &Seen, session: &SessionKey, run: RunId, what: &str) {
         if self.verbose {
@@ -259,7 +282,7 @@ impl EventSink for Journal {
                 seen.run(child.run, &child.session);
                 self.tell(seen, &child.session, child.run, "queued");
             }
-            Event::Submitted { session, run } => {
+            Event::Submitted { session, run, .. } => {
                 let known = seen.places.contains_key(&run);
                 seen.run(run, &session);
                 if !known {
@@ -301,14 +324,18 @@ impl EventSink for Journal {
                 entry.tools.clear();
                 self.tell(seen, &session, run, &ended_line(&outcome));
             }
-            Event::Refused { .. } | Event::Announced { .. } | Event::Text { .. } => {}
+            Event::Refused { .. }
+            | Event::Announced { .. }
+            | Event::Appended { .. }
+            | Event::Text { .. }
+            | Event::Pairing(_) => {}
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use offshoot_actors::ports::TokioClock;
+    use offshoot_actors::ports::{Cause, TokioClock};
 
     use super::*;
 
@@ -317,7 +344,12 @@ mod tests {
     }
 
     fn publish(journal: &Journal, run: RunId, session: &SessionKey) {
-        journal.publish(Event::Submitted { session: session.clone(), run });
+        journal.publish(Event::Submitted {
+            session: session.clone(),
+            run,
+            cause: Cause::Message,
+            wire_id: None,
+        });
         journal.publish(Event::Started { session: session.clone(), run });
     }
 
@@ -347,7 +379,7 @@ mod tests {
             let (session, run) = (session.clone(), RunId(uuid::Uuid::from_u128(u128::from(n % 37))));
             let usage = Usage { input: n, output: 2 * n, cached: n / 2 };
             journal.publish(match n * 7 % 5 {
-                0 => Event::Submitted { session, run },
+                0 => Event::Submitted { session, run, cause: Cause::Message, wire_id: None },
                 1 => Event::Started { session, run },
                 2 => Event::StepFinished { session, run, step: 1, usage },
                 3 => Event::Yielded { session, run },

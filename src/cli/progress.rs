@@ -191,7 +191,7 @@ fn name(drawn: &Drawn) -> String {
 
 #[cfg(test)]
 mod tests {
-    use offshoot_actors::ports::{Event, EventSink, TokioClock};
+    use offshoot_actors::ports::{Cause, Event, EventSink, TokioClock};
     use offshoot_actors::types::{Outcome, RunId, SessionKey, Usage};
 
     use super::*;
@@ -201,7 +201,12 @@ mod tests {
         let session: SessionKey = "agent:main:subagent:0123456789abcdef".parse().unwrap();
         for n in 0..runs {
             let run = RunId(uuid::Uuid::from_u128(n));
-            journal.publish(Event::Submitted { session: session.clone(), run });
+            journal.publish(Event::Submitted {
+                session: session.clone(),
+                run,
+                cause: Cause::Message,
+                wire_id: None,
+            });
             if n % 2 == 0 {
                 let (session, outcome) = (session.clone(), Outcome::ok("done"));
                 let usage = Usage { input: 1, output: 1, cached: 0 };

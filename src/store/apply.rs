@@ -1,12 +1,14 @@
 //! Changes as SQL, each checked before it is made. This file: sessions, transcripts, requests, deliveries.
 
+mod callbacks;
+mod devices;
 mod runs;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use offshoot_actors::ports::{Announce, Op, Refused, RunState, SessionRow, Steer};
-use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp};
+use offshoot_actors::types::{ModelChoice, RunId, SessionKey, StoredEntry, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
@@ -70,6 +72,19 @@ impl Apply<'_> {
             Op::QueueSteer(steer) => self.queue_steer(steer),
             Op::TakeSteers { session, ids } => ids.iter().try_for_each(|id| self.take_steer(session, *id)),
             Op::DeleteSession { session, with_parents } => self.delete_session(session, *with_parents),
+            Op::ResetSession { session, at } => self.reset_session(session, *at),
+            Op::PatchSession { session, label, model } => {
+                self.patch_session(session, label.as_ref(), model.as_ref())
+            }
+            Op::PutDevice(_)
+            | Op::RemoveDevice { .. }
+            | Op::PutDeviceToken(_)
+            | Op::PutPairRequest(_)
+            | Op::TakePairRequest { .. }
+            | Op::AddBootstrap(_)
+            | Op::TakeBootstrap { .. } => self.device_change(op),
+            Op::PutCallback(row) => self.put_callback(row),
+            Op::TakeCallback { run } => self.take_callback(*run),
             Op::Audit(record) => self.heads.audit.append(self.connection, record),
         }
     }
@@ -247,6 +262,41 @@ impl Apply<'_> {
         )?;
         if taken == 0 {
             return Err(Refused::no_steer(session, id).into());
+        }
+        Ok(())
+    }
+
+    fn reset_session(&self, key: &SessionKey, at: Timestamp) -> Applied {
+        let session = self.session(key)?;
+        let open = "SELECT 1 FROM runs WHERE session = ?1 AND ended_at IS NULL";
+        if self.exists(open, [session.id])? {
+            return Err(Refused::session_open(key).into());
+        }
+        self.execute("DELETE FROM entries WHERE session = ?1", [session.id])?;
+        self.execute(
+            "UPDATE sessions SET next_seq = 0, created_at = ?1, updated_at = max(updated_at, ?1) WHERE id = ?2",
+            [at.0, session.id],
+        )?;
+        Ok(())
+    }
+
+    fn patch_session(
+        &self,
+        key: &SessionKey,
+        label: Option<&Option<String>>,
+        model: Option<&Option<ModelChoice>>,
+    ) -> Applied {
+        let session = self.session(key)?;
+        if let Some(label) = label {
+            self.execute("UPDATE sessions SET label = ?1 WHERE id = ?2", params![label, session.id])?;
+        }
+        if let Some(model) = model {
+            let primary = model.as_ref().map(|model| model.primary.as_str());
+            let fallbacks = model.as_ref().map(|model| json(&model.fallbacks)).transpose()?;
+            self.execute(
+                "UPDATE sessions SET model = ?1, fallbacks = ?2 WHERE id = ?3",
+                params![primary, fallbacks, session.id],
+            )?;
         }
         Ok(())
     }

@@ -63,15 +63,32 @@ impl Drop for StateLock {
 /// # Errors
 /// The system refuses.
 pub fn in_use(dir: &Path) -> io::Result<bool> {
+    Ok(holder(dir)? != Holder::Nobody)
+}
+
+/// Who writes to a state directory at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody.
+    Nobody,
+    /// A process; its id, unless it is only just beginning.
+    Process(Option<u32>),
+}
+
+/// Who has the state directory. Makes nothing.
+///
+/// # Errors
+/// The system refuses.
+pub fn holder(dir: &Path) -> io::Result<Holder> {
     let file = match File::open(dir.join(LOCK_FILE)) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Holder::Nobody),
         Err(error) => return Err(error),
     };
     // Given back at once, as the file is closed.
     match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(false),
-        Err(Errno::WOULDBLOCK) => Ok(true),
+        Ok(()) => Ok(Holder::Nobody),
+        Err(Errno::WOULDBLOCK) => Ok(Holder::Process(read_pid(&file))),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -129,6 +146,7 @@ mod tests {
         assert!(!dir.path().join(LOCK_FILE).exists(), "a look makes nothing");
         let lock = StateLock::take(dir.path()).unwrap();
         assert!(in_use(dir.path()).unwrap());
+        assert_eq!(holder(dir.path()).unwrap(), Holder::Process(Some(std::process::id())));
         drop(lock);
         assert!(!in_use(dir.path()).unwrap());
         std::fs::write(dir.path().join(LOCK_FILE), "999999").unwrap();

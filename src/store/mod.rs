@@ -21,16 +21,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    BoxFuture, Done, Earlier, ListFilter, OpenRun, Page, RequestKey, RunRow, SessionRow, Storage, StoreError,
-    StoredSession, SubtreeRun, Transaction,
+    BoxFuture, CallbackRow, DayUsage, Done, Earlier, ListFilter, OpenRun, OverviewFilter, Overviews, Page,
+    RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies,
+    ToolUse, ToolUseFilter, Transaction,
 };
-use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Usage};
+use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
 pub use self::audit::{AuditError, verify_audit};
 pub use self::error::OpenError;
 use self::lock::StateLock;
-pub use self::lock::{in_use, make_private};
+pub use self::lock::{Holder, holder, in_use, make_private};
 use self::readers::Readers;
+pub(crate) use self::schema::DATABASE_FILE;
 use self::schema::Database;
 use self::writer::Writer;
 
@@ -158,6 +160,15 @@ impl Storage for SqliteStorage {
         self.readers.ask(move |connection| queries::entries(connection, &key, from, limit))
     }
 
+    fn latest_entries(
+        &self,
+        key: SessionKey,
+        before: Option<u64>,
+        limit: u32,
+    ) -> BoxFuture<Result<Vec<Arc<StoredEntry>>, StoreError>> {
+        self.readers.ask(move |connection| queries::latest_entries(connection, &key, before, limit))
+    }
+
     fn earlier(&self, key: RequestKey) -> BoxFuture<Result<Option<Earlier>, StoreError>> {
         self.readers.ask(move |connection| queries::earlier(connection, &key))
     }
@@ -186,7 +197,36 @@ impl Storage for SqliteStorage {
         self.readers.ask(move |connection| queries::list_sessions(connection, &filter, page))
     }
 
+    fn overviews(&self, filter: OverviewFilter, page: Page) -> BoxFuture<Result<Overviews, StoreError>> {
+        self.readers.ask(move |connection| queries::overviews(connection, &filter, page))
+    }
+
     fn list_runs(&self, filter: ListFilter, page: Page) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
         self.readers.ask(move |connection| queries::list_runs(connection, &filter, page))
+    }
+
+    fn tallies(&self) -> BoxFuture<Result<Tallies, StoreError>> {
+        self.readers.ask(queries::tallies)
+    }
+
+    fn usage_by_day(
+        &self,
+        from: Timestamp,
+        until: Timestamp,
+        offset_ms: i64,
+    ) -> BoxFuture<Result<Vec<DayUsage>, StoreError>> {
+        self.readers.ask(move |connection| queries::usage_by_day(connection, from..until, offset_ms))
+    }
+
+    fn tool_uses(&self, filter: ToolUseFilter) -> BoxFuture<Result<Vec<ToolUse>, StoreError>> {
+        self.readers.ask(move |connection| queries::tool_uses(connection, &filter))
+    }
+
+    fn pairing(&self) -> BoxFuture<Result<StoredPairing, StoreError>> {
+        self.readers.ask(queries::pairing)
+    }
+
+    fn callbacks(&self) -> BoxFuture<Result<Vec<CallbackRow>, StoreError>> {
+        self.readers.ask(queries::callbacks)
     }
 }

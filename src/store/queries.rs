@@ -1,13 +1,20 @@
 //! Questions to the database.
 
+mod devices;
+mod overviews;
+
+use std::ops::Range;
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    Earlier, ListFilter, OpenRun, Page, RequestKey, RunRow, SessionRow, StoredSession, SubtreeRun,
+    CallbackRow, DAY_MS, DayUsage, Earlier, ListFilter, OpenRun, Page, RequestKey, RunRow, RunTally,
+    SessionRow, StoredSession, SubtreeRun, Tallies,
 };
-use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Usage};
+use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use rusqlite::{Connection, OptionalExtension, Params, Result, ToSql, params};
 
+pub(super) use self::devices::pairing;
+pub(super) use self::overviews::{overviews, tool_uses};
 use super::rows::{Columns, IdText, count, run_columns, session_columns};
 
 /// What [`open_run`] reads.
@@ -15,6 +22,13 @@ macro_rules! open_run_columns {
     () => {
         "r.id, r.session_key, r.announce_to, s.root_key, s.depth, r.cause, r.spawner_id, r.host"
     };
+}
+
+/// Where results are wanted outside.
+pub(super) fn callbacks(connection: &Connection) -> Result<Vec<CallbackRow>> {
+    all(connection, "SELECT run_id, address, at FROM callbacks ORDER BY run_id", [], |mut columns| {
+        columns.callback()
+    })
 }
 
 /// All parts from one snapshot of the database.
@@ -110,6 +124,23 @@ pub(super) fn entries(
     )
 }
 
+pub(super) fn latest_entries(
+    connection: &Connection,
+    key: &SessionKey,
+    before: Option<u64>,
+    limit: u32,
+) -> Result<Vec<Arc<StoredEntry>>> {
+    let mut found = all(
+        connection,
+        "SELECT e.seq, e.run_id, e.at, e.content FROM sessions s JOIN entries e ON e.session = s.id \
+         WHERE s.key = ?1 AND e.seq < ?2 ORDER BY e.seq DESC LIMIT ?3",
+        params![key.as_str(), count(before.unwrap_or(u64::MAX)), limit],
+        |mut columns| columns.entry(),
+    )?;
+    found.reverse();
+    Ok(found)
+}
+
 pub(super) fn earlier(connection: &Connection, key: &RequestKey) -> Result<Option<Earlier>> {
     connection
         .prepare_cached(concat!(
@@ -195,27 +226,50 @@ pub(super) fn subtree_usage(connection: &Connection, key: &SessionKey) -> Result
     Ok(usages.into_iter().sum())
 }
 
+pub(super) fn tallies(connection: &Connection) -> Result<Tallies> {
+    let snapshot = connection.unchecked_transaction()?;
+    let sessions =
+        all(&snapshot, "SELECT agent, count(*) FROM sessions GROUP BY agent", [], |mut columns| {
+            Ok((columns.parsed()?, columns.count()?))
+        })?;
+    let runs = all(
+        &snapshot,
+        "SELECT cause, state, count(*) FROM runs GROUP BY cause, state ORDER BY cause, state",
+        [],
+        |mut columns| {
+            let (cause, state) = (columns.cause()?, columns.state()?);
+            Ok(RunTally { cause, state, count: columns.count()? })
+        },
+    )?;
+    snapshot.finish()?;
+    Ok(Tallies { sessions: sessions.into_iter().collect(), runs })
+}
+
+pub(super) fn usage_by_day(
+    connection: &Connection,
+    when: Range<Timestamp>,
+    offset_ms: i64,
+) -> Result<Vec<DayUsage>> {
+    all(
+        connection,
+        // A total never fails, whatever a provider claims to have counted.
+        "SELECT (coalesce(ended_at, accepted_at) + ?3) / ?4 AS day, count(*), \
+         CAST(total(input_tokens) AS INTEGER), CAST(total(output_tokens) AS INTEGER), \
+         CAST(total(cached_tokens) AS INTEGER) FROM runs \
+         WHERE coalesce(ended_at, accepted_at) >= ?1 AND coalesce(ended_at, accepted_at) < ?2 \
+         AND (input_tokens > 0 OR output_tokens > 0) GROUP BY day ORDER BY day",
+        params![when.start.0, when.end.0, offset_ms, DAY_MS],
+        |mut columns| Ok(DayUsage { day: columns.value()?, runs: columns.count()?, usage: columns.usage()? }),
+    )
+}
+
 pub(super) fn list_sessions(
     connection: &Connection,
     filter: &ListFilter,
     page: Page,
 ) -> Result<Vec<SessionRow>> {
     let mut list = List::new(concat!("SELECT ", session_columns!(), " FROM sessions s"));
-    if let Some(agent) = &filter.agent {
-        list.only("s.agent = ?", agent.as_str().to_owned());
-    }
-    if let Some(parent) = &filter.session {
-        list.only("s.parent_key = ?", parent.as_str().to_owned());
-    }
-    if let Some(root) = &filter.root {
-        list.only("s.root_key = ?", root.as_str().to_owned());
-    }
-    if filter.open {
-        list.when("EXISTS (SELECT 1 FROM runs r WHERE r.session = s.id AND r.ended_at IS NULL)");
-    }
-    if let Some(since) = filter.since {
-        list.only("s.updated_at >= ?", since.0);
-    }
+    list.only_sessions(filter);
     list.page(connection, "s.id", page, |mut columns| columns.session())
 }
 
@@ -237,6 +291,12 @@ pub(super) fn list_runs(connection: &Connection, filter: &ListFilter, page: Page
             "r.session IN (SELECT s.id FROM all_sessions s WHERE s.root_key = ?)",
             root.as_str().to_owned(),
         );
+    }
+    if let Some(cause) = filter.cause {
+        list.only("r.cause = ?", cause.as_str());
+    }
+    if let Some(to) = &filter.announce_to {
+        list.only("r.announce_to = ?", to.as_str().to_owned());
     }
     if filter.open {
         list.when("r.ended_at IS NULL");
@@ -269,6 +329,32 @@ impl List {
     fn only(&mut self, condition: &str, value: impl ToSql + 'static) {
         self.when(condition);
         self.values.push(Box::new(value));
+    }
+
+    /// The conditions of a list of sessions.
+    fn only_sessions(&mut self, filter: &ListFilter) {
+        if let Some(agent) = &filter.agent {
+            self.only("s.agent = ?", agent.as_str().to_owned());
+        }
+        if let Some(parent) = &filter.session {
+            self.only("s.parent_key = ?", parent.as_str().to_owned());
+        }
+        if let Some(root) = &filter.root {
+            self.only("s.root_key = ?", root.as_str().to_owned());
+        }
+        if filter.open {
+            self.when("EXISTS (SELECT 1 FROM runs r WHERE r.session = s.id AND r.ended_at IS NULL)");
+        }
+        if let Some(since) = filter.since {
+            self.only("s.updated_at >= ?", since.0);
+        }
+    }
+
+    /// The number that it counts.
+    fn one(self, connection: &Connection) -> Result<u64> {
+        let mut statement = connection.prepare_cached(&self.sql)?;
+        let number = statement.query_row(rusqlite::params_from_iter(self.values), |row| row.get::<_, i64>(0));
+        Ok(number?.unsigned_abs())
     }
 
     fn page<T>(

@@ -1,12 +1,15 @@
 //! Rows as the port has them, from and to columns.
 
+pub(super) mod devices;
+
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use offshoot_actors::ports::{Announce, Cause, Host, RunRow, RunState, SessionRow, Steer};
+use offshoot_actors::ports::{Announce, CallbackRow, Cause, Host, RunRow, RunState, SessionRow, Steer};
 use offshoot_actors::types::{
-    Cleanup, Mode, ModelChoice, ModelRef, Outcome, RunId, StoredEntry, Terminal, Timestamp, ToolStatus, Usage,
+    Cleanup, Mode, ModelChoice, ModelRef, Outcome, RunId, Secret, StoredEntry, Terminal, Timestamp,
+    ToolStatus, Usage,
 };
 use rusqlite::types::{FromSql, FromSqlError, ToSql, ToSqlOutput, Type, ValueRef};
 use rusqlite::{Error, Result, Row};
@@ -174,17 +177,26 @@ impl<'a> Columns<'a> {
         self.required(value)
     }
 
-    fn count(&mut self) -> Result<u64> {
+    pub(super) fn state(&mut self) -> Result<RunState> {
+        self.named(state_of)
+    }
+
+    pub(super) fn count(&mut self) -> Result<u64> {
         let number: i64 = self.value()?;
         u64::try_from(number).map_err(|error| self.unreadable(error))
     }
 
-    fn time(&mut self) -> Result<Timestamp> {
+    pub(super) fn time(&mut self) -> Result<Timestamp> {
         self.value().map(Timestamp)
     }
 
-    fn time_or_null(&mut self) -> Result<Option<Timestamp>> {
+    pub(super) fn time_or_null(&mut self) -> Result<Option<Timestamp>> {
         Ok(self.value::<Option<i64>>()?.map(Timestamp))
+    }
+
+    pub(super) fn callback(&mut self) -> Result<CallbackRow> {
+        let run = self.parsed()?;
+        Ok(CallbackRow { run, address: Secret::presented(self.value::<String>()?), at: self.time()? })
     }
 
     pub(super) fn usage(&mut self) -> Result<Usage> {
@@ -232,7 +244,7 @@ impl<'a> Columns<'a> {
         let mut row = RunRow {
             id: self.parsed()?,
             session: self.parsed()?,
-            state: self.named(state_of)?,
+            state: self.state()?,
             cause: self.cause()?,
             spawner: self.parsed_or_null()?,
             announce_to: self.parsed_or_null()?,

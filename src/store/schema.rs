@@ -14,10 +14,15 @@ use super::Durability;
 use super::error::OpenError;
 use super::lock::make_private;
 
-const DATABASE_FILE: &str = "offshoot.db";
+/// The file of the database in the state directory.
+pub(crate) const DATABASE_FILE: &str = "offshoot.db";
 
-const STEPS: &[M<'static>] =
-    &[M::up(include_str!("migrations/0001_store.sql")), M::up(include_str!("migrations/0002_announced.sql"))];
+const STEPS: &[M<'static>] = &[
+    M::up(include_str!("migrations/0001_store.sql")),
+    M::up(include_str!("migrations/0002_announced.sql")),
+    M::up(include_str!("migrations/0003_devices.sql")),
+    M::up(include_str!("migrations/0004_callbacks.sql")),
+];
 pub(super) const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
 /// How long a statement waits for somebody at the `sqlite3` shell.

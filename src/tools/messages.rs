@@ -123,7 +123,7 @@ fn size(message: &Message) -> usize {
 }
 
 /// How many entries a transcript has. Entries are numbered without gaps, so few reads find the last.
-async fn length(storage: &Arc<dyn Storage>, key: &SessionKey) -> Result<u64, StoreError> {
+pub(crate) async fn length(storage: &Arc<dyn Storage>, key: &SessionKey) -> Result<u64, StoreError> {
     let exists = async |seq| Ok::<_, StoreError>(!storage.entries(key.clone(), seq, 1).await?.is_empty());
     let mut high = 1;
     while exists(high - 1).await? {

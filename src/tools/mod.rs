@@ -9,13 +9,13 @@ mod agents_list;
 mod arguments;
 mod family;
 mod lookup;
-mod messages;
+pub(crate) mod messages;
 mod reply;
 mod schema;
 mod session_status;
 mod sessions_history;
 mod sessions_list;
-mod sessions_spawn;
+pub(crate) mod sessions_spawn;
 mod sessions_yield;
 mod subagents;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use offshoot_actors::types::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, json};
 
 use super::arguments::{self, BadArguments, filled};
 use super::reply::{self, Failure};
@@ -137,6 +137,19 @@ async fn run(call: Call) -> Result<ToolOutput, Failure> {
     let origin = Origin::Agent { session: context.session.clone(), run: context.run };
     let accepted = context.tree.spawn(request, origin).await?;
     Ok(reply::ok(&shape(&accepted, model_given)))
+}
+
+/// A spawn that somebody else than an agent asks for with the same arguments, and how its answer looks.
+///
+/// # Errors
+/// What is wrong with the arguments.
+pub(crate) fn request(
+    parent: SessionKey,
+    arguments: Map<String, Value>,
+) -> Result<(SpawnRequest, impl FnOnce(&Accepted) -> Value), String> {
+    let request = parse(parent, arguments).map_err(|error| error.to_string())?;
+    let model_given = request.model.is_some();
+    Ok((request, move |accepted: &Accepted| json!(shape(accepted, model_given))))
 }
 
 fn parse(parent: SessionKey, mut object: Map<String, Value>) -> Result<SpawnRequest, BadArguments> {

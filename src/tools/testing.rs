@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    BoxFuture, Cause, Done, Earlier, Host, ListFilter, OpenRun, Page, RequestKey, RunRow, RunState,
-    SessionRow, Storage, StoreError, StoredSession, SubtreeRun, Transaction,
+    BoxFuture, CallbackRow, Cause, DayUsage, Done, Earlier, Host, ListFilter, OpenRun, OverviewFilter,
+    Overviews, Page, RequestKey, RunRow, RunState, SessionRow, Storage, StoreError, StoredPairing,
+    StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction,
 };
 use offshoot_actors::types::{
     AgentSettings, Cleanup, Entry, Mode, ModelChoice, Origin, Outcome, RunId, SessionKey, Settings,
@@ -168,6 +169,19 @@ impl Storage for Store {
         ready(entries.iter().filter(|entry| entry.seq >= from).take(limit as usize).cloned().collect())
     }
 
+    fn latest_entries(
+        &self,
+        _: SessionKey,
+        _: Option<u64>,
+        _: u32,
+    ) -> BoxFuture<Result<Vec<Arc<StoredEntry>>, StoreError>> {
+        unreachable!("tools read pages from the beginning")
+    }
+
+    fn overviews(&self, _: OverviewFilter, _: Page) -> BoxFuture<Result<Overviews, StoreError>> {
+        unreachable!("tools list plain rows")
+    }
+
     fn earlier(&self, _: RequestKey) -> BoxFuture<Result<Option<Earlier>, StoreError>> {
         ready(None)
     }
@@ -227,5 +241,30 @@ impl Storage for Store {
             .collect();
         rows.sort_by_key(|run| std::cmp::Reverse((run.accepted_at, run.id)));
         ready(Self::page(rows, page))
+    }
+
+    fn tallies(&self) -> BoxFuture<Result<Tallies, StoreError>> {
+        ready(Tallies::default())
+    }
+
+    fn usage_by_day(
+        &self,
+        _: Timestamp,
+        _: Timestamp,
+        _: i64,
+    ) -> BoxFuture<Result<Vec<DayUsage>, StoreError>> {
+        ready(Vec::new())
+    }
+
+    fn tool_uses(&self, _: ToolUseFilter) -> BoxFuture<Result<Vec<ToolUse>, StoreError>> {
+        ready(Vec::new())
+    }
+
+    fn pairing(&self) -> BoxFuture<Result<StoredPairing, StoreError>> {
+        Box::pin(async { Ok(StoredPairing::default()) })
+    }
+
+    fn callbacks(&self) -> BoxFuture<Result<Vec<CallbackRow>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 }

@@ -4,7 +4,9 @@
 //! for comparing two implementations change by change.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "all of this is test code")]
 
+mod callbacks;
 mod delivery;
+mod devices;
 mod fixtures;
 mod queries;
 pub mod random;
@@ -13,7 +15,9 @@ mod sessions;
 mod transactions;
 mod view;
 
+pub use callbacks::*;
 pub use delivery::*;
+pub use devices::*;
 pub use fixtures::*;
 pub use queries::*;
 pub use runs::*;
@@ -42,6 +46,8 @@ macro_rules! storage_contract {
             a_deleted_session_takes_parents_that_waited_for_it,
             a_deleted_session_leaves_its_runs,
             a_deleted_key_can_be_used_again,
+            a_reset_session_begins_anew,
+            a_session_gets_other_names,
             entries_append_without_gaps,
             entries_need_an_open_run,
             entries_of_every_kind_come_back,
@@ -61,9 +67,22 @@ macro_rules! storage_contract {
             a_subtree_is_listed_deepest_first,
             usage_of_a_tree_is_the_sum_over_its_runs,
             waiting_sessions_have_something_to_take,
+            everything_is_counted,
+            usage_is_added_up_by_day,
             sessions_are_filtered_and_paged,
             runs_are_filtered_and_paged,
             transcripts_are_paged,
+            the_end_of_a_transcript_is_read_first,
+            sessions_are_shown_with_their_runs_and_children,
+            overviews_are_filtered_counted_and_paged,
+            tool_calls_are_counted_by_session_tool_and_day,
+            devices_come_back_as_they_were,
+            a_device_is_changed_in_place,
+            a_removed_device_leaves_nothing,
+            a_token_needs_its_device,
+            a_request_for_approval_is_taken_once,
+            a_setup_code_is_taken_once,
+            a_result_is_wanted_until_it_is_taken,
         }
     };
     (@cases $open:expr; $($case:ident,)+) => {

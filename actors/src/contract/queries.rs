@@ -1,8 +1,11 @@
 //! Questions over many rows.
 
 use super::fixtures::*;
-use crate::ports::{ListFilter, Op, Page, RunRow, SessionRow, Storage};
-use crate::types::{Terminal, Timestamp, Usage};
+use crate::ports::{
+    Cause, DAY_MS, DayUsage, ListFilter, Op, OverviewFilter, Page, RunRow, SessionRow, Storage, Tallies,
+    ToolMark, ToolUse, ToolUseFilter,
+};
+use crate::types::{Entry, SessionKey, Terminal, Timestamp, ToolStatus, Usage};
 
 const ALL: Page = Page { offset: 0, limit: 1_000 };
 
@@ -71,6 +74,59 @@ pub async fn usage_of_a_tree_is_the_sum_over_its_runs(store: &dyn Storage) {
     apply(store, vec![end(2, Terminal::Ok), delete(2)]).await;
     assert_eq!(usage(&rows[0]).await.input, 1 + 2 + 8 + 16 + 300);
     assert_eq!(usage(&session("nowhere")).await, Usage::default());
+}
+
+/// Sessions by agent, runs by cause and state; the runs of a deleted session stay.
+pub async fn everything_is_counted(store: &dyn Storage) {
+    assert_eq!(store.tallies().await.unwrap(), Tallies::default());
+    let rows = tree(store).await;
+    let delete = Op::DeleteSession { session: rows[5].key.clone(), with_parents: true };
+    apply(store, vec![end(5, Terminal::Ok), delete, end(6, Terminal::Crashed), start(1, 2_000)]).await;
+    let tallies = store.tallies().await.unwrap();
+    assert_eq!(tallies.sessions, [(rows[0].agent.clone(), 6)].into());
+    let mut runs: Vec<_> =
+        tallies.runs.iter().map(|tally| (tally.cause.as_str(), tally.state.as_str(), tally.count)).collect();
+    runs.sort_unstable();
+    let first = run(0, &rows[0].key).cause.as_str();
+    let mut expected = vec![
+        (first, "accepted", 1),
+        ("spawn", "accepted", 3),
+        ("spawn", "crashed", 1),
+        ("spawn", "ok", 1),
+        ("spawn", "running", 1),
+    ];
+    expected.sort_unstable();
+    assert_eq!(runs, expected);
+}
+
+/// A day begins where the offset says; a run without tokens counts for nothing.
+pub async fn usage_is_added_up_by_day(store: &dyn Storage) {
+    tree(store).await;
+    for number in 0..4 {
+        let usage = Usage { input: 10 << number, output: 1, cached: number };
+        let op = Op::RecordStep { run: run_id(number), steps: 1, usage, model: model("rehearsal") };
+        apply(store, vec![op]).await;
+    }
+    let at: Vec<_> = {
+        let mut at = Vec::new();
+        for number in 0..4 {
+            let row = store.run(run_id(number)).await.unwrap().unwrap();
+            at.push(row.accepted_at.0);
+        }
+        at
+    };
+    let (first, last) = (at.iter().min().copied().unwrap(), at.iter().max().copied().unwrap());
+    let all = |offset| store.usage_by_day(Timestamp(first), Timestamp(last + 1), offset);
+    let days = all(0).await.unwrap();
+    assert_eq!(days.iter().map(|day| day.usage).sum::<Usage>(), Usage { input: 150, output: 4, cached: 6 });
+    assert_eq!(days.iter().map(|day| day.runs).sum::<u64>(), 4);
+    assert!(days.iter().all(|day| (first / DAY_MS..=last / DAY_MS).contains(&day.day)));
+    let shifted = all(10 * DAY_MS).await.unwrap();
+    let moved: Vec<_> = days.iter().map(|day| DayUsage { day: day.day + 10, ..*day }).collect();
+    assert_eq!(shifted, moved);
+    // What is before the beginning, or at the end, does not count.
+    assert_eq!(store.usage_by_day(Timestamp(0), Timestamp(first), 0).await.unwrap(), []);
+    assert_eq!(store.usage_by_day(Timestamp(last + 1), Timestamp(i64::MAX), 0).await.unwrap(), []);
 }
 
 /// A session waits as long as there is a result or a message to take.
@@ -149,6 +205,10 @@ pub async fn runs_are_filtered_and_paged(store: &dyn Storage) {
     assert_eq!(list(open, ALL).await, [8, 6, 4, 2, 1, 0].map(run_id));
     let since = ListFilter { since: Some(Timestamp(4_000)), ..ListFilter::default() };
     assert_eq!(list(since, ALL).await, [7, 5, 4, 3].map(run_id));
+    let spawned = ListFilter { cause: Some(Cause::Spawn), ..ListFilter::default() };
+    assert_eq!(list(spawned, ALL).await, [6, 5, 4, 3, 2, 1].map(run_id));
+    let told = ListFilter { announce_to: Some(rows[2].key.clone()), ..ListFilter::default() };
+    assert_eq!(list(told, ALL).await, [6, 5].map(run_id));
     let agent = Some(rows[0].agent.clone());
     let together = ListFilter { agent, since: Some(Timestamp(4_500)), ..of_root };
     assert_eq!(list(together, Page { offset: 1, limit: 5 }).await, [3].map(run_id));
@@ -170,4 +230,121 @@ pub async fn transcripts_are_paged(store: &dyn Storage) {
     assert!(seqs(0, 0).await.is_empty());
     assert!(seqs(u64::MAX, 5).await.is_empty());
     assert!(store.entries(key("nowhere"), 0, 5).await.unwrap().is_empty());
+}
+
+/// The latest entries come in order, and pages go back from there.
+pub async fn the_end_of_a_transcript_is_read_first(store: &dyn Storage) {
+    let main = session("main");
+    apply(store, vec![create(&main), create(&session("other")), append(&key("other"), 0, "text")]).await;
+    apply(store, (0..10).map(|seq| append(&main.key, seq, "text")).collect()).await;
+    let seqs = async |before, limit| -> Vec<_> {
+        let page = store.latest_entries(main.key.clone(), before, limit).await.unwrap();
+        page.iter().map(|entry| entry.seq).collect()
+    };
+    assert_eq!(seqs(None, 3).await, [7, 8, 9]);
+    assert_eq!(seqs(Some(7), 3).await, [4, 5, 6]);
+    assert_eq!(seqs(Some(2), 3).await, [0, 1]);
+    assert_eq!(seqs(Some(u64::MAX), 1).await, [9]);
+    assert!(seqs(Some(0), 3).await.is_empty());
+    assert!(seqs(None, 0).await.is_empty());
+    assert!(store.latest_entries(key("nowhere"), None, 5).await.unwrap().is_empty());
+}
+
+/// Open runs, the latest run, children, and the size of the last prompt.
+pub async fn sessions_are_shown_with_their_runs_and_children(store: &dyn Storage) {
+    let rows = tree(store).await;
+    let answer = Entry::Assistant {
+        text: "answer".to_owned(),
+        tool_calls: Vec::new(),
+        model: model("rehearsal"),
+        usage: Usage { input: 77, output: 1, cached: 0 },
+    };
+    let entries = vec![stored(0, None, 2_000, answer), stored(1, None, 2_000, user("more"))];
+    apply(store, vec![Op::Append { session: rows[0].key.clone(), open_run: None, entries }]).await;
+    apply(store, vec![insert(&run(7, &rows[0].key)), end(7, Terminal::Timeout)]).await;
+    let filter = OverviewFilter { key: Some(rows[0].key.clone()), ..OverviewFilter::default() };
+    let found = store.overviews(filter, ALL).await.unwrap();
+    assert_eq!((found.total, found.sessions.len()), (1, 1));
+    let main = &found.sessions[0];
+    assert_eq!(Some(&main.row), store.session(rows[0].key.clone()).await.unwrap().as_ref());
+    assert_eq!(main.open.iter().map(|run| run.id).collect::<Vec<_>>(), [run_id(0)]);
+    let latest = store.run(run_id(7)).await.unwrap().unwrap();
+    assert_eq!(main.latest, Some((&latest).into()));
+    assert_eq!(main.children, [rows[2].key.clone(), rows[1].key.clone()]);
+    assert_eq!((main.entries, main.context), (2, Some(77)));
+    let bare = OverviewFilter { key: Some(rows[6].key.clone()), ..OverviewFilter::default() };
+    let bare = store.overviews(bare, ALL).await.unwrap().sessions.remove(0);
+    assert_eq!((bare.entries, bare.context, bare.children), (1, None, Vec::new()));
+}
+
+/// Each filter alone; the number counts what other pages hold; the one written to last comes first.
+pub async fn overviews_are_filtered_counted_and_paged(store: &dyn Storage) {
+    let rows = tree(store).await;
+    apply(store, vec![end(3, Terminal::Ok)]).await;
+    let list = async |filter: OverviewFilter, page| -> (u64, Vec<String>) {
+        let found = store.overviews(filter, page).await.unwrap();
+        let name = |key: &str| key.rsplit(':').next().unwrap().to_owned();
+        (found.total, found.sessions.iter().map(|found| name(found.row.key.as_str())).collect())
+    };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let all = ["child-3", "child-6", "child-5", "child-4", "child-2", "child-1", "main"];
+    assert_eq!(list(OverviewFilter::default(), ALL).await, (7, names(&all)));
+    let page = Page { offset: 2, limit: 2 };
+    assert_eq!(list(OverviewFilter::default(), page).await, (7, names(&all[2..4])));
+    let beyond = Page { offset: 9, limit: 2 };
+    assert_eq!(list(OverviewFilter::default(), beyond).await, (7, Vec::new()));
+    let label = OverviewFilter { label: Some("label of child-2".to_owned()), ..OverviewFilter::default() };
+    assert_eq!(list(label, ALL).await, (1, names(&["child-2"])));
+    let search = |text: &str| OverviewFilter { search: Some(text.to_owned()), ..OverviewFilter::default() };
+    assert_eq!(list(search("MAIN:MAIN"), ALL).await, (1, names(&["main"])));
+    assert_eq!(list(search("Of Child-4"), ALL).await, (1, names(&["child-4"])));
+    assert_eq!(list(search("%"), ALL).await, (0, Vec::new()));
+    let roots = OverviewFilter { roots: true, ..OverviewFilter::default() };
+    assert_eq!(list(roots, ALL).await, (1, names(&["main"])));
+    let open = ListFilter { open: true, session: Some(rows[1].key.clone()), ..ListFilter::default() };
+    let open = OverviewFilter { list: open, ..OverviewFilter::default() };
+    assert_eq!(list(open, ALL).await, (1, names(&["child-4"])));
+}
+
+/// Calls of deleted sessions count; a day begins where the asker is.
+pub async fn tool_calls_are_counted_by_session_tool_and_day(store: &dyn Storage) {
+    const DAY: i64 = 86_400_000;
+    let rows = tree(store).await;
+    let starts = |number: u64, step: u32, at: i64, names: [&str; 2]| {
+        let mark =
+            |(place, name): (usize, &str)| ToolMark { call: place.to_string().into(), name: name.into() };
+        let calls = names.into_iter().enumerate().map(mark).collect();
+        Op::StartTools { run: run_id(number), step, calls, at: Timestamp(at) }
+    };
+    let (run, call, at) = (run_id(5), "0".into(), Timestamp(DAY));
+    let failed = Op::FinishTool { run, step: 0, call, status: ToolStatus::Error, at };
+    apply(store, vec![starts(5, 0, DAY - 1, ["read", "write"]), starts(5, 1, DAY, ["read", "read"]), failed])
+        .await;
+    apply(store, vec![starts(0, 0, -1, ["read", "read"]), end(5, Terminal::Ok)]).await;
+    apply(store, vec![Op::DeleteSession { session: rows[5].key.clone(), with_parents: true }]).await;
+    let of = |session: &SessionKey, tool: &str, day, calls, failed| ToolUse {
+        session: session.clone(),
+        tool: tool.to_owned(),
+        day,
+        calls,
+        failed,
+    };
+    let (child, main) = (&rows[5].key, &rows[0].key);
+    let all = ToolUseFilter { since: Timestamp(-10), ..ToolUseFilter::default() };
+    assert_eq!(
+        store.tool_uses(all).await.unwrap(),
+        [
+            of(child, "read", 0, 1, 1),
+            of(child, "read", 1, 2, 0),
+            of(child, "write", 0, 1, 0),
+            of(main, "read", -1, 2, 0)
+        ]
+    );
+    let east = ToolUseFilter { session: Some(child.clone()), since: Timestamp(0), offset_ms: 1 };
+    assert_eq!(
+        store.tool_uses(east).await.unwrap(),
+        [of(child, "read", 1, 3, 1), of(child, "write", 1, 1, 0)]
+    );
+    let late = ToolUseFilter { since: Timestamp(DAY), ..ToolUseFilter::default() };
+    assert_eq!(store.tool_uses(late).await.unwrap(), [of(child, "read", 1, 2, 0)]);
 }

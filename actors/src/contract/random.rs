@@ -3,16 +3,20 @@
 //! A draft says what kind of change comes next; it is made concrete against a store that has applied what
 //! came before, so that it mostly names what is there and sometimes what is not.
 
+mod devices;
+
 use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+use super::callbacks::{callback, put_callback};
 use super::fixtures::*;
 use crate::MemoryStorage;
 use crate::ports::{
-    Cause, ListFilter, Op, Page, RequestKey, RunEnd, RunRow, SessionRow, Storage, ToolMark, Transaction,
+    CallbackRow, Cause, ListFilter, Op, Page, RequestKey, RunEnd, RunRow, SessionRow, Storage, ToolMark,
+    Transaction,
 };
 use crate::types::{Outcome, RunId, SessionKey, Terminal, Timestamp, ToolStatus, Usage};
 
@@ -53,7 +57,7 @@ pub fn lists() -> impl Strategy<Value = (ListFilter, Page)> {
     let filter = (key(), key(), key(), any::<bool>(), since);
     (filter, 0u32..4, 0u32..8).prop_map(|((agent, session, root, open, since), offset, limit)| {
         let agent = agent.map(|key| key.agent());
-        (ListFilter { agent, session, root, open, since }, Page { offset, limit })
+        (ListFilter { agent, session, root, open, since, ..ListFilter::default() }, Page { offset, limit })
     })
 }
 
@@ -79,6 +83,11 @@ enum Kind {
     QueueSteer,
     TakeSteers,
     Delete,
+    Reset,
+    Patch,
+    Device,
+    PutCallback,
+    TakeCallback,
     Audit,
 }
 
@@ -113,6 +122,11 @@ fn draft() -> impl Strategy<Value = Draft> {
         1 => Just(Kind::QueueSteer),
         1 => Just(Kind::TakeSteers),
         3 => Just(Kind::Delete),
+        1 => Just(Kind::Reset),
+        1 => Just(Kind::Patch),
+        6 => Just(Kind::Device),
+        1 => Just(Kind::PutCallback),
+        1 => Just(Kind::TakeCallback),
         1 => Just(Kind::Audit),
     ];
     let name = || select(NAMES.as_slice()).prop_map(key);
@@ -182,6 +196,18 @@ impl Draft {
                 Op::TakeSteers { session: steer.session, ids: vec![steer.id] }
             }
             Kind::Delete => Op::DeleteSession { session: self.name, with_parents: self.flag },
+            Kind::Reset => Op::ResetSession { session: self.session(store), at },
+            Kind::Patch => Op::PatchSession {
+                session: self.session(store),
+                label: self.flag.then(|| (!self.blind).then(|| self.number.to_string())),
+                model: None,
+            },
+            Kind::Device => devices::change(self.number, self.at),
+            Kind::PutCallback => {
+                let run = self.run(store, false);
+                put_callback(&CallbackRow { run, at, ..callback(0, "http://a/") })
+            }
+            Kind::TakeCallback => Op::TakeCallback { run: self.run(store, false) },
             Kind::Audit => audit(&self.name, self.number),
         }
     }

@@ -6,7 +6,8 @@ use super::View;
 use super::fixtures::*;
 use crate::ports::{Op, Refused, RunRow, SessionRow, Storage};
 use crate::types::{
-    Cleanup, Entry, Origin, RunId, SessionKey, StoredEntry, Terminal, Timestamp, ToolCall, ToolStatus, Usage,
+    Cleanup, Entry, ModelChoice, Origin, RunId, SessionKey, StoredEntry, Terminal, Timestamp, ToolCall,
+    ToolStatus, Usage,
 };
 
 /// Two sessions cannot have one name.
@@ -241,4 +242,40 @@ fn every_kind(session: &SessionKey) -> Vec<Arc<StoredEntry>> {
     }
     let numbered = kinds.into_iter().zip(0_u64..);
     numbered.map(|(entry, seq)| stored(seq, Some(run_id(seq)), 1_000, entry)).collect()
+}
+
+/// The transcript is empty and takes entries from the first on; the rest stays. Not while a run is open.
+pub async fn a_reset_session_begins_anew(store: &dyn Storage) {
+    let main = session("main");
+    let reset = |at| Op::ResetSession { session: main.key.clone(), at: Timestamp(at) };
+    conflict(store, vec![reset(1)]).await;
+    apply(store, vec![create(&main), insert(&run(0, &main.key)), append(&main.key, 0, "old")]).await;
+    conflict(store, vec![reset(7_000)]).await;
+    apply(store, vec![end(0, Terminal::Ok), reset(7_000)]).await;
+    assert!(store.entries(main.key.clone(), 0, 9).await.unwrap().is_empty());
+    let row = store.session(main.key.clone()).await.unwrap().unwrap();
+    assert_eq!((row.created_at, row.updated_at), (Timestamp(7_000), Timestamp(7_000)));
+    conflict(store, vec![append(&main.key, 1, "not the first")]).await;
+    apply(store, vec![append(&main.key, 0, "new")]).await;
+    let entries = store.entries(main.key.clone(), 0, 9).await.unwrap();
+    assert_eq!(entries, [stored(0, None, 1_000, user("new"))]);
+    assert!(store.run(run_id(0)).await.unwrap().is_some());
+}
+
+/// What a change does not name stays.
+pub async fn a_session_gets_other_names(store: &dyn Storage) {
+    let (main, first) = (session("main"), child("first", &session("main")));
+    let patch = |label, model| Op::PatchSession { session: first.key.clone(), label, model };
+    conflict(store, vec![patch(None, None)]).await;
+    apply(store, vec![create(&main), create(&first)]).await;
+    let row = async || store.session(first.key.clone()).await.unwrap().unwrap();
+    apply(store, vec![patch(None, None)]).await;
+    assert_eq!(row().await, first);
+    apply(store, vec![patch(Some(Some("other".to_owned())), None)]).await;
+    assert_eq!(row().await, SessionRow { label: Some("other".to_owned()), ..first.clone() });
+    let choice = ModelChoice { primary: model("other"), fallbacks: vec![model("second")] };
+    apply(store, vec![patch(Some(None), Some(Some(choice.clone())))]).await;
+    assert_eq!(row().await, SessionRow { label: None, model: Some(choice), ..first.clone() });
+    apply(store, vec![patch(None, Some(None))]).await;
+    assert_eq!(row().await, SessionRow { label: None, model: None, ..first.clone() });
 }

@@ -2,18 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use crate::ports::{ListFilter, OpenRun, Page, RunRow, SessionRow, Storage};
+use crate::ports::{
+    CallbackRow, ListFilter, OpenRun, OverviewFilter, Overviews, Page, RunRow, SessionRow, Storage,
+    StoredPairing,
+};
 use crate::types::{RunId, SessionKey, Usage};
 
 /// Everything that can be read through the port.
 #[derive(Debug, PartialEq)]
 pub struct View {
     sessions: Vec<SessionRow>,
+    overviews: Overviews,
     runs: Vec<RunRow>,
     open: Vec<OpenRun>,
     waiting: Vec<SessionKey>,
     loaded: BTreeMap<SessionKey, String>,
     subtrees: BTreeMap<SessionKey, (Vec<RunId>, Usage)>,
+    pairing: StoredPairing,
+    callbacks: Vec<CallbackRow>,
 }
 
 impl View {
@@ -21,6 +27,7 @@ impl View {
     pub async fn of(store: &dyn Storage) -> Self {
         let all = Page { offset: 0, limit: u32::MAX };
         let sessions = store.list_sessions(ListFilter::default(), all).await.unwrap();
+        let overviews = store.overviews(OverviewFilter::default(), all).await.unwrap();
         let runs = store.list_runs(ListFilter::default(), all).await.unwrap();
         let mut keys: Vec<_> = sessions.iter().map(|row| &row.key).collect();
         keys.extend(runs.iter().map(|row| &row.session));
@@ -34,7 +41,9 @@ impl View {
         }
         let open = store.open_runs().await.unwrap();
         let waiting = store.waiting_sessions().await.unwrap();
-        Self { sessions, runs, open, waiting, loaded, subtrees }
+        let pairing = store.pairing().await.unwrap();
+        let callbacks = store.callbacks().await.unwrap();
+        Self { sessions, overviews, runs, open, waiting, loaded, subtrees, pairing, callbacks }
     }
 
     /// The sum over all runs.

@@ -60,6 +60,38 @@ impl State {
                 self.delete_session(&session, with_parents);
                 Ok(())
             }
+            Op::ResetSession { session, at } => self.reset_session(&session, at),
+            Op::PatchSession { session, label, model } => {
+                self.stored_session(&session)?;
+                self.sessions.change(&session, |stored| {
+                    if let Some(label) = label {
+                        stored.row.label = label;
+                    }
+                    if let Some(model) = model {
+                        stored.row.model = model;
+                    }
+                });
+                Ok(())
+            }
+            Op::PutDevice(_)
+            | Op::RemoveDevice { .. }
+            | Op::PutDeviceToken(_)
+            | Op::PutPairRequest(_)
+            | Op::TakePairRequest { .. }
+            | Op::AddBootstrap(_)
+            | Op::TakeBootstrap { .. } => self.devices.apply(&op),
+            Op::PutCallback(row) => {
+                self.stored_run(row.run)?;
+                self.callbacks.insert(row.run, *row);
+                Ok(())
+            }
+            Op::TakeCallback { run } => {
+                if self.callbacks.remove(&run) {
+                    Ok(())
+                } else {
+                    Err(Refused::no_callback(run))
+                }
+            }
             Op::Audit(record) => {
                 self.audit.push(*record);
                 Ok(())
@@ -263,6 +295,26 @@ impl State {
         Ok(())
     }
 
+    fn reset_session(&mut self, key: &SessionKey, at: Timestamp) -> Result<(), Refused> {
+        let number = self.stored_session(key)?.number;
+        if self.open_of.range(places(key)).next().is_some() {
+            return Err(Refused::session_open(key));
+        }
+        self.forget_entries(number);
+        self.sessions.change(key, |stored| {
+            stored.next_seq = 0;
+            stored.row.created_at = at;
+            stored.row.updated_at = stored.row.updated_at.max(at);
+        });
+        Ok(())
+    }
+
+    fn forget_entries(&mut self, session: u64) {
+        let entries = self.entries.range((session, 0)..=(session, u64::MAX));
+        let entries: Vec<_> = entries.map(|(place, _)| *place).collect();
+        entries.iter().for_each(|place| _ = self.entries.remove(place));
+    }
+
     /// Deletes the session, then its parents that were to be deleted and that it kept.
     fn delete_session(&mut self, key: &SessionKey, with_parents: bool) {
         let mut next = Some(key.clone());
@@ -294,12 +346,7 @@ impl State {
         if in_use {
             return false;
         }
-        let entries: Vec<_> = self
-            .entries
-            .range((session.number, 0)..=(session.number, u64::MAX))
-            .map(|(place, _)| *place)
-            .collect();
-        entries.iter().for_each(|place| _ = self.entries.remove(place));
+        self.forget_entries(session.number);
         self.session_order.remove(&session.number);
         if let Some(parent) = session.row.parent.clone() {
             self.children.remove(&(parent, session.number));

@@ -1,16 +1,17 @@
 //! The tables, and the questions that are asked of them.
 
-use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::table::Table;
 use super::{Delivery, OutboxRow, ToolRow};
+use crate::devices::Devices;
 use crate::ports::{
-    Announce, AuditRecord, Earlier, ListFilter, OpenRun, Page, RequestKey, RunRow, SessionRow, Steer,
-    StoredSession, SubtreeRun,
+    Announce, AuditRecord, CallbackRow, DAY_MS, DayUsage, Earlier, ListFilter, OpenRun, Page, RequestKey,
+    RunRow, RunTally, SessionRow, Steer, StoredSession, SubtreeRun, Tallies,
 };
 use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
 
@@ -73,6 +74,8 @@ pub(super) struct State {
     pub(super) steers: Table<Place, Steer>,
     pub(super) steer_places: Table<Uuid, Place>,
     pub(super) requests: Table<RequestKey, ([u8; 32], RunId)>,
+    pub(super) callbacks: Table<RunId, CallbackRow>,
+    pub(super) devices: Devices,
     pub(super) audit: Vec<AuditRecord>,
     audit_kept: usize,
 }
@@ -97,6 +100,8 @@ macro_rules! each_table {
         $state.steers.$method();
         $state.steer_places.$method();
         $state.requests.$method();
+        $state.callbacks.$method();
+        $state.devices.$method();
     };
 }
 
@@ -142,7 +147,26 @@ impl State {
         })
     }
 
-    fn transcript(&self, session: u64, from: u64) -> impl Iterator<Item = &Arc<StoredEntry>> {
+    pub(super) fn latest_entries(
+        &self,
+        key: &SessionKey,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Vec<Arc<StoredEntry>> {
+        let Some(session) = self.sessions.get(key) else { return Vec::new() };
+        let end = (session.number, before.unwrap_or(u64::MAX));
+        let newest_first = self.entries.range((session.number, 0)..end).rev();
+        let mut found: Vec<_> =
+            newest_first.take(limit as usize).map(|(_, entry)| Arc::clone(entry)).collect();
+        found.reverse();
+        found
+    }
+
+    pub(super) fn transcript(
+        &self,
+        session: u64,
+        from: u64,
+    ) -> impl DoubleEndedIterator<Item = &Arc<StoredEntry>> {
         self.entries.range((session, from)..=(session, u64::MAX)).map(|(_, entry)| entry)
     }
 
@@ -224,16 +248,18 @@ impl State {
     }
 
     pub(super) fn list_sessions(&self, filter: &ListFilter, page: Page) -> Vec<SessionRow> {
-        let wanted = |row: &&SessionRow| {
-            filter.agent.as_ref().is_none_or(|agent| row.agent == *agent)
-                && filter.session.as_ref().is_none_or(|parent| row.parent.as_ref() == Some(parent))
-                && filter.root.as_ref().is_none_or(|root| row.root == *root)
-                && (!filter.open || self.open_of.range(places(&row.key)).next().is_some())
-                && filter.since.is_none_or(|since| row.updated_at >= since)
-        };
+        let wanted = |row: &&SessionRow| self.is_listed(row, filter);
         let rows = self.session_order.iter().rev().filter_map(|(_, key)| self.sessions.get(key));
         let rows = rows.map(|session| &session.row).filter(wanted);
         rows.skip(page.offset as usize).take(page.limit as usize).cloned().collect()
+    }
+
+    pub(super) fn is_listed(&self, row: &SessionRow, filter: &ListFilter) -> bool {
+        filter.agent.as_ref().is_none_or(|agent| row.agent == *agent)
+            && filter.session.as_ref().is_none_or(|parent| row.parent.as_ref() == Some(parent))
+            && filter.root.as_ref().is_none_or(|root| row.root == *root)
+            && (!filter.open || self.open_of.range(places(&row.key)).next().is_some())
+            && filter.since.is_none_or(|since| row.updated_at >= since)
     }
 
     pub(super) fn list_runs(&self, filter: &ListFilter, page: Page) -> Vec<RunRow> {
@@ -245,12 +271,48 @@ impl State {
                     .root
                     .as_ref()
                     .is_none_or(|root| self.session_of(run).is_some_and(|row| row.root == *root))
+                && filter.cause.is_none_or(|cause| row.cause == cause)
+                && filter.announce_to.as_ref().is_none_or(|to| row.announce_to.as_ref() == Some(to))
                 && (!filter.open || row.state.is_open())
                 && filter.since.is_none_or(|since| written_at(row) >= since)
         };
         let rows = self.run_order.iter().rev().filter_map(|(_, run)| self.runs.get(run));
         let rows = rows.filter(wanted).map(|run| run.row.clone());
         rows.skip(page.offset as usize).take(page.limit as usize).collect()
+    }
+
+    pub(super) fn tallies(&self) -> Tallies {
+        let mut tallies = Tallies::default();
+        for (_, key) in self.session_order.iter() {
+            if let Some(session) = self.sessions.get(key) {
+                *tallies.sessions.entry(session.row.agent.clone()).or_default() += 1;
+            }
+        }
+        let mut runs: BTreeMap<(&str, &str), RunTally> = BTreeMap::new();
+        for (_, run) in self.run_order.iter() {
+            let Some(Run { row, .. }) = self.runs.get(run) else { continue };
+            let (cause, state) = (row.cause, row.state);
+            let none = RunTally { cause, state, count: 0 };
+            runs.entry((cause.as_str(), state.as_str())).or_insert(none).count += 1;
+        }
+        tallies.runs = runs.into_values().collect();
+        tallies
+    }
+
+    pub(super) fn usage_by_day(&self, when: Range<Timestamp>, offset_ms: i64) -> Vec<DayUsage> {
+        let mut days: BTreeMap<i64, DayUsage> = BTreeMap::new();
+        for (_, run) in self.run_order.iter() {
+            let Some(Run { row, .. }) = self.runs.get(run) else { continue };
+            let at = row.ended_at.unwrap_or(row.accepted_at);
+            if when.contains(&at) && row.usage.total() > 0 {
+                let day = at.0.saturating_add(offset_ms) / DAY_MS;
+                let none = DayUsage { day, runs: 0, usage: Usage::default() };
+                let entry = days.entry(day).or_insert(none);
+                entry.runs += 1;
+                entry.usage += row.usage;
+            }
+        }
+        days.into_values().collect()
     }
 
     pub(super) fn transcripts(&self) -> impl Iterator<Item = (SessionKey, Vec<Arc<StoredEntry>>)> {

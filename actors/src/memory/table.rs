@@ -5,7 +5,7 @@ use std::ops::RangeBounds;
 
 /// Rows by key, with what the transaction at work has replaced.
 #[derive(Debug, Clone)]
-pub(super) struct Table<K, V> {
+pub(crate) struct Table<K, V> {
     rows: BTreeMap<K, V>,
     replaced: Vec<(K, Option<V>)>,
 }
@@ -17,21 +17,25 @@ impl<K, V> Default for Table<K, V> {
 }
 
 impl<K: Ord + Clone, V: Clone> Table<K, V> {
-    pub(super) fn get(&self, key: &K) -> Option<&V> {
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
         self.rows.get(key)
     }
 
-    pub(super) fn contains(&self, key: &K) -> bool {
+    pub(crate) fn contains(&self, key: &K) -> bool {
         self.rows.contains_key(key)
     }
 
-    pub(super) fn insert(&mut self, key: K, row: V) {
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn insert(&mut self, key: K, row: V) {
         let old = self.rows.insert(key.clone(), row);
         self.replaced.push((key, old));
     }
 
     /// Changes a row in place; does nothing if it is not there.
-    pub(super) fn change(&mut self, key: &K, change: impl FnOnce(&mut V)) {
+    pub(crate) fn change(&mut self, key: &K, change: impl FnOnce(&mut V)) {
         if let Some(row) = self.rows.get_mut(key) {
             self.replaced.push((key.clone(), Some(row.clone())));
             change(row);
@@ -39,7 +43,7 @@ impl<K: Ord + Clone, V: Clone> Table<K, V> {
     }
 
     /// Removes a row; says whether it was there.
-    pub(super) fn remove(&mut self, key: &K) -> bool {
+    pub(crate) fn remove(&mut self, key: &K) -> bool {
         match self.rows.remove(key) {
             Some(row) => {
                 self.replaced.push((key.clone(), Some(row)));
@@ -49,21 +53,21 @@ impl<K: Ord + Clone, V: Clone> Table<K, V> {
         }
     }
 
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         self.rows.iter()
     }
 
-    pub(super) fn range(&self, range: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+    pub(crate) fn range(&self, range: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         self.rows.range(range)
     }
 
     /// Makes the changes since the last call final.
-    pub(super) fn keep(&mut self) {
+    pub(crate) fn keep(&mut self) {
         self.replaced.clear();
     }
 
     /// Takes back the changes since the last `keep`.
-    pub(super) fn undo(&mut self) {
+    pub(crate) fn undo(&mut self) {
         while let Some((key, old)) = self.replaced.pop() {
             match old {
                 Some(row) => self.rows.insert(key, row),

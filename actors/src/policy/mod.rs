@@ -2,5 +2,6 @@
 
 pub mod admission;
 pub mod lanes;
+pub mod pairing;
 pub mod retry;
 pub mod tools;

@@ -124,7 +124,9 @@ fn in_profile(shared: &ToolRules, own: Option<&ToolRules>, tool: &ToolSpec) -> b
     any(profile(name).unwrap_or_default(), tool) || any(also, tool)
 }
 
-fn permits(rules: &ToolRules, tool: &ToolSpec) -> bool {
+/// Whether rules allow a tool, and do not deny it.
+#[must_use]
+pub fn permits(rules: &ToolRules, tool: &ToolSpec) -> bool {
     let allowed = rules.allow.is_empty() || any(&rules.allow, tool) || any(&rules.also_allow, tool);
     allowed && !any(&rules.deny, tool)
 }

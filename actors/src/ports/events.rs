@@ -1,10 +1,14 @@
 //! What happens in the tree, told to whoever listens.
 
+mod pairing;
+
 use std::sync::Arc;
 
-use crate::types::{Accepted, ModelRef, Origin, Outcome, RunId, SessionKey, ToolStatus, Usage};
+pub use self::pairing::{PairVerdict, PairingEvent};
+use super::Cause;
+use crate::types::{Accepted, ModelRef, Origin, Outcome, RunId, SessionKey, StoredEntry, ToolStatus, Usage};
 
-/// One happening. Events of one session come in order; a run's first is its `Spawned` or `Submitted`.
+/// One happening. Events of one session, and of one device, come in order; a run's first is its `Spawned` or `Submitted`.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A spawn was accepted and committed.
@@ -31,6 +35,17 @@ pub enum Event {
         session: SessionKey,
         /// The run.
         run: RunId,
+        /// What started it.
+        cause: Cause,
+        /// The name that its client gave it.
+        wire_id: Option<String>,
+    },
+    /// Entries were appended to the transcript.
+    Appended {
+        /// The session.
+        session: SessionKey,
+        /// The entries, in order.
+        entries: Vec<Arc<StoredEntry>>,
     },
     /// The run has its place in the lane and makes its first step.
     Started {
@@ -121,12 +136,19 @@ pub enum Event {
         /// Model calls that it made.
         steps: u32,
     },
+    /// Something happened to a device.
+    Pairing(PairingEvent),
 }
 
 /// Listens. Called from inside the actors: it must return at once and never block.
 pub trait EventSink: Send + Sync + 'static {
     /// Takes one event.
     fn publish(&self, event: Event);
+
+    /// Whether anybody listens at all; if not, some events are not even made.
+    fn listens(&self) -> bool {
+        true
+    }
 }
 
 /// Listens to nothing.
@@ -135,4 +157,8 @@ pub struct NoEvents;
 
 impl EventSink for NoEvents {
     fn publish(&self, _: Event) {}
+
+    fn listens(&self) -> bool {
+        false
+    }
 }

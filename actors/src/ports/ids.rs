@@ -10,6 +10,8 @@ pub trait Ids: Send + Sync + 'static {
     fn session(&self) -> Uuid;
     /// A new id for a run; later ones sort later.
     fn run(&self) -> Uuid;
+    /// 32 random bytes, for a token that nobody can guess.
+    fn secret(&self) -> [u8; 32];
     /// A uniform number in `0..bound`; 0 when `bound` is 0.
     fn below(&self, bound: u64) -> u64;
 }
@@ -50,6 +52,14 @@ impl Ids for SeededIds {
 
     fn run(&self) -> Uuid {
         self.uuid()
+    }
+
+    fn secret(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for part in bytes.chunks_exact_mut(8) {
+            part.copy_from_slice(&self.next().to_be_bytes());
+        }
+        bytes
     }
 
     fn below(&self, bound: u64) -> u64 {

@@ -9,14 +9,16 @@ mod storage;
 mod tools;
 
 pub use clock::{Clock, TokioClock};
-pub use events::{Event, EventSink, NoEvents};
+pub use events::{Event, EventSink, NoEvents, PairVerdict, PairingEvent};
 pub use ids::{Ids, SeededIds};
 pub use model::{
     Answer, FnModels, ModelError, ModelErrorKind, ModelRequest, ModelSink, Models, StopReason, ToolSpec,
 };
 pub use storage::{
-    Announce, AuditRecord, Cause, Done, Earlier, Host, ListFilter, Op, OpenRun, Page, Refused, RequestKey,
-    RunEnd, RunRow, RunState, SessionRow, Steer, Storage, StoreError, StoredSession, SubtreeRun, ToolMark,
+    Announce, AuditRecord, BootstrapRow, CallbackRow, Cause, DAY_MS, DayUsage, DeviceRow, DeviceTokenRow,
+    Done, Earlier, Host, ListFilter, Op, OpenRun, Overview, OverviewFilter, Overviews, Page, PairRequestRow,
+    Refused, RequestKey, RunEnd, RunGlance, RunRow, RunState, RunTally, SessionRow, Steer, Storage,
+    StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolMark, ToolUse, ToolUseFilter,
     Transaction,
 };
 pub use tools::{Effect, NoTools, ToolContext, ToolOutput, Tools};

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::Refused;
-use crate::types::{RunId, SessionKey};
+use crate::types::{DeviceId, RunId, SessionKey};
 
 impl Refused {
     /// A session of that name exists.
@@ -16,6 +16,12 @@ impl Refused {
     #[must_use]
     pub fn no_session(key: &SessionKey) -> Self {
         Self::Conflict(format!("there is no session {key}"))
+    }
+
+    /// A session has runs that have not ended.
+    #[must_use]
+    pub fn session_open(key: &SessionKey) -> Self {
+        Self::Conflict(format!("session {key} has open runs"))
     }
 
     /// A run of that id exists.
@@ -76,5 +82,41 @@ impl Refused {
     #[must_use]
     pub fn no_steer(session: &SessionKey, id: Uuid) -> Self {
         Self::Conflict(format!("no steering message {id} waits in session {session}"))
+    }
+
+    /// Nobody outside wants the result of that run.
+    #[must_use]
+    pub fn no_callback(run: RunId) -> Self {
+        Self::Conflict(format!("nobody outside waits for the result of run {run}"))
+    }
+
+    /// No device of that id is approved.
+    #[must_use]
+    pub fn no_device(device: DeviceId) -> Self {
+        Self::Conflict(format!("there is no device {device}"))
+    }
+
+    /// Another device waits for approval under that id.
+    #[must_use]
+    pub fn pair_request_exists(request: Uuid) -> Self {
+        Self::Conflict(format!("request {request} of another device exists already"))
+    }
+
+    /// No device waits for approval under that id.
+    #[must_use]
+    pub fn no_pair_request(request: Uuid) -> Self {
+        Self::Conflict(format!("no device waits for approval under request {request}"))
+    }
+
+    /// A setup code of that id or hash exists.
+    #[must_use]
+    pub fn bootstrap_exists(code: Uuid) -> Self {
+        Self::Conflict(format!("setup code {code} exists already"))
+    }
+
+    /// No setup code of that id exists.
+    #[must_use]
+    pub fn no_bootstrap(code: Uuid) -> Self {
+        Self::Conflict(format!("there is no setup code {code}"))
     }
 }

@@ -29,18 +29,23 @@ pub(crate) fn refused_by_store(refused: &Refused) -> Refusal {
 
 /// Tells everybody of a run that is accepted and committed.
 pub(super) fn tell_accepted(shared: &Shared, meta: &SessionMeta, row: &RunRow) {
-    shared.publish(Event::Submitted { session: meta.key.clone(), run: row.id });
+    shared.publish(Event::Submitted {
+        session: meta.key.clone(),
+        run: row.id,
+        cause: row.cause,
+        wire_id: row.wire_id.clone(),
+    });
     if let Some(parent) = &row.announce_to {
         let open = Box::new(row.open(&meta.root, meta.depth));
         shared.deliver(parent, SessionMsg::ChildOpened { open });
     }
 }
 
-fn submitted(row: &RunRow) -> Submitted {
-    Submitted { run: row.id, session: row.session.clone(), model: row.model.clone() }
+fn submitted(row: &RunRow, repeated: bool) -> Submitted {
+    Submitted { run: row.id, session: row.session.clone(), model: row.model.clone(), repeated }
 }
 
-fn too_long(what: &str, limit: usize, setting: &str) -> Refusal {
+pub(super) fn too_long(what: &str, limit: usize, setting: &str) -> Refusal {
     Refusal::error("too_long", format!("{what} is longer than {limit} bytes")).with_hint(setting.to_owned())
 }
 
@@ -179,7 +184,7 @@ impl Session {
         self.accepting = self.accepting.saturating_sub(1);
         match (result, named) {
             (Ok(()), _) => {
-                reply.send(Ok(submitted(&row)));
+                reply.send(Ok(submitted(&row, false)));
                 if !self.knows(row.id) {
                     self.queue.push_back(row);
                 }
@@ -189,7 +194,7 @@ impl Session {
                 // Detached: the answer is the caller's, whatever becomes of this session.
                 tokio::spawn(async move {
                     let earlier = named.earlier(&shared).await;
-                    reply.send(earlier.map(|earlier| submitted(&earlier.run)));
+                    reply.send(earlier.map(|earlier| submitted(&earlier.run, true)));
                 });
             }
             (Err(refused), _) => reply.send(Err(refused_by_store(&refused))),

@@ -127,13 +127,21 @@ impl Ticket {
             let (session, runs) = (meta.key.clone(), taken.announces.clone());
             shared.publish(Event::Announced { session, runs });
         }
+        let appended = || {
+            let entries = taken.map(|taken| taken.entries.as_slice()).unwrap_or_default();
+            shared.tell_appended(&meta.key, entries);
+        };
         match self {
-            Self::Deliver { row: Some(row), .. } => super::accept::tell_accepted(shared, meta, row),
+            Self::Deliver { row: Some(row), .. } => {
+                super::accept::tell_accepted(shared, meta, row);
+                appended();
+            }
             Self::Yield { run } => {
                 shared.publish(Event::Yielded { session: meta.key.clone(), run: *run });
             }
             Self::End(end) => {
                 shared.runs.remove(&end.end.run);
+                appended();
                 // First, so that a parent that waits never counts too few.
                 if let Some(next) = &end.next {
                     super::accept::tell_accepted(shared, meta, next);
@@ -141,8 +149,11 @@ impl Ticket {
                 notify_end(shared, &end.row, &end.end, end.announce.clone());
             }
             // No event tells of messages that start no run.
-            Self::Deliver { row: None, .. } => shared.changed(),
-            Self::Start { .. } | Self::Boundary { .. } => {}
+            Self::Deliver { row: None, .. } => {
+                shared.changed();
+                appended();
+            }
+            Self::Start { .. } | Self::Boundary { .. } => appended(),
         }
     }
 }
@@ -173,6 +184,7 @@ impl Session {
             (Ticket::Yield { run }, Ok(())) => self.yield_begins(run, ctx),
             (Ticket::Deliver { row, taken }, Ok(())) => {
                 self.took(&taken);
+                self.injected(Ok(()));
                 self.delivering = false;
                 self.next = None;
                 self.retries = 0;
@@ -200,6 +212,7 @@ impl Session {
             }
             (Ticket::End(end), Err(refused)) => self.end_refused(end, &refused, ctx),
             (Ticket::Deliver { .. }, Err(refused)) => {
+                self.injected(Err(&refused));
                 self.delivering = false;
                 self.next = None;
                 tracing::warn!(session = %self.meta.key, %refused, "results could not be appended, will try again");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::commit::{Closing, Inbox};
-use super::{Active, Session, SessionArgs, SessionChild, Stage, Standing};
+use super::{Active, Session, SessionArgs, SessionChild, SessionMeta, Stage, Standing};
 use crate::kit::{Ctx, StartError};
 use crate::ports::{Cause, OpenRun, RunRow, RunState, StoredSession};
 use crate::run::RunMsg;
@@ -16,6 +16,11 @@ pub(super) async fn start(args: &mut SessionArgs, ctx: &mut Ctx<Session>) -> Res
         Some(stored) => *stored,
         None => read(args).await?,
     };
+    if again && (stored.row.label != args.meta.label || stored.row.model != args.meta.model) {
+        // They were changed since the session was woken.
+        let (label, model) = (stored.row.label.clone(), stored.row.model.clone());
+        args.meta = Arc::new(SessionMeta { label, model, ..SessionMeta::clone(&args.meta) });
+    }
     let mut session = build(args, stored, ctx);
     if again {
         session.used = None;
@@ -60,6 +65,8 @@ fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> S
         announces: announces.into_iter().collect(),
         suspect: None,
         steers: steers.into(),
+        injected: VecDeque::new(),
+        injecting: Vec::new(),
         used: (spawned && children.is_empty()).then(Usage::default),
         children: children.into_iter().filter(own).map(|child| (child.run, child)).collect(),
         delivering: false,

@@ -259,6 +259,7 @@ impl Session {
 
     /// A stop is complete when every run and every child is gone and every result is appended.
     pub(super) fn advance_stop(&mut self, ctx: &mut Ctx<Self>) {
+        self.refuse_injected();
         self.check_joined(ctx);
         self.abort_all(true, ctx);
         let leaving = matches!(self.standing, Standing::Stopping { leaving: 1.., .. });

@@ -38,6 +38,8 @@ impl Session {
             self.take_turn(row, ctx);
         } else if self.has_news() {
             self.deliver(ctx);
+        } else if !self.injected.is_empty() {
+            self.append_injected(ctx);
         } else {
             self.rest(ctx);
         }
@@ -412,6 +414,7 @@ impl Session {
             && self.accepting == 0
             && !self.delivering
             && !self.has_news()
+            && self.injected.is_empty()
             && self.loading.is_none()
     }
 

@@ -34,10 +34,11 @@ pub(super) enum Waiting {
 
 impl Waiting {
     /// Whether it may be the first that a session gets.
-    const fn begins(&self) -> bool {
+    fn begins(&self) -> bool {
         match self {
             Self::Message(message) => {
-                matches!(**message, SessionMsg::Prompt { .. } | SessionMsg::Steer { .. })
+                matches!(&**message, SessionMsg::Prompt { .. } | SessionMsg::Steer { .. })
+                    || message.creates()
             }
             Self::Spawn(_) => true,
             Self::Child(..) | Self::Nothing => false,

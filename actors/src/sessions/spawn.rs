@@ -56,6 +56,7 @@ impl Reserved {
             label: self.session.label.clone(),
             origin: self.origin.clone(),
         });
+        shared.tell_appended(&self.session.key, std::slice::from_ref(&self.task));
     }
 }
 

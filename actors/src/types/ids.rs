@@ -27,10 +27,19 @@ pub enum NameError {
     /// A run id that is not a UUID.
     #[error("invalid run id {0:?}: run ids are UUIDs")]
     Run(String),
+    /// A device id that is not the SHA-256 of a public key.
+    #[error("invalid device id {0:?}: device ids are 64 lower-case hexadecimal digits")]
+    Device(String),
+    /// A public key that is not 32 bytes.
+    #[error("invalid public key {0:?}: public keys are 32 bytes in base64url without padding")]
+    PublicKey(String),
+    /// A role that clients cannot have.
+    #[error("invalid role {0:?}: roles are operator and node")]
+    Role(String),
 }
 
 /// The beginning of a text that an error repeats.
-fn clipped(text: &str) -> String {
+pub(super) fn clipped(text: &str) -> String {
     const MAX: usize = 80;
     match text.char_indices().nth(MAX) {
         Some((end, _)) => format!("{}...", &text[..end]),
@@ -192,6 +201,12 @@ impl ModelRef {
     #[must_use]
     pub fn rehearsal() -> Self {
         Self("builtin/rehearsal".into())
+    }
+
+    /// What stands for the model of a message that no model wrote.
+    #[must_use]
+    pub fn injected() -> Self {
+        Self("offshoot/injected".into())
     }
 
     /// The part before the first slash.

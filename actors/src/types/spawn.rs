@@ -193,4 +193,6 @@ pub struct Submitted {
     pub session: SessionKey,
     /// The model and its fallbacks.
     pub model: ModelChoice,
+    /// Whether an earlier request of the same name started the run, and this one nothing.
+    pub repeated: bool,
 }

@@ -31,6 +31,14 @@ impl Add<Duration> for Monotonic {
     }
 }
 
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
 impl Sub for Timestamp {
     type Output = Duration;
 

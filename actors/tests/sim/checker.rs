@@ -72,7 +72,7 @@ pub fn run_of(event: &Event) -> Option<RunId> {
         | Event::ToolFinished { run, .. }
         | Event::Yielded { run, .. }
         | Event::Ended { run, .. } => Some(*run),
-        Event::Refused { .. } | Event::Announced { .. } => None,
+        Event::Refused { .. } | Event::Announced { .. } | Event::Appended { .. } | Event::Pairing(_) => None,
     }
 }
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, Clock, Done, Earlier, ListFilter, Op, OpenRun, Page, Refused, RequestKey, RunRow, SessionRow,
-    Storage, StoreError, StoredSession, SubtreeRun, Transaction,
+    BoxFuture, CallbackRow, Clock, DayUsage, Done, Earlier, ListFilter, Op, OpenRun, OverviewFilter,
+    Overviews, Page, Refused, RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing,
+    StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction,
 };
-use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Usage};
+use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use tokio::sync::Notify;
 
 use super::history::{History, What};
@@ -212,6 +213,19 @@ impl Storage for SimStorage {
         self.read(move |store| store.entries(key, from, limit))
     }
 
+    fn latest_entries(
+        &self,
+        key: SessionKey,
+        before: Option<u64>,
+        limit: u32,
+    ) -> BoxFuture<Result<Vec<Arc<StoredEntry>>, StoreError>> {
+        self.read(move |store| store.latest_entries(key, before, limit))
+    }
+
+    fn overviews(&self, filter: OverviewFilter, page: Page) -> BoxFuture<Result<Overviews, StoreError>> {
+        self.read(move |store| store.overviews(filter, page))
+    }
+
     fn earlier(&self, key: RequestKey) -> BoxFuture<Result<Option<Earlier>, StoreError>> {
         self.read(|store| store.earlier(key))
     }
@@ -242,5 +256,30 @@ impl Storage for SimStorage {
 
     fn list_runs(&self, filter: ListFilter, page: Page) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
         self.read(move |store| store.list_runs(filter, page))
+    }
+
+    fn tallies(&self) -> BoxFuture<Result<Tallies, StoreError>> {
+        self.read(Storage::tallies)
+    }
+
+    fn usage_by_day(
+        &self,
+        from: Timestamp,
+        until: Timestamp,
+        offset_ms: i64,
+    ) -> BoxFuture<Result<Vec<DayUsage>, StoreError>> {
+        self.read(move |store| store.usage_by_day(from, until, offset_ms))
+    }
+
+    fn tool_uses(&self, filter: ToolUseFilter) -> BoxFuture<Result<Vec<ToolUse>, StoreError>> {
+        self.read(move |store| store.tool_uses(filter))
+    }
+
+    fn pairing(&self) -> BoxFuture<Result<StoredPairing, StoreError>> {
+        self.read(Storage::pairing)
+    }
+
+    fn callbacks(&self) -> BoxFuture<Result<Vec<CallbackRow>, StoreError>> {
+        self.read(Storage::callbacks)
     }
 }

@@ -8,11 +8,14 @@ mod basics;
 mod call_ids;
 mod cancels;
 mod caps;
+mod changes;
 mod deadlines;
+mod injects;
 mod lanes;
 mod models;
 mod order;
 mod overtaken;
+mod pairing;
 #[cfg(feature = "faults")]
 mod panics;
 mod reads;

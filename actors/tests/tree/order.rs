@@ -24,8 +24,10 @@ fn told(rig: &Rig) -> Vec<String> {
             Event::ToolStarted { session, name, .. } => (session, format!("tool {name}")),
             Event::ToolFinished { session, call, .. } => (session, format!("tool {call} done")),
             Event::Yielded { session, .. } => (session, "yielded".to_owned()),
+            Event::Appended { session, entries } => (session, format!("appended {}", entries.len())),
             Event::Announced { session, runs } => (session, format!("took {}", runs.len())),
             Event::Ended { session, outcome, .. } => (session, format!("ended {}", outcome.state)),
+            Event::Pairing(event) => unreachable!("nothing here is about devices: {event:?}"),
         };
         let name = names.iter().find(|(key, _)| key == session).map(|(_, name)| name.clone());
         lines.push(format!("{}: {what}", name.expect("a session is told of before its events")));
@@ -63,21 +65,38 @@ async fn each_thing_is_told_after_what_it_follows_from() {
         of("main"),
         [
             "submitted",
+            "appended 1",
             "started",
             "step 1",
+            "appended 1",
             "tool spawn",
             "tool s done",
+            "appended 1",
             "tool yield",
             "tool y done",
+            "appended 1",
             "yielded",
             "took 1",
+            "appended 1",
             "step 2",
+            "appended 1",
             "ended ok"
         ]
     );
     assert_eq!(
         of("child"),
-        ["spawned", "started", "text wo", "restarted: cut", "text wo", "text rk", "step 1", "ended ok"]
+        [
+            "spawned",
+            "appended 1",
+            "started",
+            "text wo",
+            "restarted: cut",
+            "text wo",
+            "text rk",
+            "step 1",
+            "appended 1",
+            "ended ok"
+        ]
     );
     let place = |line: &str| lines.iter().position(|known| known == line).unwrap();
     assert!(place("main: tool spawn") < place("child: spawned"));

@@ -310,9 +310,10 @@ async fn every_kind_of_message_may_panic_once() {
         }
     }
     for ((actor, message), count) in seen {
-        // The first commit belongs to the start of the tree, which fails with it.
-        let first = if actor == "store" { 2 } else { 1 };
-        for nth in BTreeSet::from([first, 2, count / 2, count]).range(first..=count).copied() {
+        // The first commits belong to the start of the tree, which fails with them: the registry of devices and the
+        // session manager wait for what came before them.
+        let first = if actor == "store" { 3 } else { 1 };
+        for nth in BTreeSet::from([first, first + 1, count / 2, count]).range(first..=count).copied() {
             let faults = Once::at(actor, message, nth);
             println!("panic in {actor} on {message}, number {nth}");
             let rig = everything(&faults).await;

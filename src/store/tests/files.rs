@@ -33,6 +33,7 @@ async fn fill(store: &dyn Storage) {
     let result = contract::announce(2, &row.key, &main.key);
     let steer = offshoot_actors::ports::Op::QueueSteer(Box::new(contract::steer(1, &main.key)));
     apply(store, vec![contract::end(2, Terminal::Ok), contract::queue(&result), steer]).await;
+    apply(store, contract::pair(1)).await;
 }
 
 #[test]
@@ -148,9 +149,9 @@ fn a_newer_schema_is_refused_with_both_versions() {
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
     for error in [open(dir.path()).unwrap_err(), SqliteStorage::open_read_only(dir.path()).unwrap_err()] {
-        assert!(matches!(error, OpenError::Newer { found: 99, known: 2, .. }), "{error:?}");
+        assert!(matches!(error, OpenError::Newer { found: 99, known: 4, .. }), "{error:?}");
         let text = error.to_string();
-        assert!(text.contains("version 99") && text.contains("up to 2") && text.contains(DATABASE), "{text}");
+        assert!(text.contains("version 99") && text.contains("up to 4") && text.contains(DATABASE), "{text}");
     }
 }
 
@@ -190,6 +191,47 @@ fn what_was_announced_before_the_outbox_alone_told_stays_announced() {
     let mut read = earlier.prepare("SELECT announced FROM runs ORDER BY id").unwrap();
     let announced: Vec<i64> = read.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     assert_eq!(announced, [0, 1, 1]);
+}
+
+#[test]
+fn a_migration_keeps_what_the_first_version_wrote() {
+    block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = Connection::open(dir.path().join(DATABASE)).unwrap();
+        MIGRATIONS.to_version(&mut first, 1).unwrap();
+        first
+            .execute_batch(
+                "INSERT INTO sessions VALUES (4, 'agent:main:main', 'main', NULL, 'agent:main:main', 0, NULL, \
+                 'session', 'keep', NULL, NULL, NULL, NULL, 1, 1000, 1000); \
+                 INSERT INTO entries VALUES (4, 0, NULL, 1000, '{\"type\":\"notice\",\"text\":\"hello\"}');",
+            )
+            .unwrap();
+        drop(first);
+        let error = SqliteStorage::open_read_only(dir.path()).unwrap_err();
+        assert!(matches!(error, OpenError::Older { found: 1, known: 4, .. }), "{error:?}");
+        let store = open(dir.path()).unwrap();
+        let main = contract::session("main");
+        assert_eq!(store.session(main.key.clone()).await.unwrap(), Some(main.clone()));
+        assert_eq!(store.entries(main.key, 0, 9).await.unwrap().len(), 1);
+        assert_eq!(store.pairing().await.unwrap(), offshoot_actors::ports::StoredPairing::default());
+    });
+}
+
+#[test]
+fn the_tables_of_devices_are_for_people_and_hold_no_token() {
+    let store = store();
+    block_on(apply(&*store, contract::pair(1)));
+    let other = Connection::open(store.file()).unwrap();
+    let sql = "SELECT d.id || ' ' || d.scopes || ' ' || d.platform || ' ' || d.roles || ' ' || r.reason \
+               FROM devices d JOIN pairing_requests r ON r.device_id = d.id";
+    let text: String = other.query_row(sql, [], |row| row.get(0)).unwrap();
+    let wanted = format!(
+        "{} [\"operator.read\",\"operator.write\"] linux [\"operator\"] role-upgrade",
+        contract::device_id(1)
+    );
+    assert_eq!(text, wanted);
+    let hash = "SELECT count(*) FROM device_tokens WHERE typeof(hash) = 'blob' AND length(hash) = 32";
+    assert_eq!(other.query_row(hash, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
 }
 
 #[test]

@@ -9,16 +9,21 @@
 //! - An empty transaction is a barrier: its `done` comes after all earlier ones.
 
 mod ops;
+mod pairing;
 mod reads;
 mod rows;
 
 use std::sync::Arc;
 
 pub use self::ops::{AuditRecord, Done, Op, Refused, RunEnd, StoreError, ToolMark, Transaction};
-pub use self::reads::{Earlier, ListFilter, OpenRun, Page, StoredSession, SubtreeRun};
-pub use self::rows::{Announce, Cause, Host, RequestKey, RunRow, RunState, SessionRow, Steer};
+pub use self::pairing::{BootstrapRow, DeviceRow, DeviceTokenRow, PairRequestRow, StoredPairing};
+pub use self::reads::{
+    DAY_MS, DayUsage, Earlier, ListFilter, OpenRun, Overview, OverviewFilter, Overviews, Page, RunGlance,
+    RunTally, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter,
+};
+pub use self::rows::{Announce, CallbackRow, Cause, Host, RequestKey, RunRow, RunState, SessionRow, Steer};
 use super::BoxFuture;
-use crate::types::{RunId, SessionKey, StoredEntry, Usage};
+use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
 /// Keeps what must survive.
 pub trait Storage: Send + Sync + 'static {
@@ -42,6 +47,14 @@ pub trait Storage: Send + Sync + 'static {
         limit: u32,
     ) -> BoxFuture<Result<Vec<Arc<StoredEntry>>, StoreError>>;
 
+    /// The latest entries of a transcript with `seq < before`, oldest first; none means the latest of all.
+    fn latest_entries(
+        &self,
+        key: SessionKey,
+        before: Option<u64>,
+        limit: u32,
+    ) -> BoxFuture<Result<Vec<Arc<StoredEntry>>, StoreError>>;
+
     /// The request of that name, if it was carried out.
     fn earlier(&self, key: RequestKey) -> BoxFuture<Result<Option<Earlier>, StoreError>>;
 
@@ -61,6 +74,30 @@ pub trait Storage: Send + Sync + 'static {
     fn list_sessions(&self, filter: ListFilter, page: Page)
     -> BoxFuture<Result<Vec<SessionRow>, StoreError>>;
 
+    /// Sessions with what a list shows of them, the one written to last first. All of one moment.
+    fn overviews(&self, filter: OverviewFilter, page: Page) -> BoxFuture<Result<Overviews, StoreError>>;
+
     /// Runs, newest first.
     fn list_runs(&self, filter: ListFilter, page: Page) -> BoxFuture<Result<Vec<RunRow>, StoreError>>;
+
+    /// How many sessions and runs there are, by kind.
+    fn tallies(&self) -> BoxFuture<Result<Tallies, StoreError>>;
+
+    /// What runs used that ended, or if they have not, were accepted, at or after `from` and before `until`: day by
+    /// day, the first one first, without the days when nothing was used. A day begins `offset_ms` before that of UTC.
+    fn usage_by_day(
+        &self,
+        from: Timestamp,
+        until: Timestamp,
+        offset_ms: i64,
+    ) -> BoxFuture<Result<Vec<DayUsage>, StoreError>>;
+
+    /// Tool calls by session, tool and day, in this order.
+    fn tool_uses(&self, filter: ToolUseFilter) -> BoxFuture<Result<Vec<ToolUse>, StoreError>>;
+
+    /// Devices, their tokens, and what waits for approval. All of one moment.
+    fn pairing(&self) -> BoxFuture<Result<StoredPairing, StoreError>>;
+
+    /// Where results are wanted that were not delivered, by run.
+    fn callbacks(&self) -> BoxFuture<Result<Vec<CallbackRow>, StoreError>>;
 }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::rows::{Announce, RequestKey, RunRow, SessionRow, Steer};
+use super::pairing::{BootstrapRow, DeviceRow, DeviceTokenRow, PairRequestRow};
+use super::rows::{Announce, CallbackRow, RequestKey, RunRow, SessionRow, Steer};
 use crate::types::{
-    ModelRef, Origin, Outcome, RunId, SessionKey, StoredEntry, Terminal, Timestamp, ToolStatus, Usage,
+    DeviceId, ModelChoice, ModelRef, Origin, Outcome, RunId, SessionKey, StoredEntry, Terminal, Timestamp,
+    ToolStatus, Usage,
 };
 
 /// A run's end.
@@ -29,7 +31,7 @@ pub struct RunEnd {
 pub struct AuditRecord {
     /// When.
     pub at: Timestamp,
-    /// What: `spawn.accepted`, `spawn.refused`, `run.cancelled`, `tool.started`, ...
+    /// What: `spawn.accepted`, `spawn.refused`, `run.cancelled`, `tool.started`, `device.approved`, ...
     pub event: &'static str,
     /// Who asked.
     pub origin: Origin,
@@ -156,6 +158,55 @@ pub enum Op {
         session: SessionKey,
         /// Whether its parent goes with it, and so on, if that is to be deleted too and was kept by it alone.
         with_parents: bool,
+    },
+    /// Empties a session's transcript, which begins anew at this time. Refused if the session does not exist or has
+    /// open runs.
+    ResetSession {
+        /// The session.
+        session: SessionKey,
+        /// When.
+        at: Timestamp,
+    },
+    /// Gives a session another label or model; what is none stays. Refused if it does not exist.
+    PatchSession {
+        /// The session.
+        session: SessionKey,
+        /// The label, or that it has none.
+        label: Option<Option<String>>,
+        /// The model, or that the agent's applies.
+        model: Option<Option<ModelChoice>>,
+    },
+    /// Adds a device, or puts the row in the place of the one that it has.
+    PutDevice(Box<DeviceRow>),
+    /// Removes a device with its tokens and its request for approval. Refused if it is not there.
+    RemoveDevice {
+        /// The device.
+        device: DeviceId,
+    },
+    /// Gives a device a token for a role, in the place of the one that it has. Refused if there is no such device.
+    PutDeviceToken(Box<DeviceTokenRow>),
+    /// Keeps a device's request for approval, in the place of the one that it has. Refused if another device has a
+    /// request of that id.
+    PutPairRequest(Box<PairRequestRow>),
+    /// Takes a request for approval. Refused if it is not there.
+    TakePairRequest {
+        /// The request.
+        request: Uuid,
+    },
+    /// Keeps a setup code. Refused if its id or its hash is taken.
+    AddBootstrap(Box<BootstrapRow>),
+    /// Takes a setup code. Refused if it is not there, so that it is good for one device.
+    TakeBootstrap {
+        /// The code's id.
+        code: Uuid,
+    },
+    /// Keeps where the result of a run is wanted, in the place of what was kept for it before. Refused if there is no such
+    /// run.
+    PutCallback(Box<CallbackRow>),
+    /// Takes it, because the result was delivered or nobody will take it. Refused if it is not there.
+    TakeCallback {
+        /// The run.
+        run: RunId,
     },
     /// Adds a line to the audit record.
     Audit(Box<AuditRecord>),

@@ -1,9 +1,10 @@
 //! What the storage is asked for, beside plain rows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::rows::{Announce, Cause, Host, RunRow, SessionRow, Steer};
-use crate::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp};
+use super::rows::{Announce, Cause, Host, RunRow, RunState, SessionRow, Steer};
+use crate::types::{AgentId, ModelRef, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
 /// A request that was carried out before.
 #[derive(Debug, Clone)]
@@ -91,9 +92,121 @@ pub struct ListFilter {
     pub root: Option<SessionKey>,
     /// Only open runs (runs), or sessions that have one (sessions).
     pub open: bool,
+    /// Runs alone: only those that exist for this reason.
+    pub cause: Option<Cause>,
+    /// Runs alone: only those whose result this session gets.
+    pub announce_to: Option<SessionKey>,
     /// Only rows written at or after this time: a run's end, else start, else acceptance; a session's
     /// `updated_at`.
     pub since: Option<Timestamp>,
+}
+
+/// Which sessions an overview shows.
+#[derive(Debug, Clone, Default)]
+pub struct OverviewFilter {
+    /// What lists of sessions are filtered by.
+    pub list: ListFilter,
+    /// Only this session.
+    pub key: Option<SessionKey>,
+    /// Only with this label.
+    pub label: Option<String>,
+    /// Only with this text in key or label; ASCII letters in any case.
+    pub search: Option<String>,
+    /// Only those that nobody spawned.
+    pub roots: bool,
+}
+
+/// Sessions with what a list shows of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overviews {
+    /// How many there are, on this page and off it.
+    pub total: u64,
+    /// This page of them.
+    pub sessions: Vec<Overview>,
+}
+
+/// A session with what a list shows of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overview {
+    /// Its row.
+    pub row: SessionRow,
+    /// Its open runs, oldest first.
+    pub open: Vec<RunGlance>,
+    /// The run that was accepted last.
+    pub latest: Option<RunGlance>,
+    /// The sessions that it spawned, newest first, at most [`Overview::MAX_CHILDREN`].
+    pub children: Vec<SessionKey>,
+    /// Entries of its transcript.
+    pub entries: u64,
+    /// Tokens of the prompt that its latest answer in the transcript was given to.
+    pub context: Option<u64>,
+}
+
+impl Overview {
+    /// Most children that are named.
+    pub const MAX_CHILDREN: u32 = 100;
+}
+
+/// A run without its texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunGlance {
+    /// Its id.
+    pub id: RunId,
+    /// The client's name for it.
+    pub wire_id: Option<String>,
+    /// Where it is in its life.
+    pub state: RunState,
+    /// The model that was called last, or is to be called first.
+    pub model: ModelRef,
+    /// Tokens of the run itself.
+    pub usage: Usage,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// When it made its first step.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl From<&RunRow> for RunGlance {
+    fn from(row: &RunRow) -> Self {
+        Self {
+            id: row.id,
+            wire_id: row.wire_id.clone(),
+            state: row.state,
+            model: row.model_used.clone().unwrap_or_else(|| row.model.primary.clone()),
+            usage: row.usage,
+            accepted_at: row.accepted_at,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+        }
+    }
+}
+
+/// How often the runs of a session called a tool on one day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolUse {
+    /// The session, which may be deleted.
+    pub session: SessionKey,
+    /// The tool's name.
+    pub tool: String,
+    /// The day, counted from the Unix epoch.
+    pub day: i64,
+    /// Calls that were started.
+    pub calls: u64,
+    /// Those of them that failed.
+    pub failed: u64,
+}
+
+/// Whose tool calls are counted.
+#[derive(Debug, Clone, Default)]
+pub struct ToolUseFilter {
+    /// Only of this session.
+    pub session: Option<SessionKey>,
+    /// Only calls started at or after this time.
+    pub since: Timestamp,
+    /// Milliseconds from UTC to the clock whose days are meant.
+    pub offset_ms: i64,
 }
 
 /// At most `limit` rows, the last one added first, after skipping `offset`.
@@ -104,3 +217,37 @@ pub struct Page {
     /// Most rows to return.
     pub limit: u32,
 }
+
+/// How much there is, all of one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tallies {
+    /// Sessions of each agent that has any.
+    pub sessions: BTreeMap<AgentId, u64>,
+    /// Runs, those of deleted sessions too, for each cause and state that occurs.
+    pub runs: Vec<RunTally>,
+}
+
+/// How many runs have one cause and one state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunTally {
+    /// The cause.
+    pub cause: Cause,
+    /// The state.
+    pub state: RunState,
+    /// How many.
+    pub count: u64,
+}
+
+/// What the runs of one day used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DayUsage {
+    /// Days since the first of January 1970, at the offset that was asked for.
+    pub day: i64,
+    /// Runs that ended then, or that were accepted then and have not ended.
+    pub runs: u64,
+    /// Their tokens.
+    pub usage: Usage,
+}
+
+/// Milliseconds of a day.
+pub const DAY_MS: i64 = 24 * 60 * 60 * 1_000;

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::types::{
-    AgentId, AnnounceItem, Cleanup, Entry, Mode, ModelChoice, ModelRef, Origin, Outcome, RunId, SessionKey,
-    Terminal, Timestamp, Usage,
+    AgentId, AnnounceItem, Cleanup, Entry, Mode, ModelChoice, ModelRef, Origin, Outcome, RunId, Secret,
+    SessionKey, Terminal, Timestamp, Usage,
 };
 
 /// Why a run exists.
@@ -113,7 +113,7 @@ pub struct SessionRow {
     pub tools: Option<Arc<[Arc<str>]>>,
     /// The run that waits for this session's children.
     pub yielded: Option<RunId>,
-    /// When it was made.
+    /// When it was made, or its transcript was emptied last.
     pub created_at: Timestamp,
     /// When a run was last added to it or ended, or an entry was appended.
     pub updated_at: Timestamp,
@@ -161,6 +161,25 @@ pub struct RunRow {
     /// What kind of process accepted it.
     pub host: Host,
 }
+
+/// Where somebody outside wants the result of a run, once the run and what it spawned are done.
+#[derive(Debug, Clone)]
+pub struct CallbackRow {
+    /// The run.
+    pub run: RunId,
+    /// The address, in which there may be a secret.
+    pub address: Secret,
+    /// When it was asked for.
+    pub at: Timestamp,
+}
+
+impl PartialEq for CallbackRow {
+    fn eq(&self, other: &Self) -> bool {
+        (self.run, self.at) == (other.run, other.at) && self.address.expose() == other.address.expose()
+    }
+}
+
+impl Eq for CallbackRow {}
 
 /// A result on its way to a parent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -78,6 +78,7 @@ impl Rig {
     /// I9: a run's first event is that it was accepted, its last one that it ended, and there is one of each.
     fn check_events(&self, runs: &[RunRow]) {
         let mut of: BTreeMap<RunId, Vec<&'static str>> = BTreeMap::new();
+        let mut told: BTreeMap<SessionKey, u64> = BTreeMap::new();
         for event in self.events.all() {
             let (run, name) = match &event {
                 Event::Spawned { child, .. } => (child.run, "accepted"),
@@ -90,7 +91,18 @@ impl Rig {
                 Event::ToolFinished { run, .. } => (*run, "tool done"),
                 Event::Yielded { run, .. } => (*run, "yielded"),
                 Event::Ended { run, .. } => (*run, "ended"),
-                Event::Refused { .. } | Event::Announced { .. } => continue,
+                Event::Appended { session, entries } => {
+                    for entry in entries {
+                        let next = told.entry(session.clone()).or_default();
+                        assert_eq!(entry.seq, *next, "I9: entries of {session} are told in order, each once");
+                        *next += 1;
+                        if let Some(run) = entry.run {
+                            of.entry(run).or_default().push("appended");
+                        }
+                    }
+                    continue;
+                }
+                Event::Refused { .. } | Event::Announced { .. } | Event::Pairing(_) => continue,
             };
             of.entry(run).or_default().push(name);
         }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, Clock, Done, Earlier, ListFilter, Op, OpenRun, Page, RequestKey, RunRow, SessionRow, Storage,
-    StoreError, StoredSession, SubtreeRun, TokioClock, Transaction,
+    BoxFuture, CallbackRow, Clock, DayUsage, Done, Earlier, ListFilter, Op, OpenRun, OverviewFilter,
+    Overviews, Page, RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing, StoredSession,
+    SubtreeRun, Tallies, TokioClock, ToolUse, ToolUseFilter, Transaction,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
@@ -19,6 +20,8 @@ pub enum Asked<'a> {
     Load(&'a SessionKey),
     Subtree(&'a SessionKey),
     Waiting,
+    Pairing,
+    Callbacks,
 }
 
 /// What becomes of it.
@@ -160,6 +163,19 @@ impl Storage for Faulty {
         self.inner.entries(key, from, limit)
     }
 
+    fn latest_entries(
+        &self,
+        key: SessionKey,
+        before: Option<u64>,
+        limit: u32,
+    ) -> BoxFuture<Result<Vec<Arc<StoredEntry>>, StoreError>> {
+        self.inner.latest_entries(key, before, limit)
+    }
+
+    fn overviews(&self, filter: OverviewFilter, page: Page) -> BoxFuture<Result<Overviews, StoreError>> {
+        self.inner.overviews(filter, page)
+    }
+
     fn earlier(&self, key: RequestKey) -> BoxFuture<Result<Option<Earlier>, StoreError>> {
         self.inner.earlier(key)
     }
@@ -190,5 +206,30 @@ impl Storage for Faulty {
 
     fn list_runs(&self, filter: ListFilter, page: Page) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
         self.inner.list_runs(filter, page)
+    }
+
+    fn tallies(&self) -> BoxFuture<Result<Tallies, StoreError>> {
+        self.inner.tallies()
+    }
+
+    fn usage_by_day(
+        &self,
+        from: Timestamp,
+        until: Timestamp,
+        offset_ms: i64,
+    ) -> BoxFuture<Result<Vec<DayUsage>, StoreError>> {
+        self.inner.usage_by_day(from, until, offset_ms)
+    }
+
+    fn tool_uses(&self, filter: ToolUseFilter) -> BoxFuture<Result<Vec<ToolUse>, StoreError>> {
+        self.inner.tool_uses(filter)
+    }
+
+    fn pairing(&self) -> BoxFuture<Result<StoredPairing, StoreError>> {
+        self.answer(&Asked::Pairing, Storage::pairing)
+    }
+
+    fn callbacks(&self) -> BoxFuture<Result<Vec<CallbackRow>, StoreError>> {
+        self.answer(&Asked::Callbacks, Storage::callbacks)
     }
 }

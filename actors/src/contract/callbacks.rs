@@ -1,0 +1,41 @@
+//! Where results are wanted outside.
+
+use super::fixtures::*;
+use crate::ports::{CallbackRow, Op, Storage};
+use crate::types::{Secret, Terminal, Timestamp};
+
+/// Where the result of the run of that number is wanted.
+#[must_use]
+pub fn callback(number: u64, address: &str) -> CallbackRow {
+    CallbackRow { run: run_id(number), address: Secret::presented(address), at: Timestamp(1_000) }
+}
+
+/// Keeps where a result is wanted.
+#[must_use]
+pub fn put_callback(row: &CallbackRow) -> Op {
+    Op::PutCallback(Box::new(row.clone()))
+}
+
+/// Takes it.
+#[must_use]
+pub fn take_callback(number: u64) -> Op {
+    Op::TakeCallback { run: run_id(number) }
+}
+
+/// A result is wanted in one place, until it was delivered, also when its run has ended and its session is gone.
+pub async fn a_result_is_wanted_until_it_is_taken(store: &dyn Storage) {
+    let main = session("main");
+    conflict(store, vec![put_callback(&callback(1, "http://a/"))]).await;
+    apply(store, vec![create(&main), insert(&run(1, &main.key)), insert(&run(2, &main.key))]).await;
+    apply(store, vec![put_callback(&callback(2, "http://a/")), put_callback(&callback(1, "http://a/"))])
+        .await;
+    apply(store, vec![put_callback(&callback(1, "http://b/"))]).await;
+    apply(store, vec![end(1, Terminal::Ok), end(2, Terminal::Ok)]).await;
+    apply(store, vec![Op::DeleteSession { session: main.key, with_parents: true }]).await;
+    let wanted = [callback(1, "http://b/"), callback(2, "http://a/")];
+    assert_eq!(store.callbacks().await.unwrap(), wanted);
+    conflict(store, vec![take_callback(2), take_callback(3)]).await;
+    apply(store, vec![take_callback(1)]).await;
+    conflict(store, vec![take_callback(1)]).await;
+    assert_eq!(store.callbacks().await.unwrap(), [callback(2, "http://a/")]);
+}

@@ -1,0 +1,95 @@
+//! Messages in the agent's name that no model wrote: appended between two turns, and nobody is woken for them.
+
+use super::accept::{stopping, too_long};
+use super::commit::{Taken, Ticket};
+use super::{Session, Standing};
+use crate::kit::{Ctx, Reply};
+use crate::ports::{AuditRecord, Op, Refused, Transaction};
+use crate::types::{Entry, ModelRef, Origin, Refusal, Usage};
+
+/// A message that waits until no run has its turn.
+#[derive(Debug)]
+pub(super) struct Injected {
+    text: String,
+    origin: Origin,
+    reply: Reply<Result<u64, Refusal>>,
+}
+
+impl Session {
+    pub(super) fn on_inject(
+        &mut self,
+        text: String,
+        origin: Origin,
+        reply: Reply<Result<u64, Refusal>>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        let limits = self.shared.settings().prompts;
+        let refusal = if !matches!(self.standing, Standing::Open) {
+            stopping()
+        } else if text.trim().is_empty() {
+            Refusal::error("empty", "the message is empty")
+        } else if text.len() > limits.max_text {
+            too_long("the message", limits.max_text, "send it in parts")
+        } else if self.current.is_some() || self.injected.len() >= limits.max_queued {
+            // In its middle it could come between a tool call and its result.
+            Refusal::forbidden(
+                "busy",
+                format!("a run is at work in session {}", self.meta.key),
+                "try again when it has ended, or cancel it",
+            )
+        } else {
+            self.injected.push_back(Injected { text, origin, reply });
+            return self.advance(ctx);
+        };
+        reply.send(Err(refusal));
+    }
+
+    /// No run has its turn: appends what waits.
+    pub(super) fn append_injected(&mut self, ctx: &Ctx<Self>) {
+        let Some(mut transcript) = self.transcript.take() else { return self.load(ctx) };
+        let at = ctx.system().clock.now();
+        let mut entries = Vec::new();
+        let mut audits = Transaction::new();
+        for Injected { text, origin, reply } in self.injected.drain(..) {
+            let entry = Entry::Assistant {
+                text,
+                tool_calls: Vec::new(),
+                model: ModelRef::injected(),
+                usage: Usage::default(),
+            };
+            let entry = transcript.push(None, at, entry);
+            audits.push(Op::Audit(Box::new(AuditRecord {
+                at,
+                event: "message.injected",
+                origin,
+                session: Some(self.meta.key.clone()),
+                run: None,
+                facts: vec![("seq", entry.seq.to_string())],
+            })));
+            self.injecting.push((entry.seq, reply));
+            entries.push(entry);
+        }
+        let taken = Taken { entries, transcript, ..Taken::default() };
+        let mut transaction = Transaction::new();
+        taken.ops(&self.meta.key, None, &mut transaction);
+        transaction.append(&mut audits);
+        self.delivering = true;
+        self.commit(transaction, Ticket::Deliver { row: None, taken }, ctx);
+    }
+
+    /// What was appended is committed, or not.
+    pub(super) fn injected(&mut self, result: Result<(), &Refused>) {
+        for (seq, reply) in self.injecting.drain(..) {
+            reply.send(result.map(|()| seq).map_err(|refused| {
+                Refusal::error("store", format!("nothing was appended: {refused}")).with_hint("try again")
+            }));
+        }
+    }
+
+    /// The session stops: what waits is not appended any more.
+    pub(super) fn refuse_injected(&mut self) {
+        for Injected { reply, .. } in self.injected.drain(..) {
+            reply.send(Err(stopping()));
+        }
+    }
+}
