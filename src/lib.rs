@@ -2,9 +2,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod cli;
+pub mod client;
 pub mod config;
+pub mod gateway;
 pub mod ids;
 pub mod models;
+pub mod protocol;
 pub mod runtime;
 pub mod store;
 pub mod telemetry;

@@ -13,10 +13,10 @@ use super::variables::Variables;
 
 /// What is known of one place and of those below it.
 #[derive(Default)]
-struct Known {
-    names: BTreeMap<&'static str, Self>,
+pub(super) struct Known {
+    pub(super) names: BTreeMap<&'static str, Self>,
     /// Whether something acts on it or on a place below it.
-    acted_on: bool,
+    pub(super) acted_on: bool,
 }
 
 impl Known {
@@ -31,7 +31,7 @@ impl Known {
         }
     }
 
-    fn below(&self, name: &str) -> Option<&Self> {
+    pub(super) fn below(&self, name: &str) -> Option<&Self> {
         self.names.get(name).or_else(|| self.names.get("*"))
     }
 
@@ -55,7 +55,7 @@ pub(super) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> O
     best.filter(|(score, _)| *score >= ALIKE).map(|(_, known)| known)
 }
 
-static KNOWN: LazyLock<Known> = LazyLock::new(|| {
+pub(super) static KNOWN: LazyLock<Known> = LazyLock::new(|| {
     let mut known = Known::default();
     for (place, names) in ACTED_ON {
         known.add(place, names, true);

@@ -31,12 +31,41 @@ pub(super) fn read(
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let bytes = read_bounded(path).map_err(unreadable)?;
     let real = path.canonicalize().map_err(unreadable)?;
-    let root = real.parent().unwrap_or(&real).to_owned();
-    let Some(node) = parse_bytes(&path.display().to_string(), bytes, files, problems) else {
-        return Ok(None);
+    Ok(read_from(path, real, bytes, files, problems))
+}
+
+/// The same for a text that the file is to hold.
+///
+/// # Errors
+/// The file's folder cannot be looked into.
+pub(super) fn read_as(
+    path: &Path,
+    text: &str,
+    files: &mut Files,
+    problems: &mut Problems,
+) -> Result<Option<Node>, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let real = match path.canonicalize() {
+        Ok(real) => real,
+        Err(_) => {
+            let dir = path.parent().unwrap_or(path).canonicalize().map_err(unreadable)?;
+            dir.join(path.file_name().unwrap_or_default())
+        }
     };
+    Ok(read_from(path, real, text.as_bytes().to_vec(), files, problems))
+}
+
+fn read_from(
+    path: &Path,
+    real: PathBuf,
+    bytes: Vec<u8>,
+    files: &mut Files,
+    problems: &mut Problems,
+) -> Option<Node> {
+    let root = real.parent().unwrap_or(&real).to_owned();
+    let node = parse_bytes(&path.display().to_string(), bytes, files, problems)?;
     let mut loader = Loader { root: Some(root), open: vec![real], read: 1, files, problems };
-    Ok(Some(loader.expand(node, &Trail::ROOT)))
+    Some(loader.expand(node, &Trail::ROOT))
 }
 
 /// The same for a text without a file, which can include nothing.
@@ -46,7 +75,7 @@ pub(super) fn read_text(name: &str, text: &str, files: &mut Files, problems: &mu
     Some(loader.expand(node, &Trail::ROOT))
 }
 
-fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+pub(super) fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_FILE).unwrap_or(u64::MAX) + 1;
     std::fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
@@ -175,6 +204,7 @@ impl Loader<'_> {
         }
         let bytes = read_bounded(&real).map_err(|error| format!("{quoted:?} cannot be read: {error}"))?;
         self.read += 1;
+        self.files.include(&real);
         let parsed = parse_bytes(name, bytes, self.files, self.problems);
         self.open.push(real);
         let node = parsed.map(|node| self.expand(node, trail));

@@ -38,6 +38,28 @@ pub(super) const ACTED_ON: &[(&str, &str)] = &[
     ("tools.subagents.tools", "allow alsoAllow deny"),
     ("tools.sessions", "visibility"),
     ("store", "durability"),
+    ("gateway", "port mode bind customBindHost trustedProxies allowRealIpFallback"),
+    ("gateway.auth", "mode token password"),
+    ("gateway.auth.token", SECRET_REF),
+    ("gateway.auth.password", SECRET_REF),
+    ("gateway.auth.rateLimit", "maxAttempts windowMs lockoutMs exemptLoopback"),
+    ("gateway.auth.trustedProxy", "userHeader requiredHeaders allowUsers allowLoopback"),
+    (
+        "gateway.controlUi",
+        "enabled basePath root allowedOrigins embedSandbox allowExternalEmbedUrls \
+         dangerouslyAllowHostHeaderOriginFallback allowInsecureAuth dangerouslyDisableDeviceAuth",
+    ),
+    ("gateway.tools", "allow deny"),
+    ("gateway.reload", "mode debounceMs"),
+    ("gateway.tls", "enabled autoGenerate certPath keyPath"),
+    ("gateway.http.endpoints.chatCompletions", "enabled maxBodyBytes"),
+    ("gateway.http.endpoints.responses", "enabled maxBodyBytes"),
+    (
+        "hooks",
+        "enabled path token maxBodyBytes defaultSessionKey allowRequestSessionKey allowedSessionKeyPrefixes \
+         allowedAgentIds",
+    ),
+    ("hooks.token", SECRET_REF),
 ];
 
 /// Keys of OpenClaw, of either generation, that nothing here acts on.
@@ -45,7 +67,7 @@ pub(super) const NOT_ACTED_ON: &[(&str, &str)] = &[
     (
         "",
         "meta wizard diagnostics logging cli update browser ui secrets auth acp nodeHost bindings broadcast audio \
-         media messages commands approvals session cron hooks web channels discovery canvasHost talk memory mcp \
+         media messages commands approvals session cron web channels discovery canvasHost talk memory mcp \
          skills plugins telemetry accessGroups worktreeRoot worktreeAcceleration security attachments tts \
          transcripts cloudWorkers desktop surfaces proxy",
     ),
@@ -86,33 +108,17 @@ pub(super) const NOT_ACTED_ON: &[(&str, &str)] = &[
         "byProvider toolsBySender exec fs web media links message agentToAgent elevated loopDetection sandbox \
          experimental toolSearch",
     ),
-    (
-        "gateway",
-        "port mode bind customBindHost trustedProxies allowRealIpFallback channelHealthCheckMinutes \
-         channelStaleEventThresholdMinutes channelMaxRestartsPerHour",
-    ),
-    ("gateway.auth", "mode token password allowTailscale identityScopes"),
-    ("gateway.auth.rateLimit", "maxAttempts windowMs lockoutMs exemptLoopback"),
-    (
-        "gateway.auth.trustedProxy",
-        "userHeader requiredHeaders allowUsers allowLoopback deviceAutoApprove cloudflareAccessOidc",
-    ),
-    (
-        "gateway.controlUi",
-        "enabled basePath root allowedOrigins embedSandbox allowExternalEmbedUrls \
-         dangerouslyAllowHostHeaderOriginFallback allowInsecureAuth dangerouslyDisableDeviceAuth",
-    ),
-    ("gateway.tools", "allow deny"),
+    ("gateway", "channelHealthCheckMinutes channelStaleEventThresholdMinutes channelMaxRestartsPerHour"),
+    ("gateway.auth", "allowTailscale identityScopes"),
+    ("gateway.auth.trustedProxy", "deviceAutoApprove cloudflareAccessOidc"),
     ("gateway.webchat", "chatHistoryMaxChars"),
     ("gateway.remote", "url transport token password tlsFingerprint sshTarget sshIdentity"),
-    ("gateway.reload", "mode debounceMs deferralTimeoutMs"),
-    ("gateway.tls", "enabled autoGenerate certPath keyPath caPath"),
-    (
-        "gateway.http.endpoints.chatCompletions",
-        "enabled maxBodyBytes maxImageParts maxTotalImageBytes images",
-    ),
-    ("gateway.http.endpoints.responses", "enabled maxBodyBytes maxUrlParts files images"),
+    ("gateway.reload", "deferralTimeoutMs"),
+    ("gateway.tls", "caPath"),
+    ("gateway.http.endpoints.chatCompletions", "maxImageParts maxTotalImageBytes images"),
+    ("gateway.http.endpoints.responses", "maxUrlParts files images"),
     ("gateway.http.securityHeaders", "strictTransportSecurity"),
+    ("hooks", "presets mappings transformsDir gmail internal"),
     ("gateway.tailscale", "mode resetOnExit"),
     ("gateway.nodes", "allowCommands denyCommands"),
     ("gateway.nodes.browser", "mode node"),

@@ -6,6 +6,8 @@
 
 mod agents;
 mod check;
+mod document;
+mod edit;
 mod gateway;
 mod include;
 mod keys;
@@ -14,25 +16,31 @@ mod parse;
 mod problem;
 mod providers;
 mod read;
+pub mod roster;
+pub mod schema;
 mod source;
 mod tool_names;
 mod tools;
 mod tree;
 mod variables;
+mod write;
 
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use offshoot_actors::types::{AgentId, ModelRef, Settings};
 
-pub use gateway::Gateway;
+pub use document::{Document, redacted};
+pub use edit::{ConfigFile, EditError, merge_patch, restore};
+pub use gateway::{Bind, ControlUi, DEFAULT_PORT, Endpoint, GatewaySettings, Hooks, Reload, Tls};
 pub use models::{Aliases, Named};
 pub use problem::{ConfigError, Kind, Problem, Severity};
 pub use providers::{BUILTIN, Provider, Providers, Unavailable};
 pub use source::{Environment, Source};
+pub use write::write_private;
 
 use problem::Problems;
 use read::{Cursor, Reader};
@@ -60,14 +68,70 @@ pub struct Config {
     pub aliases: Aliases,
     /// How long a provider may be silent in a call, if the configuration says so; [`Duration::MAX`] is no bound.
     pub idle_timeout: Option<Duration>,
-    /// The `gateway` section as it is written.
-    pub gateway: Gateway,
+    /// The daemon's door.
+    pub gateway: GatewaySettings,
     /// What an acknowledged write survives.
     pub durability: Durability,
     /// Where the configuration comes from.
     pub source: Source,
     /// Warnings, in the order of the text.
     pub problems: Vec<Problem>,
+    /// What the files hold.
+    pub document: Document,
+    /// The files that the first one includes, at any depth.
+    pub included: Vec<PathBuf>,
+    /// What stands for the very content of the first file.
+    pub hash: String,
+    /// That in which it was read.
+    environment: Environment,
+}
+
+impl Config {
+    /// Reads it again from where it came, in the surroundings of then.
+    ///
+    /// # Errors
+    /// The file is gone, cannot be read, or holds errors.
+    pub fn reload(&self) -> Result<Self, ConfigError> {
+        match &self.source {
+            Source::Text => Ok(self.clone()),
+            Source::Option(path) => load(&self.environment, Some(path)),
+            Source::State(path) if path.symlink_metadata().is_err() => {
+                Err(ConfigError::Missing { path: path.clone(), named_by: "the configuration in force" })
+            }
+            Source::State(_) | Source::Variable(_) | Source::Defaults { .. } => load(&self.environment, None),
+        }
+    }
+
+    /// Reads a text as if the file held it.
+    ///
+    /// # Errors
+    /// It holds errors.
+    pub fn check(&self, file: &ConfigFile, text: &str) -> Result<Self, ConfigError> {
+        let mut files = Files::default();
+        let mut problems = Problems::default();
+        let root = include::read_as(file.path(), text, &mut files, &mut problems)?;
+        let source = Source::Option(file.path().to_owned());
+        build(root.as_ref(), &files, problems, &self.environment, source)
+    }
+
+    /// The files whose change is a change of the configuration.
+    #[must_use]
+    pub fn watched(&self) -> Vec<PathBuf> {
+        let first = match &self.source {
+            Source::Defaults { expected, .. } => expected.as_deref(),
+            source => source.path(),
+        };
+        first.map(Path::to_owned).into_iter().chain(self.included.iter().cloned()).collect()
+    }
+
+    /// A path as people write it: `~` is their home.
+    #[must_use]
+    pub fn expand(&self, path: &str) -> PathBuf {
+        match (path.strip_prefix("~/"), &self.environment.home) {
+            (Some(rest), Some(home)) => home.join(rest),
+            _ => path.into(),
+        }
+    }
 }
 
 /// Reads the configuration: `explicit`, else what [`Source::locate`] finds.
@@ -106,6 +170,8 @@ fn build(
     let Some(root) = root.map(Cursor::root) else {
         return Err(ConfigError::Invalid(problems.finish(files)));
     };
+    let document = Document::of(root.node);
+    let (included, hash) = (files.included().to_vec(), edit::hash(files.text(0)));
     let variables = own_variables(&root, environment, &mut problems);
     let mut reader = Reader { variables: &variables, problems: &mut problems };
     reader.is_object(&root);
@@ -129,19 +195,33 @@ fn build(
         settings.visibility = visibility;
     }
     let durability = durability(&root, &mut reader).unwrap_or_default();
+    let gateway = gateway::read(&root, environment.home.as_deref(), &mut reader);
 
     found.report(&used, &mut problems);
     check_settings(&settings, &root, &mut problems);
     check::keys(root.node, &variables, &mut problems);
 
-    let gateway = Gateway::read(&root, &variables);
     let invalid = problems.any_error();
     let problems = problems.finish(files);
     if invalid {
         return Err(ConfigError::Invalid(problems));
     }
     let providers = found.providers;
-    Ok(Config { settings, providers, aliases, idle_timeout, gateway, durability, source, problems })
+    let environment = environment.clone();
+    Ok(Config {
+        settings,
+        providers,
+        aliases,
+        idle_timeout,
+        gateway,
+        durability,
+        source,
+        problems,
+        document,
+        included,
+        hash,
+        environment,
+    })
 }
 
 /// The process's variables and those of the `env` block, which are taken as they are written.

@@ -3,9 +3,16 @@
 
 use std::ops::RangeInclusive;
 
+use secrecy::SecretString;
+
 use super::problem::{Kind, Problems};
 use super::tree::{Member, Node, Place, Trail, Value, shorten, whole};
 use super::variables::Variables;
+
+/// Longest secret in bytes: what a client can send.
+const MAX_SECRET: usize = 4_096;
+/// What stands for a secret in a configuration that was shown to someone.
+pub(super) const REDACTED: &str = "__OPENCLAW_REDACTED__";
 
 /// A value and the way to it.
 #[derive(Clone, Copy)]
@@ -76,7 +83,7 @@ pub(super) struct Reader<'a> {
     pub(super) problems: &'a mut Problems,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     /// Notes that the value is not what it should be.
     pub(super) fn wrong(&mut self, cursor: &Cursor<'_>, expected: &str) {
         self.error(cursor, Kind::Value, format!("{} is not {expected}", cursor.quote()));
@@ -98,11 +105,13 @@ impl Reader<'_> {
 
     /// Whether it is an object; a problem if not.
     pub(super) fn is_object(&mut self, cursor: &Cursor<'_>) -> bool {
-        let object = matches!(cursor.node.value, Value::Object(_));
-        if !object {
-            self.wrong(cursor, "an object");
+        match cursor.node.value {
+            Value::Object(_) => return true,
+            // It may be a secret that belongs one level deeper.
+            Value::Text(_) => self.error(cursor, Kind::Value, "a string is not an object"),
+            _ => self.wrong(cursor, "an object"),
         }
-        object
+        false
     }
 
     /// The member with this name, which must be a list.
@@ -185,6 +194,71 @@ impl Reader<'_> {
             self.wrong(&cursor, &format!("one of {}", words.join(", ")));
         }
         found
+    }
+
+    /// A list of strings that are not empty. One that is wrong is left out.
+    pub(super) fn texts_at(&mut self, parent: &Cursor<'_>, name: &str) -> Option<Vec<String>> {
+        let list = self.list(parent, name)?;
+        Some(list.items().filter_map(|item| self.filled_text(&item)).collect())
+    }
+
+    /// A secret of the gateway itself: a string, or `{source: "env", id}`. White space around it does not count, and
+    /// nothing else is no secret.
+    pub(super) fn secret_at(&mut self, parent: &Cursor<'_>, name: &str) -> Option<SecretString> {
+        let cursor = parent.get(name)?;
+        let value = match &cursor.node.value {
+            Value::Text(_) => self.text(&cursor)?,
+            Value::Object(_) => self.secret_ref(&cursor)?,
+            _ => {
+                self.wrong(&cursor, "a string or {source: \"env\", id: \"NAME\"}");
+                return None;
+            }
+        };
+        let value = value.trim();
+        if value == REDACTED {
+            self.error(
+                &cursor,
+                Kind::Value,
+                "this is what stands for a secret when one is shown: write the secret",
+            );
+            return None;
+        }
+        if value.len() > MAX_SECRET {
+            self.error(
+                &cursor,
+                Kind::Value,
+                format!("longer than {MAX_SECRET} bytes, which no client can send"),
+            );
+            return None;
+        }
+        (!value.is_empty()).then(|| value.into())
+    }
+
+    fn secret_ref(&mut self, cursor: &Cursor<'_>) -> Option<String> {
+        const FORM: &str = "write {source: \"env\", id: \"NAME\"}";
+        let (Some(source), Some(id)) = (cursor.get("source"), cursor.get("id")) else {
+            self.error(cursor, Kind::Value, format!("source or id is missing: {FORM}"));
+            return None;
+        };
+        if self.raw_text(&source)? != "env" {
+            let text = format!("secrets are read from the environment only: {FORM}");
+            self.error(&source, Kind::Value, text);
+            return None;
+        }
+        let value = self.variables.get(self.raw_text(&id)?).map(str::to_owned);
+        if value.is_none() {
+            self.error(&id, Kind::Variable, "the environment variable that it names is not set");
+        }
+        value
+    }
+
+    /// The environment variable `OFFSHOOT_<name>`, else `OPENCLAW_<name>`: its name and its value.
+    pub(super) fn own_variable(&self, name: &str) -> Option<(String, &'a str)> {
+        ["OFFSHOOT_", "OPENCLAW_"].iter().find_map(|prefix| {
+            let name = format!("{prefix}{name}");
+            let value = self.variables.get(&name)?;
+            Some((name, value))
+        })
     }
 
     /// A string with its variables replaced that holds more than white space.

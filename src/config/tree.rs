@@ -3,6 +3,7 @@
 //! Nothing here is `Debug`: the strings may be secrets.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A byte in one of the files that were read.
@@ -53,20 +54,6 @@ impl Node {
             Value::Text(_) => "a string",
             Value::List(_) => "a list",
             Value::Object(_) => "an object",
-        }
-    }
-
-    /// The value as plain JSON; `text` says what becomes of a string.
-    pub(super) fn to_json(&self, text: &impl Fn(&str) -> String) -> serde_json::Value {
-        match &self.value {
-            Value::Null => serde_json::Value::Null,
-            Value::Bool(value) => (*value).into(),
-            Value::Number(value) => whole(*value).map_or_else(|| (*value).into(), Into::into),
-            Value::Text(value) => text(value).into(),
-            Value::List(items) => items.iter().map(|item| item.to_json(text)).collect(),
-            Value::Object(members) => {
-                members.iter().map(|member| (member.name.clone(), member.node.to_json(text))).collect()
-            }
         }
     }
 }
@@ -145,7 +132,10 @@ pub(super) fn shorten(text: &str) -> String {
 
 /// The texts that were read, to turn a place into a line and a column.
 #[derive(Default)]
-pub(super) struct Files(Vec<File>);
+pub(super) struct Files {
+    files: Vec<File>,
+    included: Vec<PathBuf>,
+}
 
 struct File {
     name: Arc<str>,
@@ -155,19 +145,31 @@ struct File {
 }
 
 impl Files {
+    /// Notes a file that another one includes.
+    pub(super) fn include(&mut self, path: &Path) {
+        if !self.included.iter().any(|known| known == path) {
+            self.included.push(path.to_owned());
+        }
+    }
+
+    /// The files that others include.
+    pub(super) fn included(&self) -> &[PathBuf] {
+        &self.included
+    }
+
     pub(super) fn add(&mut self, name: &str, text: String) -> u16 {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        self.0.push(File { name: name.into(), text, lines });
-        u16::try_from(self.0.len() - 1).unwrap_or(u16::MAX)
+        self.files.push(File { name: name.into(), text, lines });
+        u16::try_from(self.files.len() - 1).unwrap_or(u16::MAX)
     }
 
     pub(super) fn text(&self, file: u16) -> &str {
-        self.0.get(usize::from(file)).map_or("", |file| &file.text)
+        self.files.get(usize::from(file)).map_or("", |file| &file.text)
     }
 
     /// File, line and column; the latter two from 1.
     pub(super) fn locate(&self, place: Place) -> (Arc<str>, u32, u32) {
-        let Some(file) = self.0.get(usize::from(place.file)) else {
+        let Some(file) = self.files.get(usize::from(place.file)) else {
             return (Arc::from(""), 1, 1);
         };
         let offset = file.text.floor_char_boundary(usize::try_from(place.offset).unwrap_or(usize::MAX));

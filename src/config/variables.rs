@@ -30,23 +30,6 @@ impl<'a> Variables<'a> {
     /// # Errors
     /// The name of the first variable that is not set.
     pub(super) fn substitute<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, String> {
-        self.replace(text, |name| Err(name.to_owned()))
-    }
-
-    /// The text with every variable replaced that is set; the others stay as they are written.
-    pub(super) fn substitute_known(&self, text: &str) -> String {
-        let kept: Result<_, std::convert::Infallible> =
-            self.replace(text, |name| Ok(Cow::Owned(format!("${{{name}}}"))));
-        match kept {
-            Ok(text) => text.into_owned(),
-        }
-    }
-
-    fn replace<'t, E>(
-        &self,
-        text: &'t str,
-        missing: impl Fn(&str) -> Result<Cow<'static, str>, E>,
-    ) -> Result<Cow<'t, str>, E> {
         if !text.contains("${") {
             return Ok(Cow::Borrowed(text));
         }
@@ -56,10 +39,7 @@ impl<'a> Variables<'a> {
             out.push_str(&rest[..dollar]);
             rest = &rest[dollar..];
             if let Some((name, after)) = rest.strip_prefix('$').and_then(reference) {
-                match self.get(name) {
-                    Some(value) => out.push_str(value),
-                    None => out.push_str(&missing(name)?),
-                }
+                out.push_str(self.get(name).ok_or_else(|| name.to_owned())?);
                 rest = after;
             } else if let Some((name, after)) = rest.strip_prefix("$$").and_then(reference) {
                 out.push_str("${");
@@ -115,6 +95,5 @@ mod tests {
             let got = variables.substitute(text);
             assert_eq!(got.as_deref().map_err(String::as_str), expected, "{text}");
         }
-        assert_eq!(variables.substitute_known("${A} ${MISSING} $${A}"), "1 ${MISSING} ${A}");
     }
 }

@@ -1,5 +1,6 @@
 mod documentation;
 mod files;
+mod gateway;
 mod problems;
 mod properties;
 mod secrets;

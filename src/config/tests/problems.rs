@@ -297,7 +297,10 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
     ),
     // Keys and variables that nothing acts on.
     ("{discovery: {}}", "1:2: warning: discovery: known to OpenClaw, not acted on by Offshoot"),
-    ("{gateway: {port: 1}}", "1:2: warning: gateway: known to OpenClaw, not acted on by Offshoot"),
+    (
+        "{gateway: {tailscale: {mode: 'off'}}}",
+        "1:12: warning: gateway.tailscale: known to OpenClaw, not acted on by Offshoot",
+    ),
     ("{favourite: 'tea'}", "1:2: warning: favourite: unknown key, ignored"),
     (
         "{agents: {defaults: {subagents: {maxChildPerAgent: 3}}}}",
@@ -426,10 +429,13 @@ fn a_name_without_a_provider_is_openais_if_openai_can_be_used() {
 fn unknown_keys_are_told_from_keys_of_openclaw_inside_a_section() {
     let problems = problems_with(
         &[],
-        "{gateway: {auth: {mode: 'token', tokn: 'x'}, controlUi: {allowInsecureAuth: true}}}",
+        "{gateway: {auth: {mode: 'token', tokn: 'x', allowTailscale: true}, controlUi: {allowInsecureAuth: true}}}",
     );
     let kinds: Vec<_> = problems.iter().map(|problem| (problem.path.as_str(), problem.kind)).collect();
-    assert_eq!(kinds, [("gateway", Kind::NotActedOn), ("gateway.auth.tokn", Kind::UnknownKey)]);
+    assert_eq!(
+        kinds,
+        [("gateway.auth.tokn", Kind::UnknownKey), ("gateway.auth.allowTailscale", Kind::NotActedOn)]
+    );
 }
 
 #[test]

@@ -10,13 +10,18 @@ fn a_secret_is_never_shown() {
     let vars = environment(&[("SECRET", SECRET), ("OPENAI_API_KEY", SECRET)]);
     let text = "{env: {OWN: 'hunter2'},
         gateway: {auth: {token: '${SECRET}', password: 'hunter2'}, remote: {token: 'hunter2'}},
+        hooks: {enabled: true, token: {source: 'env', id: 'SECRET'}},
         models: {providers: {x: {baseUrl: 'http://x', apiKey: 'hunter2',
           headers: {Authorization: 'Bearer ${SECRET}', 'X-Api-Key': '${OWN}', 'x-access': {source: 'env', id: 'SECRET'}}}}}}";
     let config = load_text(&vars, "offshoot.json", text).unwrap();
-    for shown in [format!("{config:?} {config:#?} {vars:?}"), config.gateway.redacted().to_string()] {
-        assert!(!shown.contains(SECRET), "{shown}");
+    let shown = format!("{config:?} {config:#?} {vars:?}");
+    assert!(!shown.contains(SECRET), "{shown}");
+    let auth = &config.gateway.auth;
+    for secret in
+        [&auth.token, &auth.password, &config.gateway.hooks.as_ref().map(|hooks| hooks.token.clone())]
+    {
+        assert_eq!(secret.as_ref().map(|secret| secret.expose_secret()), Some(SECRET));
     }
-    assert_eq!(config.gateway.value()["auth"]["token"], SECRET);
     let provider = config.providers.serving(&"x/1".parse().unwrap()).unwrap();
     let headers: Vec<_> =
         provider.headers.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
@@ -42,6 +47,11 @@ fn no_problem_quotes_a_secret() {
         "{agents: {defaults: {model: '${SECRET}'}}}",
         "{tools: {secret: 'hunter2', deny: 5}}",
         "{gateway: {auth: {token: 5, pasword: 'hunter2'}}}",
+        "{gateway: {auth: {token: ['hunter2']}}}",
+        "{gateway: {auth: {password: {source: 'env', id: 'hunter2'}}}}",
+        "{gateway: {auth: {password: {source: 'hunter2', id: 'x'}}}}",
+        "{gateway: {auth: 'hunter2'}}",
+        "{hooks: {token: ['hunter2']}}",
         "{models: {providers: {x: {baseUrl: 'http://x', apiKey: 'hunter2' 5}}}}",
     ] {
         let problems = problems_with(&[("SECRET", SECRET)], text);

@@ -6,7 +6,7 @@ use offshoot_actors::types::{AgentId, AllowAgents, MAX_TIMEOUT, ModelRef, Settin
 use secrecy::ExposeSecret;
 
 use super::{environment, valid};
-use crate::config::{Durability, Severity, Source, load, load_text};
+use crate::config::{Durability, load, load_text};
 use crate::models::{MaxTokensField, ModelSpec};
 
 fn id(text: &str) -> AgentId {
@@ -23,7 +23,6 @@ fn an_empty_configuration_has_the_defaults() {
     assert_eq!(config.settings, Settings::with_model(id("main"), model("builtin/rehearsal")));
     assert_eq!(config.durability, Durability::Full);
     assert_eq!(config.problems, []);
-    assert_eq!(config.gateway.value(), &serde_json::json!({}));
     assert_eq!(load(&environment(&[]), None).unwrap().settings, config.settings);
 }
 
@@ -32,10 +31,9 @@ fn the_configuration_of_a_gateway_with_a_token_loads_with_zero_errors() {
     let text = r#"{"gateway":{"mode":"local","port":18789,"bind":"loopback","auth":{"mode":"token","token":"0123456789abcdef0123456789abcdef0123456789abcdef"},"controlUi":{"allowInsecureAuth":true}},"agents":{"defaults":{"subagents":{"maxConcurrent":4}}}}"#;
     let config = valid(text);
     assert_eq!(config.settings.lanes.subagent, 4);
-    assert_eq!(config.gateway.value()["port"], 18789);
-    assert_eq!(config.gateway.value()["controlUi"]["allowInsecureAuth"], true);
-    let paths: Vec<_> = config.problems.iter().map(|problem| problem.path.as_str()).collect();
-    assert_eq!(paths, ["gateway"]);
+    assert_eq!(config.gateway.port, 18_789);
+    assert!(config.gateway.control_ui.device.allow_insecure_auth);
+    assert_eq!(config.problems, []);
     for other in
         [text.replace("0123456789abcdef", ""), text.replace("\"mode\":\"token\"", "\"mode\":\"none\"")]
     {
@@ -295,17 +293,4 @@ fn the_env_block_sets_variables_that_the_process_lacks() {
     assert_eq!(config.settings.agent(&id("x")).unwrap().name.as_deref(), Some("abprocess"));
     let paths: Vec<_> = config.problems.iter().map(|problem| problem.path.as_str()).collect();
     assert_eq!(paths, ["env.shellEnv"]);
-}
-
-#[test]
-fn the_gateway_section_keeps_what_it_holds() {
-    let vars = environment(&[("PORT", "1")]);
-    let text = "{gateway: {port: 18789, auth: {token: '${PORT}-${MISSING}'}, ratio: .5, list: [null, true]}}";
-    let config = load_text(&vars, "offshoot.json", text).unwrap();
-    let expected = serde_json::json!({
-        "port": 18789, "auth": {"token": "1-${MISSING}"}, "ratio": 0.5, "list": [null, true]
-    });
-    assert_eq!(config.gateway.value(), &expected);
-    assert!(config.problems.iter().all(|problem| problem.severity == Severity::Warning));
-    assert_eq!(config.source, Source::Text);
 }

@@ -1,0 +1,137 @@
+//! Events: the payload is written once, the frame of each client is spliced together around it.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// What a client compares its copies of presence and health with. Each grows by one with a change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateVersion {
+    /// Of the presence list.
+    pub presence: u64,
+    /// Of the health snapshot.
+    pub health: u64,
+}
+
+/// An event, ready to be sent to any number of clients. A clone shares the text.
+#[derive(Debug, Clone)]
+pub struct EventText {
+    /// The frame up to and with the payload.
+    head: Arc<str>,
+    /// What comes after `seq`.
+    tail: Arc<str>,
+}
+
+impl EventText {
+    /// The event `event` with a payload that is JSON already.
+    ///
+    /// # Errors
+    /// Never in practice: a name and two numbers can be written as JSON.
+    pub fn new(
+        event: &str,
+        payload: &RawValue,
+        state_version: Option<StateVersion>,
+    ) -> serde_json::Result<Self> {
+        let name = serde_json::to_string(event)?;
+        let head = format!(r#"{{"type":"event","event":{name},"payload":{}"#, payload.get());
+        let tail = match state_version {
+            Some(version) => format!(r#","stateVersion":{}}}"#, serde_json::to_string(&version)?),
+            None => "}".to_owned(),
+        };
+        Ok(Self { head: head.into(), tail: tail.into() })
+    }
+
+    /// The event `event` with a payload that is written now.
+    ///
+    /// # Errors
+    /// The payload cannot be written as JSON.
+    pub fn of(
+        event: &str,
+        payload: &impl Serialize,
+        state_version: Option<StateVersion>,
+    ) -> serde_json::Result<Self> {
+        Self::new(event, &serde_json::value::to_raw_value(payload)?, state_version)
+    }
+
+    /// The frame for a client for which this is the event number `seq`.
+    #[must_use]
+    pub fn with_seq(&self, seq: u64) -> String {
+        const MEMBER: &str = r#","seq":"#;
+        let digits = seq.checked_ilog10().unwrap_or(0) as usize + 1;
+        let mut text = String::with_capacity(self.head.len() + MEMBER.len() + digits + self.tail.len());
+        text.push_str(&self.head);
+        text.push_str(MEMBER);
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{seq}");
+        text.push_str(&self.tail);
+        text
+    }
+
+    /// The frame without a number, for the event that precedes every other: `connect.challenge`.
+    #[must_use]
+    pub fn without_seq(&self) -> String {
+        [&*self.head, &*self.tail].concat()
+    }
+
+    /// The length of the frame without a number, in bytes: what a client that waits for it costs.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.head.len() + self.tail.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::{EventText, StateVersion};
+
+    #[test]
+    fn a_frame_is_written_as_the_real_gateway_writes_it() {
+        let tick = EventText::of("tick", &json!({"ts": 1}), None).unwrap();
+        assert_eq!(tick.with_seq(1), r#"{"type":"event","event":"tick","payload":{"ts":1},"seq":1}"#);
+        assert_eq!(tick.with_seq(u64::MAX).len(), tick.with_seq(0).len() + 19);
+        let version = Some(StateVersion { presence: 18, health: 25 });
+        let health = EventText::of("health", &json!({"ok": true}), version).unwrap();
+        assert_eq!(
+            health.with_seq(67),
+            r#"{"type":"event","event":"health","payload":{"ok":true},"seq":67,"stateVersion":{"presence":18,"health":25}}"#
+        );
+        let challenge = EventText::of("connect.challenge", &json!({"nonce": "n"}), None).unwrap();
+        let text = challenge.without_seq();
+        assert_eq!(text, r#"{"type":"event","event":"connect.challenge","payload":{"nonce":"n"}}"#);
+        assert_eq!(challenge.bytes(), text.len());
+    }
+
+    #[test]
+    fn a_frame_is_one_allocation() {
+        let event = EventText::of("agent", &json!({"text": "x".repeat(1_000)}), None).unwrap();
+        for seq in [0, 9, 10, 99, 100, u64::MAX] {
+            let text = event.with_seq(seq);
+            assert_eq!(text.len(), text.capacity(), "{seq}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_spliced_text_is_what_serialising_the_whole_gives(
+            name in any::<String>(), text in any::<String>(), number in any::<i64>(), seq in any::<u64>(),
+            version in prop::option::of((any::<u32>(), any::<u32>())),
+        ) {
+            let version = version
+                .map(|(presence, health)| StateVersion { presence: presence.into(), health: health.into() });
+            let payload = json!({"text": text, "n": [number, null]});
+            let event = EventText::of(&name, &payload, version).unwrap();
+            let mut whole = json!({"type": "event", "event": name, "payload": payload, "seq": seq});
+            if let Some(version) = version {
+                whole["stateVersion"] = serde_json::to_value(version).unwrap();
+            }
+            prop_assert_eq!(serde_json::from_str::<Value>(&event.with_seq(seq)).unwrap(), whole.clone());
+            whole.as_object_mut().unwrap().remove("seq");
+            prop_assert_eq!(serde_json::from_str::<Value>(&event.without_seq()).unwrap(), whole);
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Frames: requests as they come in, responses as they go out, and both as a client sees them.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::error::ErrorShape;
+use super::event::StateVersion;
+
+/// Longest id of a request, in bytes.
+pub const MAX_ID: usize = 512;
+/// Longest name of a method, in bytes.
+pub const MAX_METHOD: usize = 256;
+/// Most levels of objects and lists in a frame, itself included; what reads parameters goes no deeper either.
+pub const MAX_DEPTH: usize = 128;
+/// Most names of unknown members that are kept of one frame.
+const MAX_UNKNOWN: usize = 8;
+/// Longest name of an unknown member that is kept, in bytes.
+const MAX_UNKNOWN_NAME: usize = 64;
+
+/// A request of a client.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Chosen by the client; its answers carry it. Not empty, at most [`MAX_ID`] bytes.
+    pub id: String,
+    /// Not empty, at most [`MAX_METHOD`] bytes.
+    pub method: String,
+    /// As they were sent; [`params::parse`](super::params::parse) reads them.
+    pub params: Option<Box<RawValue>>,
+    /// Members that no generation of the protocol knows, for a debug line; cut in number and length.
+    pub unknown: Vec<String>,
+}
+
+/// Why a text is no request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// It is not even JSON.
+    #[error("not JSON")]
+    NotJson,
+    /// It is JSON.
+    #[error("invalid request frame: {problem}")]
+    Invalid {
+        /// The id to answer, if there is one.
+        id: Option<String>,
+        /// What is wrong. Quotes nothing of the frame.
+        problem: Cow<'static, str>,
+    },
+}
+
+impl FrameError {
+    /// The id to answer and the answer, if the frame has an id.
+    #[must_use]
+    pub fn answer(&self) -> Option<(&str, ErrorShape)> {
+        match self {
+            Self::Invalid { id: Some(id), .. } => Some((id, ErrorShape::invalid(self.to_string()))),
+            Self::Invalid { id: None, .. } | Self::NotJson => None,
+        }
+    }
+}
+
+impl Request {
+    /// Reads a request. The caller bounds the length of the text.
+    ///
+    /// # Errors
+    /// [`FrameError`] tells what the text is instead.
+    pub fn parse(text: &str) -> Result<Self, FrameError> {
+        if nested_too_deep(text) {
+            let problem = format!("nested deeper than {MAX_DEPTH} levels").into();
+            return Err(FrameError::Invalid { id: None, problem });
+        }
+        match serde_json::from_str::<Wire<'_>>(text) {
+            Ok(wire) => wire.into_request(),
+            Err(error) if error.is_data() && serde_json::from_str::<IgnoredAny>(text).is_ok() => {
+                Err(FrameError::Invalid { id: None, problem: "must be an object".into() })
+            }
+            Err(_) => Err(FrameError::NotJson),
+        }
+    }
+}
+
+/// The members of a request, none of them looked at yet.
+#[derive(Default)]
+struct Wire<'a> {
+    kind: Option<&'a RawValue>,
+    id: Option<&'a RawValue>,
+    method: Option<&'a RawValue>,
+    params: Option<&'a RawValue>,
+    expected_profile: bool,
+    unknown: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for Wire<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Wire<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Wire<'de>, A::Error> {
+                let mut wire = Wire::default();
+                while let Some(Name(name)) = members.next_key()? {
+                    match &*name {
+                        "type" => wire.kind = Some(members.next_value()?),
+                        "id" => wire.id = Some(members.next_value()?),
+                        "method" => wire.method = Some(members.next_value()?),
+                        "params" => wire.params = Some(members.next_value()?),
+                        "expectedProfileId" => {
+                            wire.expected_profile = members.next_value::<&RawValue>()?.get() != "null";
+                        }
+                        "traceparent" => {
+                            members.next_value::<IgnoredAny>()?;
+                        }
+                        other => {
+                            if wire.unknown.len() < MAX_UNKNOWN {
+                                let kept = &other[..other.floor_char_boundary(MAX_UNKNOWN_NAME)];
+                                wire.unknown.push(kept.to_owned());
+                            }
+                            members.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(wire)
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// A string that is copied only if it holds escapes.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Wire<'_> {
+    fn into_request(self) -> Result<Request, FrameError> {
+        let id = string(self.id, "id", MAX_ID);
+        let refuse = |problem: Cow<'static, str>| FrameError::Invalid {
+            id: id.as_ref().ok().map(ToString::to_string),
+            problem,
+        };
+        if !string(self.kind, "type", MAX_METHOD).is_ok_and(|kind| kind == "req") {
+            return Err(refuse("type must be \"req\"".into()));
+        }
+        if self.expected_profile {
+            return Err(refuse(
+                "expectedProfileId: this gateway has no profiles to check; leave it out".into(),
+            ));
+        }
+        let method = string(self.method, "method", MAX_METHOD).map_err(refuse)?.into_owned();
+        match id {
+            Ok(id) => Ok(Request {
+                id: id.into_owned(),
+                method,
+                params: self.params.filter(|params| params.get() != "null").map(ToOwned::to_owned),
+                unknown: self.unknown,
+            }),
+            Err(problem) => Err(FrameError::Invalid { id: None, problem }),
+        }
+    }
+}
+
+/// The member as a string of 1 to `max` bytes, else what is wrong with it.
+fn string<'a>(raw: Option<&'a RawValue>, name: &str, max: usize) -> Result<Cow<'a, str>, Cow<'static, str>> {
+    let Some(raw) = raw else { return Err(format!("{name} is missing").into()) };
+    match serde_json::from_str::<Name<'a>>(raw.get()) {
+        Ok(Name(text)) if (1..=max).contains(&text.len()) => Ok(text),
+        _ => Err(format!("{name} must be a string of 1 to {max} bytes").into()),
+    }
+}
+
+/// Whether brackets outside of strings nest deeper than [`MAX_DEPTH`].
+fn nested_too_deep(text: &str) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return true;
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// A response on the wire.
+#[derive(Serialize)]
+struct Response<'a, P> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    id: &'a str,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<P>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a ErrorShape>,
+}
+
+/// The text of a response that carries `payload`.
+///
+/// # Errors
+/// The payload cannot be written as JSON.
+pub fn response(id: &str, payload: &impl Serialize) -> serde_json::Result<String> {
+    serde_json::to_string(&Response { kind: "res", id, ok: true, payload: Some(payload), error: None })
+}
+
+/// The text of a response that refuses.
+///
+/// # Errors
+/// The details of the error cannot be written as JSON.
+pub fn refusal(id: &str, error: &ErrorShape) -> serde_json::Result<String> {
+    let payload = error.payload.as_ref();
+    serde_json::to_string(&Response { kind: "res", id, ok: false, payload, error: Some(error) })
+}
+
+/// The text of a request, as a client writes it.
+///
+/// # Errors
+/// The parameters cannot be written as JSON.
+pub fn request(id: &str, method: &str, params: &impl Serialize) -> serde_json::Result<String> {
+    #[derive(Serialize)]
+    struct Out<'a, P> {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        id: &'a str,
+        method: &'a str,
+        params: &'a P,
+    }
+    serde_json::to_string(&Out { kind: "req", id, method, params })
+}
+
+/// What a gateway sends, as a client reads it. Unknown members are ignored.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type")]
+pub enum ServerFrame {
+    /// The answer to a request, or the first of two.
+    #[serde(rename = "res")]
+    Response {
+        /// That of the request.
+        id: String,
+        /// Whether it was done.
+        ok: bool,
+        /// The result.
+        payload: Option<serde_json::Value>,
+        /// Why not.
+        error: Option<ErrorShape>,
+    },
+    /// Something that happened.
+    #[serde(rename = "event")]
+    #[serde(rename_all = "camelCase")]
+    Event {
+        /// Its name.
+        event: String,
+        /// What it says.
+        payload: Option<serde_json::Value>,
+        /// Its number on this connection.
+        seq: Option<u64>,
+        /// What the client's copies of presence and health are compared with.
+        state_version: Option<StateVersion>,
+    },
+}
+
+#[cfg(test)]
+mod tests;
