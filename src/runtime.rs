@@ -1,6 +1,7 @@
 //! From a configuration to what a tree is started with.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use offshoot_actors::TreeOptions;
@@ -35,13 +36,25 @@ pub fn tree_options(
     events: Arc<dyn EventSink>,
     host: Host,
 ) -> Result<TreeOptions, SpecError> {
-    let models = Arc::new(ConfiguredModels::new(config, Arc::clone(&clock))?);
+    let models = Arc::new(LiveModels::new(config, Arc::clone(&clock))?);
+    Ok(tree_options_with(config, clock, storage, models, events, host))
+}
+
+/// The same with models that can be exchanged while the tree runs.
+pub(crate) fn tree_options_with(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    storage: Arc<dyn Storage>,
+    models: Arc<LiveModels>,
+    events: Arc<dyn EventSink>,
+    host: Host,
+) -> TreeOptions {
     let tools = Arc::new(AgentTools::new(Arc::clone(&clock)));
     let ids = Arc::new(SystemIds);
     let mut options = TreeOptions::new(clock, ids, storage, models, tools, config.settings.clone());
     options.events = events;
     options.host = host;
-    Ok(options)
+    options
 }
 
 /// The durability of the store that a configuration asks for.
@@ -53,9 +66,59 @@ pub const fn durability(config: &Config) -> store::Durability {
     }
 }
 
+/// The models of the configuration in force. A call that is under way goes on with what it began with.
+pub(crate) struct LiveModels {
+    clock: Arc<dyn Clock>,
+    current: RwLock<Arc<ConfiguredModels>>,
+}
+
+impl fmt::Debug for LiveModels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveModels").field("current", &self.current).finish_non_exhaustive()
+    }
+}
+
+impl LiveModels {
+    /// Those of a configuration.
+    ///
+    /// # Errors
+    /// A provider or an alias of it cannot work.
+    pub(crate) fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, SpecError> {
+        let current = RwLock::new(Arc::new(ConfiguredModels::new(config, Arc::clone(&clock))?));
+        Ok(Self { clock, current })
+    }
+
+    /// What a configuration makes of them, not yet in force.
+    ///
+    /// # Errors
+    /// A provider or an alias of it cannot work.
+    pub(crate) fn made_of(&self, config: &Config) -> Result<ConfiguredModels, SpecError> {
+        ConfiguredModels::new(config, Arc::clone(&self.clock))
+    }
+
+    /// Puts others in force.
+    pub(crate) fn set(&self, models: ConfiguredModels) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(models);
+    }
+
+    fn current(&self) -> Arc<ConfiguredModels> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Models for LiveModels {
+    fn resolve(&self, name: &str) -> Result<ModelRef, ModelError> {
+        self.current().resolve(name)
+    }
+
+    fn call(&self, request: ModelRequest, sink: Arc<dyn ModelSink>) -> BoxFuture<Result<Answer, ModelError>> {
+        self.current().call(request, sink)
+    }
+}
+
 /// The registry of models, which for a model that cannot be called names the setting that is missing.
 #[derive(Debug)]
-struct ConfiguredModels {
+pub(crate) struct ConfiguredModels {
     registry: Registry,
     providers: Providers,
     aliases: Aliases,

@@ -1,13 +1,20 @@
 //! Logs: to standard error, for people on a terminal, as JSON otherwise. The only place that installs a
 //! subscriber.
 
+mod tail;
+
 use std::any::Any;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+pub(crate) use self::tail::{TAIL_NAME, Tail, tail};
 
 /// What is logged where neither `--log` nor `OFFSHOOT_LOG` says so.
 const DEFAULT_FILTER: &str = "warn";
@@ -74,12 +81,14 @@ pub fn leave(line: &str, code: i32) -> ! {
 /// The filter cannot be read.
 pub fn install(filter: Option<&str>, colors: bool) -> Result<(), FilterError> {
     let parsed = parse(filter.unwrap_or(DEFAULT_FILTER))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(Stderr);
+    let kept = tracing_subscriber::registry().with(tail::layer());
+    let lines = tracing_subscriber::fmt::layer().with_writer(Stderr);
     // A subscriber that is installed already, as in tests, is kept.
     _ = if io::stderr().is_terminal() {
-        builder.with_ansi(colors).without_time().with_target(false).try_init()
+        let lines = lines.with_ansi(colors).without_time().with_target(false);
+        kept.with(lines.with_filter(parsed)).try_init()
     } else {
-        builder.json().flatten_event(true).try_init()
+        kept.with(lines.json().flatten_event(true).with_filter(parsed)).try_init()
     };
     std::panic::set_hook(Box::new(|info| {
         let at = info.location().map(ToString::to_string).unwrap_or_default();

@@ -1,0 +1,348 @@
+//! A connection: one WebSocket client, from its challenge to its close.
+//!
+//! It owns the socket's task and the requests in work. A crash of it closes the socket and loses the answers that are
+//! under way, which the client asks for again with the same idempotency keys; what was accepted goes on in the tree.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use offshoot_actors::kit::{Behaviour, Ctx, Msg, StartError, Task};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::admission::Place;
+use super::admit::{self, Admitted, Applicant, Rejected};
+use super::client::{Client, Follows};
+use super::daemon::Daemon;
+use super::events;
+use super::methods::{self, Answer, Call, Work};
+use super::outbox::{Close, Outbox};
+use super::peer::Peer;
+use super::socket::{self, Incoming};
+use super::upgrade::Upgraded;
+use super::wire::{Allowance, Metered};
+use crate::protocol::connect;
+use crate::protocol::error::ErrorShape;
+use crate::protocol::frame::{FrameError, Request};
+
+/// What a client may send before it is known.
+const UNKNOWN_MAY_SEND: usize = 64 * 1024;
+/// Requests of one client that are in work at once; the next is read when one is answered.
+const IN_WORK: usize = 64;
+/// Requests of one client that wait for runs, those in work included; more are refused.
+const WAITING: usize = 1_024;
+/// Refusals for a wrong role after which a client is closed.
+const MAX_WRONG_ROLE: u32 = 10;
+
+/// When a client whose gateway stops may try again: a restart takes less.
+const AFTER_RESTART: Duration = Duration::from_secs(1);
+
+/// What a connection is told.
+#[derive(Debug)]
+pub(crate) enum ConnectionMsg {
+    /// The client sent a message.
+    Heard(Incoming),
+    /// The handshake was decided. From its task.
+    Decided(Box<Result<Admitted, Rejected>>),
+    /// The handshake took too long. From a timer.
+    Overdue,
+    /// A request was carried out. From its task.
+    Answered { work: u64, id: String, answer: Answer, place: Option<OwnedSemaphorePermit> },
+    /// Close the connection. From the hub.
+    Disconnect(Close),
+    /// Close the connection when its open requests have ended. From the hub.
+    Drain(Close),
+    /// The socket is closed, and why. From its task.
+    Closed(String),
+}
+
+impl Msg for ConnectionMsg {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Heard(_) => "heard",
+            Self::Decided(_) => "decided",
+            Self::Overdue => "overdue",
+            Self::Answered { .. } => "answered",
+            Self::Disconnect(_) => "disconnect",
+            Self::Drain(_) => "drain",
+            Self::Closed(_) => "closed",
+        }
+    }
+}
+
+/// What a connection starts with.
+#[derive(Debug)]
+pub(crate) struct ConnectionArgs {
+    number: u64,
+    daemon: Arc<Daemon>,
+    /// Taken by the start; a connection is never started again.
+    upgraded: Option<Upgraded>,
+}
+
+impl ConnectionArgs {
+    pub(crate) const fn new(number: u64, daemon: Arc<Daemon>, upgraded: Upgraded) -> Self {
+        Self { number, daemon, upgraded: Some(upgraded) }
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    /// The challenge is out.
+    Greeted { nonce: String, entrant: Entrant },
+    /// What the client sent is being checked.
+    Checking { id: String, _check: Task, entrant: Entrant },
+    /// The client is known.
+    Open { client: Arc<Client>, wrong_role: u32 },
+    /// The last word is said; the socket is being closed.
+    Closing,
+}
+
+/// A client that is not known yet.
+#[derive(Debug)]
+struct Entrant {
+    peer: Arc<Peer>,
+    headers: Arc<http::HeaderMap>,
+    allowance: Allowance,
+    _overdue: Task,
+    _unfinished: Place,
+}
+
+/// The connection's state.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    number: u64,
+    daemon: Arc<Daemon>,
+    outbox: Arc<Outbox>,
+    state: State,
+    _socket: Task,
+    /// Requests in work, by their places in the order of arrival.
+    work: BTreeMap<u64, Task>,
+    requests: u64,
+    /// How to close once no request is in work; new ones are refused.
+    draining: Option<Close>,
+}
+
+impl Behaviour for Connection {
+    const KIND: &'static str = "connection";
+
+    type Msg = ConnectionMsg;
+    type Args = ConnectionArgs;
+    type Child = Infallible;
+
+    async fn start(args: &mut ConnectionArgs, ctx: &mut Ctx<Self>) -> Result<Self, StartError> {
+        let Upgraded { wire, read, peer, headers, place } =
+            args.upgraded.take().ok_or_else(|| StartError("a connection starts once".to_owned()))?;
+        let daemon = Arc::clone(&args.daemon);
+        let outbox = Arc::new(Outbox::default());
+        let nonce = Daemon::new_id();
+        // First of all: the Control UI waits less than a second for it.
+        outbox.text(events::challenge(&nonce, daemon.clock.now()));
+        let allowance = Allowance::of(UNKNOWN_MAY_SEND);
+        let stream = Metered::new(wire, allowance.clone());
+        let (myself, out) = (ctx.myself().clone(), Arc::clone(&outbox));
+        let places = Arc::new(Semaphore::new(IN_WORK));
+        let work = async move {
+            let socket = socket::open(stream, read).await;
+            let heard = |incoming| myself.send(ConnectionMsg::Heard(incoming)).is_ok();
+            socket::run(socket, out, places, heard).await
+        };
+        let socket = ctx.task(work, ConnectionMsg::Closed);
+        let overdue = ctx.after(daemon.handshake_within(), ConnectionMsg::Overdue);
+        let (peer, headers) = (Arc::new(peer), Arc::new(headers));
+        let entrant = Entrant { peer, headers, allowance, _overdue: overdue, _unfinished: place };
+        let state = State::Greeted { nonce, entrant };
+        let (work, requests) = (BTreeMap::new(), 0);
+        let draining = None;
+        Ok(Self { number: args.number, daemon, outbox, state, _socket: socket, work, requests, draining })
+    }
+
+    fn handle(&mut self, message: ConnectionMsg, ctx: &mut Ctx<Self>) {
+        match message {
+            ConnectionMsg::Heard(incoming) => self.on_heard(incoming, ctx),
+            ConnectionMsg::Decided(decided) => self.on_decided(*decided, ctx),
+            ConnectionMsg::Overdue => self.close(Close::new(1000, "")),
+            ConnectionMsg::Answered { work, id, answer, place } => {
+                self.work.remove(&work);
+                self.outbox.answer(&id, &answer);
+                drop(place);
+                self.close_if_drained();
+            }
+            ConnectionMsg::Drain(close) => {
+                self.draining = Some(close);
+                self.close_if_drained();
+            }
+            ConnectionMsg::Disconnect(close) => self.close(close),
+            ConnectionMsg::Closed(why) => {
+                tracing::debug!(connection = self.number, why, "closed");
+                ctx.stop();
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn on_heard(&mut self, Incoming { text, place }: Incoming, ctx: &mut Ctx<Self>) {
+        let request = Request::parse(&text);
+        match &self.state {
+            State::Greeted { .. } => self.on_first(request, ctx),
+            // Whoever sends more before the answer gets none.
+            State::Checking { .. } | State::Closing => {}
+            State::Open { client, .. } => {
+                let client = Arc::clone(client);
+                match request {
+                    Ok(request) => self.on_request(request, client, place, ctx),
+                    Err(error) => self.on_no_request(&error),
+                }
+            }
+        }
+    }
+
+    /// The first message must be a `connect`.
+    fn on_first(&mut self, request: Result<Request, FrameError>, ctx: &mut Ctx<Self>) {
+        let request = match request {
+            Ok(request) => request,
+            Err(FrameError::NotJson) => return self.close(Close::new(1000, "")),
+            Err(FrameError::Invalid { .. }) => return self.close(Close::new(1008, "invalid request frame")),
+        };
+        if request.method != connect::METHOD {
+            let error = ErrorShape::invalid("invalid handshake: first request must be connect");
+            return self.reject(&request.id, Rejected { error, code: 1008 });
+        }
+        let (params, unknown) = match connect::ConnectParams::parse(request.params.as_deref()) {
+            Ok(parsed) => parsed,
+            Err(error) => return self.reject(&request.id, Rejected { error, code: 1008 }),
+        };
+        if !unknown.is_empty() {
+            tracing::debug!(connection = self.number, ?unknown, "members of connect that nobody knows");
+        }
+        let State::Greeted { nonce, entrant } = std::mem::replace(&mut self.state, State::Closing) else {
+            return;
+        };
+        let applicant = Applicant {
+            number: self.number,
+            params,
+            nonce,
+            peer: Arc::clone(&entrant.peer),
+            headers: Arc::clone(&entrant.headers),
+        };
+        let daemon = Arc::clone(&self.daemon);
+        let check = ctx.task(async move { admit::admit(&daemon, applicant).await }, |decided| {
+            ConnectionMsg::Decided(Box::new(decided))
+        });
+        self.state = State::Checking { id: request.id, _check: check, entrant };
+    }
+
+    fn on_decided(&mut self, decided: Result<Admitted, Rejected>, ctx: &Ctx<Self>) {
+        let State::Checking { id, entrant, .. } = std::mem::replace(&mut self.state, State::Closing) else {
+            return;
+        };
+        let admitted = match decided {
+            Ok(admitted) => admitted,
+            Err(rejected) => return self.reject(&id, rejected),
+        };
+        entrant.allowance.lift();
+        let client = Arc::new(Client {
+            number: self.number,
+            connection: Daemon::new_id(),
+            protocol: admitted.protocol,
+            role: admitted.role,
+            scopes: admitted.scopes,
+            device: admitted.device,
+            method: admitted.method,
+            address: entrant.peer.client,
+            tool_events: admitted.tool_events,
+            facts: admitted.facts.clone(),
+            since: self.daemon.clock.now(),
+            outbox: Arc::clone(&self.outbox),
+            actor: ctx.myself().clone(),
+            follows: Follows::default(),
+        });
+        // No event comes before the answer, and none after it is missed.
+        self.outbox.answer(&id, &self.daemon.hello(&client, &admitted));
+        self.daemon.hub.join(Arc::clone(&client));
+        events::came(&self.daemon, &client);
+        self.state = State::Open { client, wrong_role: 0 };
+    }
+
+    fn on_request(
+        &mut self,
+        request: Request,
+        client: Arc<Client>,
+        place: OwnedSemaphorePermit,
+        ctx: &mut Ctx<Self>,
+    ) {
+        if !request.unknown.is_empty() {
+            tracing::debug!(connection = self.number, unknown = ?request.unknown, "members that nobody knows");
+        }
+        if request.method == connect::METHOD {
+            let error = ErrorShape::invalid("connect is only valid as the first request");
+            return self.outbox.answer(&request.id, &Err(error));
+        }
+        if self.draining.is_some() {
+            let error = ErrorShape::unavailable("the gateway is stopping").retry_after(AFTER_RESTART);
+            return self.outbox.answer(&request.id, &Err(error));
+        }
+        let method = match methods::find(&request.method, &client) {
+            Ok(method) => method,
+            Err(refused) => {
+                self.outbox.answer(&request.id, &Err(refused.error));
+                return self.on_wrong_role(refused.wrong_role);
+            }
+        };
+        let Request { id, params, .. } = request;
+        let daemon = Arc::clone(&self.daemon);
+        let call = Call { daemon, client, id, method: method.name, params };
+        let (work, place) = match method.work {
+            Work::Now(work) => return self.outbox.answer(&call.id, &work(&call)),
+            Work::Later(work) => (work, Some(place)),
+            Work::Waits(_) if self.work.len() >= WAITING => {
+                let error = ErrorShape::unavailable(format!(
+                    "{WAITING} requests of this connection wait already; use another connection"
+                ));
+                return self.outbox.answer(&call.id, &Err(error));
+            }
+            Work::Waits(work) => (work, None),
+        };
+        self.requests += 1;
+        let (number, id) = (self.requests, call.id.clone());
+        let answered = move |answer| ConnectionMsg::Answered { work: number, id, answer, place };
+        self.work.insert(number, ctx.task(work(call), answered));
+    }
+
+    fn close_if_drained(&mut self) {
+        if self.work.is_empty()
+            && let Some(close) = self.draining.take()
+        {
+            self.close(close);
+        }
+    }
+
+    fn on_no_request(&mut self, error: &FrameError) {
+        match error.answer() {
+            Some((id, shape)) => self.outbox.answer(id, &Err(shape)),
+            // Nobody waits for an answer, and the next message may be sound.
+            None => tracing::debug!(connection = self.number, %error, "a message is no request"),
+        }
+    }
+
+    fn on_wrong_role(&mut self, wrong: bool) {
+        let State::Open { wrong_role, .. } = &mut self.state else { return };
+        *wrong_role += u32::from(wrong);
+        if *wrong_role > MAX_WRONG_ROLE {
+            self.close(Close::new(1008, "repeated unauthorized calls"));
+        }
+    }
+
+    fn reject(&mut self, id: &str, Rejected { error, code }: Rejected) {
+        let reason = error.close_reason().to_owned();
+        self.outbox.answer(id, &Err(error));
+        self.close(Close::new(code, reason));
+    }
+
+    fn close(&mut self, close: Close) {
+        self.outbox.close(close);
+        self.work.clear();
+        self.state = State::Closing;
+    }
+}

@@ -1,0 +1,298 @@
+//! What the actors of the gateway share: the tree behind them and the facts of this process.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use offshoot_actors::TreeHandle;
+use offshoot_actors::kit::Handle;
+use offshoot_actors::ports::{CallbackRow, Clock, Event};
+use offshoot_actors::types::{Scope, SessionKey, Timestamp};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use uuid::Uuid;
+
+use super::admission::Unfinished;
+use super::admit::Admitted;
+use super::callbacks::CallbacksMsg;
+use super::client::Client;
+use super::hub::Hub;
+use super::limits::{FailureLimits, RateLimit};
+use super::methods::{self, Answer};
+use super::presence::Presence;
+use super::projector::ProjectorMsg;
+use super::reload::Reloading;
+use super::runs::Runs;
+use super::vitals::Vitals;
+use super::watch::Watches;
+use super::{events, registry};
+use crate::config::{Config, Document};
+use crate::protocol::error::ErrorShape;
+use crate::protocol::hello::{
+    AdminSnapshot, Features, Granted, HelloOk, NewerDefaults, Policy, Server, SessionDefaults, Snapshot,
+};
+use crate::protocol::presence::PresenceEntry;
+use crate::runtime::LiveModels;
+use crate::store;
+
+/// The version that clients are told.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// When a client that came too early may try again.
+const SOON: Duration = Duration::from_millis(500);
+
+/// What a daemon is made of before its tree runs.
+pub(crate) struct DaemonParts {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) tls: Option<TlsAcceptor>,
+    /// The models of the tree, where the configuration may exchange them.
+    pub(crate) models: Option<Arc<LiveModels>>,
+}
+
+/// The daemon, for everything at the bridge. One for the life of the process: a gateway that is restarted finds it as
+/// it was.
+pub(crate) struct Daemon {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) hub: Hub,
+    pub(crate) presence: Presence,
+    /// Runs whose text is passed on while it comes.
+    pub(crate) watches: Watches,
+    /// What runs are called on the wire.
+    pub(crate) runs: Runs,
+    pub(crate) unfinished: Unfinished,
+    /// Those who keep failing to prove themselves.
+    pub(crate) failures: Mutex<FailureLimits>,
+    /// The same of the webhooks.
+    pub(crate) hook_failures: Mutex<FailureLimits>,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) started_at: Timestamp,
+    /// The health snapshot.
+    pub(crate) vitals: Vitals,
+    /// The configuration file.
+    pub(crate) reloading: Reloading,
+    /// What the configuration was at the start.
+    pub(crate) started_with: Document,
+    /// The process among those before and after it.
+    pub(crate) instance: String,
+    models: Option<Arc<LiveModels>>,
+    tls: Option<TlsAcceptor>,
+    tree: OnceLock<TreeHandle>,
+    config: RwLock<Arc<Config>>,
+    callbacks: RwLock<Option<Handle<CallbacksMsg>>>,
+    /// Tells clients of what happens in the tree.
+    projector: RwLock<Option<Handle<ProjectorMsg>>>,
+    bound: watch::Sender<BTreeSet<SocketAddr>>,
+    /// The last connection's number: a gateway that is started again counts on.
+    connections: AtomicU64,
+    /// Whether nobody else is let in, because the end has begun.
+    stopping: AtomicBool,
+}
+
+impl Daemon {
+    pub(crate) fn new(parts: DaemonParts) -> Self {
+        let DaemonParts { clock, config, state_dir, tls, models } = parts;
+        let started_at = clock.now();
+        let failures = Mutex::new(FailureLimits::new(config.gateway.auth.rate_limit));
+        Self {
+            clock,
+            hub: Hub::default(),
+            presence: Presence::default(),
+            watches: Watches::default(),
+            runs: Runs::default(),
+            unfinished: Unfinished::default(),
+            failures,
+            hook_failures: Mutex::new(FailureLimits::new(RateLimit::HOOKS)),
+            state_dir,
+            started_at,
+            vitals: Vitals::default(),
+            reloading: Reloading::default(),
+            started_with: config.document.clone(),
+            instance: Self::new_id(),
+            models,
+            tls,
+            tree: OnceLock::new(),
+            config: RwLock::new(config),
+            callbacks: RwLock::new(None),
+            stopping: AtomicBool::new(false),
+            projector: RwLock::new(None),
+            bound: watch::Sender::new(BTreeSet::new()),
+            connections: AtomicU64::new(0),
+        }
+    }
+
+    /// The tree, from the moment when its root starts the gateway.
+    pub(crate) fn set_tree(&self, tree: TreeHandle) {
+        // A gateway that is started again is given the same one.
+        let _ = self.tree.set(tree);
+    }
+
+    /// The tree.
+    ///
+    /// # Errors
+    /// It is not there yet: the client may try again.
+    pub(crate) fn tree(&self) -> Result<&TreeHandle, ErrorShape> {
+        self.tree.get().ok_or_else(|| ErrorShape::unavailable("the gateway is starting").retry_after(SOON))
+    }
+
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another configuration in force for what the bridge decides.
+    pub(crate) fn set_config(&self, config: Arc<Config>) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// Who delivers results to callers that left an address, from now on.
+    pub(crate) fn set_callbacks(&self, callbacks: Handle<CallbacksMsg>) {
+        *self.callbacks.write().unwrap_or_else(PoisonError::into_inner) = Some(callbacks);
+    }
+
+    /// Has a result delivered that the store knows of.
+    pub(crate) fn call_back(&self, callback: CallbackRow) {
+        if let Some(callbacks) = &*self.callbacks.read().unwrap_or_else(PoisonError::into_inner) {
+            // One that is being restarted reads from the store what is to be delivered.
+            drop(callbacks.send(CallbacksMsg::Kept(callback)));
+        }
+    }
+
+    /// From now on nobody else is let in, and connections end because the daemon does, not because clients go away.
+    pub(crate) fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Who tells clients of what happens in the tree, from now on.
+    pub(crate) fn set_projector(&self, projector: Handle<ProjectorMsg>) {
+        *self.projector.write().unwrap_or_else(PoisonError::into_inner) = Some(projector);
+    }
+
+    /// Has clients told of an event. Never waits; before the projector is there nobody is connected.
+    pub(crate) fn project(&self, event: Event) {
+        if let Some(projector) = &*self.projector.read().unwrap_or_else(PoisonError::into_inner) {
+            // One that is being restarted reads from the store what is open.
+            drop(projector.send(ProjectorMsg::Happened(Box::new(event))));
+        }
+    }
+
+    pub(crate) fn models(&self) -> Option<&LiveModels> {
+        self.models.as_deref()
+    }
+
+    /// Where sessions are kept.
+    pub(crate) fn store_path(&self) -> PathBuf {
+        self.state_dir.join(store::DATABASE_FILE)
+    }
+
+    pub(crate) const fn tls(&self) -> Option<&TlsAcceptor> {
+        self.tls.as_ref()
+    }
+
+    /// Where the gateway listens, once it does.
+    pub(crate) fn set_bound(&self, bound: BTreeSet<SocketAddr>) {
+        self.bound.send_replace(bound);
+    }
+
+    /// Where the gateway listens; empty until it does.
+    pub(crate) fn bound(&self) -> watch::Receiver<BTreeSet<SocketAddr>> {
+        self.bound.subscribe()
+    }
+
+    /// An id that nobody can guess: of a connection, of a challenge.
+    pub(crate) fn new_id() -> String {
+        Uuid::new_v4().to_string()
+    }
+
+    /// The number of the next connection.
+    pub(crate) fn next_connection(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Who is there, the gateway itself first.
+    pub(crate) fn presence_list(&self) -> Vec<PresenceEntry> {
+        let gateway = PresenceEntry {
+            host: Some("offshoot".to_owned()),
+            version: Some(VERSION.to_owned()),
+            platform: Some(std::env::consts::OS.to_owned()),
+            mode: Some("gateway".to_owned()),
+            reason: Some("self".to_owned()),
+            text: format!("Gateway: offshoot {VERSION}"),
+            ts: self.started_at.0,
+            ..PresenceEntry::default()
+        };
+        self.presence.list(gateway, &self.hub, self.clock.now())
+    }
+
+    /// The answer to a connect.
+    pub(crate) fn hello(&self, client: &Client, admitted: &Admitted) -> Answer {
+        let config = self.config();
+        let admin = client.may(Scope::Admin).then(|| AdminSnapshot {
+            config_path: config.source.path().map(|path| path.display().to_string()),
+            state_dir: self.state_dir.display().to_string(),
+            auth_mode: config.gateway.auth.mode.as_str(),
+        });
+        let agent = &config.settings.default_agent;
+        let snapshot = Snapshot {
+            presence: self.presence_list(),
+            health: methods::health::snapshot(self).into(),
+            state_version: self.presence.version(),
+            uptime_ms: self.uptime_ms(),
+            session_defaults: SessionDefaults {
+                default_agent_id: agent.to_string(),
+                main_key: "main".to_owned(),
+                main_session_key: SessionKey::main(agent).to_string(),
+                scope: "per-sender",
+                newer: Some(NewerDefaults {
+                    model_configured: true,
+                    ownership: "legacy",
+                    selection_required: false,
+                }),
+            },
+            admin,
+        };
+        let granted = Granted {
+            method: admitted.method,
+            role: registry::wire_role(admitted.role),
+            scopes: client.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
+            device: admitted.granted_device.clone(),
+        };
+        let features =
+            Features { methods: methods::names(), events: events::NAMES.into(), capabilities: None };
+        let server = Server { version: VERSION.to_owned(), conn_id: client.connection.clone() };
+        let hello = HelloOk::new(client.protocol, server, features, snapshot, &granted, Policy::default());
+        methods::answer(&hello)
+    }
+
+    /// How long a client may take for the handshake.
+    pub(crate) fn handshake_within(&self) -> Duration {
+        self.config().gateway.handshake_timeout
+    }
+
+    pub(crate) fn uptime_ms(&self) -> u64 {
+        u64::try_from((self.clock.now() - self.started_at).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// What keeps clients from working; empty when nothing does.
+    pub(crate) fn failing(&self) -> Vec<&'static str> {
+        if self.is_stopping() {
+            return vec!["stopping"];
+        }
+        if self.tree.get().is_none() { vec!["starting"] } else { Vec::new() }
+    }
+}
+
+impl fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Daemon").field("state_dir", &self.state_dir).finish_non_exhaustive()
+    }
+}

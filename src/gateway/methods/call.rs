@@ -1,0 +1,98 @@
+//! One request of a client, with everything that answering it needs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use offshoot_actors::types::{Origin, Refusal, Timestamp};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::gateway::client::Client;
+use crate::gateway::daemon::Daemon;
+use crate::protocol::error::ErrorShape;
+use crate::protocol::{frame, params};
+
+/// The payload of a response, or why there is none.
+pub(crate) type Answer = Result<Box<RawValue>, ErrorShape>;
+
+/// The members of parameters, none of them looked at.
+type Members = BTreeMap<String, Box<RawValue>>;
+
+/// Members that say nothing, as some clients send them.
+const NOTHING: [&str; 5] = ["null", "false", "\"\"", "[]", "{}"];
+
+/// A request whose method was found and is allowed.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) daemon: Arc<Daemon>,
+    pub(crate) client: Arc<Client>,
+    pub(crate) id: String,
+    pub(crate) method: &'static str,
+    pub(crate) params: Option<Box<RawValue>>,
+}
+
+impl Call {
+    /// The parameters. Members that nobody knows are passed over, with a line for who debugs.
+    pub(crate) fn params<T: DeserializeOwned>(&self) -> Result<T, ErrorShape> {
+        let params::Params { value, unknown } = params::parse(self.method, self.params.as_deref())?;
+        if !unknown.is_empty() {
+            tracing::debug!(
+                connection = self.client.number,
+                method = self.method,
+                ?unknown,
+                "parameters that nobody knows"
+            );
+        }
+        Ok(value)
+    }
+
+    /// Refuses parameters that would change what the request means and that are not implemented here. One that says
+    /// nothing, such as `null` or `false`, is as if it were left out.
+    pub(crate) fn refuse(&self, names: &[&str]) -> Result<(), ErrorShape> {
+        let members: Members = self.params()?;
+        let says = |name: &&&str| members.get(**name).is_some_and(|value| !NOTHING.contains(&value.get()));
+        match names.iter().find(says) {
+            None => Ok(()),
+            Some(name) => Err(ErrorShape::invalid(format!(
+                "invalid {} params: {name} is not supported by offshoot; leave it out",
+                self.method
+            ))),
+        }
+    }
+
+    /// Who asks.
+    pub(crate) fn origin(&self) -> Origin {
+        self.client.origin()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.daemon.clock.now()
+    }
+
+    /// Answers before the work is done; the result comes later under the same id.
+    pub(crate) fn accept(&self, payload: &impl Serialize) -> Result<(), ErrorShape> {
+        let text = frame::response(&self.id, payload);
+        self.client.outbox.text(text.map_err(|error| unwritten(&error))?);
+        Ok(())
+    }
+}
+
+/// The payload of a response.
+pub(crate) fn answer(payload: &impl Serialize) -> Answer {
+    to_raw_value(payload).map_err(|error| unwritten(&error))
+}
+
+fn unwritten(error: &serde_json::Error) -> ErrorShape {
+    ErrorShape::unavailable(format!("the answer could not be written: {error}"))
+}
+
+/// A refusal of the tree as an error on the wire: the message with what helps.
+pub(crate) fn refused(refusal: &Refusal) -> ErrorShape {
+    let text = refusal.to_string();
+    let shape = match refusal.code {
+        "store" | "gone" => ErrorShape::unavailable(text),
+        _ => ErrorShape::invalid(text),
+    };
+    shape.with_details(serde_json::json!({ "code": refusal.code }))
+}

@@ -1,0 +1,28 @@
+//! `health` and who is there: what is in memory, for those who look every second.
+
+use serde_json::value::RawValue;
+
+use super::{Answer, Call, Method, Need, READ, answer, now};
+use crate::gateway::daemon::Daemon;
+
+pub(super) const METHODS: &[Method] =
+    &[now("health", Need::Nothing, health), now("system-presence", READ, system_presence)];
+
+fn health(call: &Call) -> Answer {
+    Ok(snapshot(&call.daemon))
+}
+
+fn system_presence(call: &Call) -> Answer {
+    answer(&call.daemon.presence_list())
+}
+
+/// The health snapshot, as the method, the event and `hello-ok` have it.
+pub(crate) fn snapshot(daemon: &Daemon) -> Box<RawValue> {
+    match daemon.vitals.text() {
+        Some(text) => RawValue::to_owned(&text),
+        None => {
+            daemon.write_vitals();
+            daemon.vitals.text().map(|text| RawValue::to_owned(&text)).unwrap_or_default()
+        }
+    }
+}

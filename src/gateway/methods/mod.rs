@@ -1,0 +1,212 @@
+//! The methods that clients may call: one file a family, one line a family in the table.
+
+mod absent;
+mod agent;
+mod agents;
+mod approvals;
+mod call;
+mod channels;
+mod chat;
+mod configuration;
+mod devices;
+pub(crate) mod health;
+mod logs;
+mod models;
+mod nodes;
+mod schedules;
+mod sessions;
+mod status;
+mod system;
+mod target;
+mod tasks;
+mod tools;
+mod usage;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use futures::future::BoxFuture;
+use offshoot_actors::types::{Role, Scope, Scopes};
+use serde_json::json;
+
+pub(crate) use self::call::{Answer, Call, answer};
+use super::client::Client;
+use crate::protocol::error::ErrorShape;
+use crate::protocol::version::Protocol;
+
+/// What a caller must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Nothing beyond the handshake.
+    Nothing,
+    /// An operator's scope.
+    Scope(Scope),
+    /// The role of a node.
+    Node,
+}
+
+/// How a method is carried out.
+#[derive(Clone, Copy)]
+pub(crate) enum Work {
+    /// At once, in the connection's actor: it reads what is in memory.
+    Now(fn(&Call) -> Answer),
+    /// In a task that the connection owns.
+    Later(fn(Call) -> BoxFuture<'static, Answer>),
+    /// The same; it waits for a run, and must not keep the client from asking for something else meanwhile.
+    Waits(fn(Call) -> BoxFuture<'static, Answer>),
+}
+
+/// One method.
+pub(crate) struct Method {
+    pub(crate) name: &'static str,
+    pub(crate) need: Need,
+    pub(crate) work: Work,
+}
+
+/// A method whose answer is there at once.
+pub(crate) const fn now(name: &'static str, need: Need, work: fn(&Call) -> Answer) -> Method {
+    Method { name, need, work: Work::Now(work) }
+}
+
+/// A method that asks an actor or the store.
+pub(crate) const fn later(
+    name: &'static str,
+    need: Need,
+    work: fn(Call) -> BoxFuture<'static, Answer>,
+) -> Method {
+    Method { name, need, work: Work::Later(work) }
+}
+
+/// A method that waits for a run.
+pub(crate) const fn waits(
+    name: &'static str,
+    need: Need,
+    work: fn(Call) -> BoxFuture<'static, Answer>,
+) -> Method {
+    Method { name, need, work: Work::Waits(work) }
+}
+
+pub(crate) const READ: Need = Need::Scope(Scope::Read);
+pub(crate) const WRITE: Need = Need::Scope(Scope::Write);
+pub(crate) const ADMIN: Need = Need::Scope(Scope::Admin);
+pub(crate) const PAIRING: Need = Need::Scope(Scope::Pairing);
+pub(crate) const APPROVALS: Need = Need::Scope(Scope::Approvals);
+
+/// The families.
+const FAMILIES: &[&[Method]] = &[
+    agent::METHODS,
+    agents::METHODS,
+    approvals::METHODS,
+    channels::METHODS,
+    chat::METHODS,
+    configuration::METHODS,
+    devices::METHODS,
+    health::METHODS,
+    logs::METHODS,
+    models::METHODS,
+    nodes::METHODS,
+    schedules::METHODS,
+    sessions::METHODS,
+    status::METHODS,
+    system::METHODS,
+    tasks::METHODS,
+    tools::METHODS,
+    usage::METHODS,
+];
+
+static TABLE: LazyLock<BTreeMap<&'static str, &'static Method>> =
+    LazyLock::new(|| FAMILIES.iter().copied().flatten().map(|method| (method.name, method)).collect());
+
+static NAMES: LazyLock<Arc<[&'static str]>> = LazyLock::new(|| TABLE.keys().copied().collect());
+
+/// The names of all methods, as `hello-ok` lists them.
+pub(crate) fn names() -> Arc<[&'static str]> {
+    Arc::clone(&NAMES)
+}
+
+/// What a call of a method takes, as far as this version knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NeedOf {
+    /// Nothing beyond the handshake.
+    Nothing,
+    /// This scope.
+    Scope(Scope),
+    /// The role of a node, which is not an operator's.
+    Node,
+    /// There is no such method here.
+    Unknown,
+}
+
+/// What a call of the method of that name takes.
+#[must_use]
+pub fn need_of(name: &str) -> NeedOf {
+    match TABLE.get(name).map(|method| method.need) {
+        Some(Need::Nothing) => NeedOf::Nothing,
+        Some(Need::Scope(scope)) => NeedOf::Scope(scope),
+        Some(Need::Node) => NeedOf::Node,
+        None => NeedOf::Unknown,
+    }
+}
+
+/// Why a method is not carried out.
+pub(crate) struct Refused {
+    pub(crate) error: ErrorShape,
+    /// Whether the client's role is the reason: it does not know what it is.
+    pub(crate) wrong_role: bool,
+}
+
+impl From<ErrorShape> for Refused {
+    fn from(error: ErrorShape) -> Self {
+        Self { error, wrong_role: false }
+    }
+}
+
+/// The method of that name, if this client may call it. The scope is checked before it is told whether there is such a
+/// method: one that nobody knows needs all rights. One that OpenClaw lists and that is not here tells nobody anything
+/// but that.
+pub(crate) fn find(name: &str, client: &Client) -> Result<&'static Method, Refused> {
+    let method = TABLE.get(name).copied();
+    let need = match method {
+        Some(method) => method.need,
+        None if is_absent(name) => return Err(absent(name).into()),
+        None => Need::Scope(Scope::Admin),
+    };
+    allowed(need, client.role, client.scopes, client.protocol)?;
+    method.ok_or_else(|| unknown(name).into())
+}
+
+/// Whether somebody in this role and with these scopes has what a method needs.
+fn allowed(need: Need, role: Role, scopes: Scopes, protocol: Protocol) -> Result<(), Refused> {
+    match (need, role) {
+        (Need::Nothing, _) | (Need::Node, Role::Node) => Ok(()),
+        (Need::Node, Role::Operator) | (Need::Scope(_), Role::Node) => {
+            let error = ErrorShape::invalid(format!("unauthorized role: {role}"));
+            Err(Refused { error, wrong_role: true })
+        }
+        (Need::Scope(scope), Role::Operator) if scopes.implied().contains(scope) => Ok(()),
+        (Need::Scope(scope), Role::Operator) => Err(missing(protocol, scope).into()),
+    }
+}
+
+/// Whether a release of OpenClaw has a method of this name, and Offshoot has not.
+fn is_absent(name: &str) -> bool {
+    absent::ABSENT.binary_search(&name).is_ok()
+}
+
+/// Begins as the answer to a name that nobody knows: by that, clients tell that they must do without.
+fn absent(name: &str) -> ErrorShape {
+    ErrorShape::invalid(format!("unknown method: {name} (OpenClaw has it, offshoot does not)"))
+        .with_details(json!({ "code": "METHOD_ABSENT", "method": name }))
+}
+
+fn missing(protocol: Protocol, scope: Scope) -> ErrorShape {
+    ErrorShape::missing_scope(protocol, scope.as_str(), &[scope.as_str()])
+}
+
+fn unknown(name: &str) -> ErrorShape {
+    let name: String = name.chars().take(128).collect();
+    ErrorShape::invalid(format!("unknown method: {name}"))
+}

@@ -1,0 +1,123 @@
+//! Which session and which run a request is about.
+
+use offshoot_actors::TreeHandle;
+use offshoot_actors::ports::{RequestKey, RunRow, StoreError};
+use offshoot_actors::types::{AgentId, Origin, RunId, SessionKey, Settings};
+
+use crate::gateway::daemon::Daemon;
+use crate::protocol::error::ErrorShape;
+
+/// The session of a request: `key` in full, or a name within the agent, or the agent's main session.
+///
+/// # Errors
+/// The agent is not configured, the key is not valid, or it is another agent's.
+pub(crate) fn session(
+    method: &str,
+    settings: &Settings,
+    agent: Option<&str>,
+    key: Option<&str>,
+) -> Result<SessionKey, ErrorShape> {
+    let invalid = |problem: String| ErrorShape::invalid(format!("invalid {method} params: {problem}"));
+    let named = agent.map(str::trim).filter(|agent| !agent.is_empty());
+    let named = named.map(|agent| known_agent(method, settings, agent)).transpose()?;
+    let owner = named.as_ref().unwrap_or(&settings.default_agent);
+    let key = key.map(str::trim).filter(|key| !key.is_empty());
+    let Some(key) = key.filter(|key| !key.eq_ignore_ascii_case("main")) else {
+        return Ok(SessionKey::main(owner));
+    };
+    let full = key.get(..6).is_some_and(|prefix| prefix.eq_ignore_ascii_case("agent:"));
+    let full = if full { key.to_owned() } else { format!("agent:{owner}:{key}") };
+    let session: SessionKey =
+        full.parse().map_err(|error: offshoot_actors::types::NameError| invalid(error.to_string()))?;
+    let owner = session.agent();
+    if let Some(named) = named
+        && named != owner
+    {
+        return Err(invalid(format!("session {session} belongs to agent \"{owner}\", not to \"{named}\"")));
+    }
+    known_agent(method, settings, owner.as_str())?;
+    Ok(session)
+}
+
+/// A configured agent.
+///
+/// # Errors
+/// There is none of this id.
+pub(crate) fn known_agent(method: &str, settings: &Settings, id: &str) -> Result<AgentId, ErrorShape> {
+    let agent: Option<AgentId> = id.parse().ok();
+    agent.filter(|agent| settings.agents.contains_key(agent)).ok_or_else(|| {
+        let id: String = id.chars().take(80).collect();
+        ErrorShape::invalid(format!("invalid {method} params: unknown agent id {id:?}"))
+    })
+}
+
+/// The run of that name: the caller's own, or another that was named so lately, or the run of that id.
+///
+/// # Errors
+/// The store cannot be read.
+pub(crate) async fn run(
+    daemon: &Daemon,
+    tree: &TreeHandle,
+    origin: &Origin,
+    name: &str,
+) -> Result<Option<RunRow>, ErrorShape> {
+    let storage = tree.storage();
+    let key = RequestKey { principal: origin.principal(), method: "prompt", key: name.to_owned() };
+    if let Some(earlier) = storage.earlier(key).await.map_err(unread)? {
+        return Ok(Some(earlier.run));
+    }
+    let id = daemon.runs.named(name).or_else(|| name.parse::<RunId>().ok());
+    match id {
+        Some(id) => storage.run(id).await.map_err(unread),
+        None => Ok(None),
+    }
+}
+
+/// The answer where the store cannot be read.
+pub(crate) fn unread(error: StoreError) -> ErrorShape {
+    ErrorShape::unavailable(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use offshoot_actors::types::ModelRef;
+
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings::with_model(AgentId::main(), ModelRef::rehearsal())
+    }
+
+    fn found(agent: Option<&str>, key: Option<&str>) -> Result<String, String> {
+        let found = session("agent", &settings(), agent, key);
+        found.map(|key| key.to_string()).map_err(|error| error.message)
+    }
+
+    #[test]
+    fn a_session_is_named_in_full_or_within_its_agent() {
+        for (agent, key, wanted) in [
+            (None, None, "agent:main:main"),
+            (Some("main"), None, "agent:main:main"),
+            (None, Some("main"), "agent:main:main"),
+            (None, Some(" Agent:Main:Desk "), "agent:main:desk"),
+            (Some("main"), Some("desk"), "agent:main:desk"),
+            (Some(""), Some(""), "agent:main:main"),
+        ] {
+            assert_eq!(found(agent, key).as_deref(), Ok(wanted), "{agent:?} {key:?}");
+        }
+    }
+
+    #[test]
+    fn what_names_no_session_of_the_agent_is_refused() {
+        for (agent, key, text) in [
+            (Some("nobody"), None, "invalid agent params: unknown agent id \"nobody\""),
+            (None, Some("agent:nobody:main"), "unknown agent id \"nobody\""),
+            (Some("main"), Some("agent:nobody:main"), "belongs to agent \"nobody\", not to \"main\""),
+            (None, Some("a b"), "invalid session key"),
+            (None, Some("agent:main:"), "invalid session key"),
+        ] {
+            let error = found(agent, key).unwrap_err();
+            assert!(error.contains(text), "{error}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The door of the daemon: one port for HTTP and WebSocket, and what comes in by it.
+//!
+//! ```text
+//! gateway             listener: the sockets, and a task for each HTTP connection
+//! ├─ connection 1     the bridge: frames in, typed messages to the tree out, and back
+//! └─ connection 2
+//! ```
+//!
+//! Who may come in is decided over values, without socket, clock or store, in this order:
+//!
+//! 1. [`peer`]: where it comes from, and whether a browser may send it from there;
+//! 2. [`identity`]: whether it may come without a device;
+//! 3. [`device`]: whether the device signed it;
+//! 4. [`auth`]: whether it proved itself, held back by [`limits`]; what only the pairing registry can know is handed on;
+//! 5. [`identity`] again: what it may do.
+//!
+//! `admit` takes a client through them. Behind it nothing knows of frames: a method is a typed call of the tree.
+
+mod admission;
+mod admit;
+pub mod auth;
+mod callbacks;
+mod client;
+mod connection;
+mod daemon;
+pub mod device;
+mod events;
+mod http;
+mod hub;
+pub mod identity;
+mod key;
+pub mod limits;
+mod listener;
+mod messages;
+mod methods;
+pub mod origin;
+mod outbox;
+pub mod peer;
+mod presence;
+mod projector;
+pub mod record;
+mod registry;
+mod reload;
+mod rows;
+mod runs;
+pub mod scopes;
+mod serve;
+pub mod shared_token;
+mod sink;
+mod socket;
+mod states;
+mod tls;
+mod upgrade;
+mod upkeep;
+mod vitals;
+mod watch;
+mod wire;
+mod writing;
+
+pub use self::methods::{NeedOf, need_of};
+pub use self::serve::{ServeError, Serving};
+pub use self::tls::TlsError;

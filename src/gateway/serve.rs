@@ -1,0 +1,160 @@
+//! The daemon from its start to its end.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use offshoot_actors::kit::StartError;
+use offshoot_actors::ports::{Clock, Host, Storage};
+use offshoot_actors::{Service, Tree};
+
+use super::callbacks::{Callbacks, CallbacksArgs};
+use super::daemon::{Daemon, DaemonParts};
+use super::events;
+use super::listener::Gateway;
+use super::outbox::Close;
+use super::projector::{Projector, ProjectorArgs};
+use super::sink::Sink;
+use super::tls::{self, TlsError};
+use super::upkeep::Upkeep;
+use crate::config::Config;
+use crate::models::SpecError;
+use crate::runtime::{self, LiveModels};
+
+/// How long connections and open requests may take to end.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// How long open requests may take to end once the end has begun. A run does not depend on them: it stays open in the
+/// store, and the next start decides on it.
+const DRAIN: Duration = Duration::from_secs(4);
+/// How long clients may take to read the last frames.
+const FAREWELL: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A provider or an alias of the configuration cannot work.
+    #[error(transparent)]
+    Models(#[from] SpecError),
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The tree or its gateway did not start.
+    #[error("{0}")]
+    Start(StartError),
+}
+
+impl From<StartError> for ServeError {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
+    }
+}
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Serving {
+    tree: Tree,
+    daemon: Arc<Daemon>,
+}
+
+impl Serving {
+    /// Starts the tree with the gateway in it, and waits until clients can connect.
+    ///
+    /// # Errors
+    /// The configuration cannot work, the store cannot be read, or an address cannot be listened at.
+    pub async fn start(
+        config: Arc<Config>,
+        clock: Arc<dyn Clock>,
+        storage: Arc<dyn Storage>,
+        state_dir: PathBuf,
+    ) -> Result<Self, ServeError> {
+        let tls =
+            config.gateway.tls.as_ref().map(|settings| tls::acceptor(settings, &state_dir)).transpose()?;
+        let models = Arc::new(LiveModels::new(&config, Arc::clone(&clock))?);
+        let daemon = Arc::new(Daemon::new(DaemonParts {
+            clock: Arc::clone(&clock),
+            config: Arc::clone(&config),
+            state_dir,
+            tls,
+            models: Some(Arc::clone(&models)),
+        }));
+        // A client finds real figures, however early it comes.
+        if let Err(error) = daemon.take_vitals(&storage).await {
+            tracing::warn!(%error, "the health snapshot could not be taken");
+        }
+        let sink = Arc::new(Sink::new(Arc::clone(&daemon)));
+        let mut options = runtime::tree_options_with(&config, clock, storage, models, sink, Host::Daemon);
+        // Before the gateway: whoever connects misses nothing.
+        let shared = Arc::clone(&daemon);
+        options.services.push(Service::new::<Projector>("projector", STOP_WITHIN, move |tree| {
+            ProjectorArgs { daemon: Arc::clone(&shared), tree: tree.clone() }
+        }));
+        let shared = Arc::clone(&daemon);
+        options.services.push(Service::new::<Callbacks>("callbacks", STOP_WITHIN, move |tree| {
+            CallbacksArgs { daemon: Arc::clone(&shared), tree: tree.clone() }
+        }));
+        let shared = Arc::clone(&daemon);
+        options.services.push(Service::new::<Upkeep>("upkeep", STOP_WITHIN, move |tree| {
+            shared.set_tree(tree.clone());
+            Arc::clone(&shared)
+        }));
+        let shared = Arc::clone(&daemon);
+        options.services.push(Service::new::<Gateway>("gateway", STOP_WITHIN, move |tree| {
+            shared.set_tree(tree.clone());
+            Arc::clone(&shared)
+        }));
+        Ok(Self { tree: Tree::start(options).await?, daemon })
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeSet<SocketAddr> {
+        self.daemon.bound().borrow().clone()
+    }
+
+    /// SHA-256 of the certificate that clients see, if the port is encrypted.
+    ///
+    /// # Errors
+    /// The certificate cannot be read any more.
+    pub fn fingerprint(&self) -> Result<Option<String>, TlsError> {
+        let config = self.daemon.config();
+        config
+            .gateway
+            .tls
+            .as_ref()
+            .map(|settings| tls::fingerprint(settings, &self.daemon.state_dir))
+            .transpose()
+    }
+
+    /// Waits until the tree has ended by itself, because its root gave up.
+    pub async fn ended(&self) {
+        self.tree.ended().await;
+    }
+
+    /// Tells every client, lets open requests end for a few seconds, closes the connections and stops the tree. Runs that
+    /// are open stay open in the store.
+    pub async fn stop(self, reason: &str) {
+        self.daemon.set_stopping();
+        events::shutdown(&self.daemon, reason);
+        let close = Close::new(1012, "service restart");
+        self.daemon.hub.drain_all(&close);
+        if !self.emptied(DRAIN).await {
+            self.daemon.hub.close_all(&close);
+            // Whoever does not take the last frames is cut off.
+            self.emptied(FAREWELL).await;
+        }
+        self.tree.stop().await;
+    }
+
+    /// Whether every client has left within that time.
+    async fn emptied(&self, within: Duration) -> bool {
+        let gone = async {
+            while self.daemon.hub.len() > 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(within, gone).await.is_ok()
+    }
+}

@@ -1,0 +1,130 @@
+//! The health snapshot: taken from the store now and then, and read from memory by everybody else.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use offshoot_actors::ports::{ListFilter, Page, SessionRow, Storage, StoreError, Tallies};
+use offshoot_actors::types::{AgentId, Scope};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::daemon::Daemon;
+use super::events::raw;
+use super::hub::{Gate, Outgoing};
+use super::outbox::Lossy;
+
+/// Sessions of each agent that are named.
+const RECENT: u32 = 5;
+/// Agents whose sessions are named: each is a question to the store.
+const NAMED: usize = 64;
+
+/// What the store held when it was last looked at.
+#[derive(Debug, Default)]
+struct Looked {
+    tallies: Tallies,
+    recent: BTreeMap<AgentId, Vec<SessionRow>>,
+    took_ms: u64,
+}
+
+/// The snapshot.
+#[derive(Debug, Default)]
+pub(crate) struct Vitals {
+    looked: RwLock<Arc<Looked>>,
+    text: RwLock<Option<Arc<RawValue>>>,
+}
+
+impl Vitals {
+    /// The snapshot as JSON; none before the first one.
+    pub(crate) fn text(&self) -> Option<Arc<RawValue>> {
+        self.text.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn looked(&self) -> Arc<Looked> {
+        Arc::clone(&self.looked.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Daemon {
+    /// Looks into the store and takes the snapshot anew.
+    ///
+    /// # Errors
+    /// The store cannot be read; the snapshot stays as it was.
+    pub(crate) async fn take_vitals(&self, storage: &Arc<dyn Storage>) -> Result<(), StoreError> {
+        let began = self.clock.monotonic();
+        let tallies = storage.tallies().await?;
+        let config = self.config();
+        let mut recent = BTreeMap::new();
+        let with_sessions = config.settings.agents.keys().filter(|id| tallies.sessions.contains_key(id));
+        for agent in with_sessions.take(NAMED) {
+            let filter = ListFilter { agent: Some(agent.clone()), ..ListFilter::default() };
+            let rows = storage.list_sessions(filter, Page { offset: 0, limit: RECENT }).await?;
+            recent.insert(agent.clone(), rows);
+        }
+        let took = self.clock.monotonic().since(began).as_millis();
+        let looked = Looked { tallies, recent, took_ms: u64::try_from(took).unwrap_or(u64::MAX) };
+        *self.vitals.looked.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(looked);
+        self.write_vitals();
+        Ok(())
+    }
+
+    /// Writes the snapshot anew from what is known, after a change of the configuration.
+    pub(crate) fn write_vitals(&self) {
+        let text: Arc<RawValue> = raw(&snapshot(self, &self.vitals.looked())).into();
+        *self.vitals.text.write().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
+    /// Sends the snapshot to whoever may read it.
+    pub(crate) fn tell_vitals(&self) {
+        let Some(text) = self.vitals.text() else { return };
+        let state = self.presence.health_changed();
+        let payload = |_| RawValue::to_owned(&text);
+        let gate = Gate::Scope(Scope::Read);
+        self.hub.broadcast(&Outgoing::new("health", gate, Lossy::Droppable, &payload).with_state(state));
+    }
+}
+
+fn snapshot(daemon: &Daemon, looked: &Looked) -> Value {
+    let config = daemon.config();
+    let now = daemon.clock.now();
+    let default = &config.settings.default_agent;
+    let path = daemon.store_path();
+    let recent = |agent: &AgentId| -> Vec<Value> {
+        let rows = looked.recent.get(agent).map(Vec::as_slice).unwrap_or_default();
+        let row = |row: &SessionRow| {
+            let age = now.0.saturating_sub(row.updated_at.0);
+            json!({ "key": row.key, "updatedAt": row.updated_at.0, "age": age })
+        };
+        rows.iter().map(row).collect()
+    };
+    let sessions = |agent: &AgentId| {
+        let count = looked.tallies.sessions.get(agent).copied().unwrap_or(0);
+        json!({ "path": path, "count": count, "recent": recent(agent) })
+    };
+    let agent = |id: &AgentId| {
+        json!({
+            "agentId": id,
+            "isDefault": id == default,
+            "heartbeat": { "enabled": false, "every": "disabled", "everyMs": null, "prompt": "", "target": "none",
+                "ackMaxChars": 300 },
+            "sessions": sessions(id),
+        })
+    };
+    json!({
+        "ok": true,
+        "ts": now.0,
+        "durationMs": looked.took_ms,
+        "channels": {},
+        "channelOrder": [],
+        "channelLabels": {},
+        "heartbeatSeconds": 0,
+        "defaultAgentId": default,
+        "agents": config.settings.agents.keys().map(agent).collect::<Vec<_>>(),
+        "sessions": {
+            "path": path,
+            "count": looked.tallies.sessions.values().sum::<u64>(),
+            "recent": recent(default),
+        },
+        "plugins": { "loaded": [], "errors": [], "unavailable": [] },
+        "configReload": daemon.reloading.report(),
+    })
+}

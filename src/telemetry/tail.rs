@@ -1,0 +1,220 @@
+//! The last lines of the log, kept in memory for clients that ask for them.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use serde_json::{Map, Value, json};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::FilterFn;
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+/// What stands for the lines where a file would be named.
+pub(crate) const TAIL_NAME: &str = "(memory of the running gateway)";
+/// Bytes of all lines that are kept; the oldest go first.
+const MAX_BYTES: usize = 1024 * 1024;
+/// Bytes of one text in a line.
+const MAX_TEXT: usize = 4 * 1024;
+
+static LINES: Lines = Lines(Mutex::new(Kept { lines: VecDeque::new(), bytes: 0, end: 0 }));
+
+struct Lines(Mutex<Kept>);
+
+struct Kept {
+    lines: VecDeque<String>,
+    bytes: usize,
+    /// Bytes of all lines that ever were.
+    end: u64,
+}
+
+/// Some of the lines.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Tail {
+    /// The oldest first.
+    pub(crate) lines: Vec<String>,
+    /// From where to go on.
+    pub(crate) cursor: u64,
+    /// Whether lines before these were left out.
+    pub(crate) truncated: bool,
+    /// Whether the cursor was none of this process.
+    pub(crate) reset: bool,
+}
+
+/// At most `limit` lines with at most `max_bytes`: those after `cursor`, or the last ones.
+pub(crate) fn tail(cursor: Option<u64>, limit: usize, max_bytes: usize) -> Tail {
+    LINES.0.lock().unwrap_or_else(PoisonError::into_inner).tail(cursor, limit, max_bytes)
+}
+
+impl Kept {
+    fn push(&mut self, line: String) {
+        let length = line.len() + 1;
+        self.bytes += length;
+        self.end += length as u64;
+        self.lines.push_back(line);
+        while self.bytes > MAX_BYTES {
+            let Some(oldest) = self.lines.pop_front() else { break };
+            self.bytes -= oldest.len() + 1;
+        }
+    }
+
+    fn tail(&self, cursor: Option<u64>, limit: usize, max_bytes: usize) -> Tail {
+        let reset = cursor.is_some_and(|cursor| cursor > self.end);
+        let from = cursor.filter(|_| !reset).unwrap_or(0);
+        let (mut at, mut bytes) = (self.end, 0);
+        let mut lines = Vec::new();
+        for line in self.lines.iter().rev() {
+            let length = line.len() + 1;
+            if at <= from || lines.len() >= limit || bytes + length > max_bytes {
+                break;
+            }
+            at -= length as u64;
+            bytes += length;
+            lines.push(line.clone());
+        }
+        lines.reverse();
+        Tail { lines, cursor: self.end, truncated: at > from, reset }
+    }
+}
+
+/// Keeps what people are told: warnings of everybody, and what the daemon itself says of its work.
+pub(super) fn layer<S: Subscriber + for<'s> LookupSpan<'s>>() -> impl Layer<S> {
+    let wanted = FilterFn::new(|metadata| {
+        let own = metadata.target().starts_with("offshoot");
+        metadata.is_event() && *metadata.level() <= if own { Level::INFO } else { Level::WARN }
+    });
+    Keep.with_filter(wanted.with_max_level_hint(tracing::level_filters::LevelFilter::INFO))
+}
+
+struct Keep;
+
+impl<S: Subscriber> Layer<S> for Keep {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let line = line(event.metadata().level(), event.metadata().target(), fields, SystemTime::now());
+        LINES.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    rest: Map<String, Value>,
+}
+
+impl Fields {
+    fn add(&mut self, field: &Field, mut text: String) {
+        text.truncate(text.floor_char_boundary(MAX_TEXT));
+        if field.name() == "message" {
+            self.message = text;
+        } else {
+            self.rest.insert(field.name().to_owned(), text.into());
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.add(field, format!("{value:?}"));
+    }
+}
+
+/// A line in the form in which OpenClaw's clients read them.
+fn line(level: &Level, target: &str, fields: Fields, at: SystemTime) -> String {
+    let Fields { message, rest } = fields;
+    let time = iso(at);
+    let name = json!({ "subsystem": target }).to_string();
+    let mut text = message;
+    for (name, value) in &rest {
+        text.push_str(&format!(" {name}={}", value.as_str().unwrap_or_default()));
+    }
+    // Older readers look for the text under its place, newer ones for its name.
+    let mut line = json!({
+        "0": name,
+        "1": text,
+        "message": text,
+        "_meta": { "logLevelName": level.as_str(), "date": time, "name": name },
+        "time": time,
+    });
+    if !rest.is_empty() {
+        line["fields"] = rest.into();
+    }
+    line.to_string()
+}
+
+/// `2026-04-15T10:11:12.131Z`
+fn iso(at: SystemTime) -> String {
+    // "Wed, 15 Apr 2026 10:11:12 GMT"
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let http = httpdate::fmt_http_date(at);
+    let part = |range: std::ops::Range<usize>| http.get(range).unwrap_or_default();
+    let month = MONTHS.find(part(8..11)).map_or(1, |at| at / 3 + 1);
+    let millis = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_millis());
+    format!("{}-{month:02}-{}T{}.{millis:03}Z", part(12..16), part(5..7), part(17..25))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn kept(lines: &[&str]) -> Kept {
+        let mut kept = Kept { lines: VecDeque::new(), bytes: 0, end: 0 };
+        lines.iter().for_each(|line| kept.push((*line).to_owned()));
+        kept
+    }
+
+    #[test]
+    fn the_last_lines_come_first_and_the_cursor_goes_on_from_there() {
+        let mut kept = kept(&["a", "bb", "ccc"]);
+        let first = kept.tail(None, 2, 100);
+        assert_eq!(first.lines, ["bb", "ccc"]);
+        assert!(first.truncated && !first.reset);
+        assert_eq!(kept.tail(Some(first.cursor), 10, 100).lines, Vec::<String>::new());
+        kept.push("d".to_owned());
+        let next = kept.tail(Some(first.cursor), 10, 100);
+        assert_eq!((next.lines, next.truncated), (vec!["d".to_owned()], false));
+        assert_eq!(kept.tail(None, 10, 7).lines, ["ccc", "d"]);
+    }
+
+    #[test]
+    fn a_cursor_of_another_process_begins_anew() {
+        let tail = kept(&["a"]).tail(Some(999), 10, 100);
+        assert_eq!((tail.lines, tail.reset), (vec!["a".to_owned()], true));
+    }
+
+    #[test]
+    fn the_oldest_lines_make_room() {
+        let mut kept = kept(&[]);
+        let long = "x".repeat(100_000);
+        for _ in 0..30 {
+            kept.push(long.clone());
+        }
+        assert!(kept.bytes <= MAX_BYTES && kept.lines.len() == 10);
+        let tail = kept.tail(Some(5), 100, usize::MAX);
+        assert!(tail.truncated && tail.lines.len() == 10);
+    }
+
+    #[test]
+    fn a_line_is_what_clients_read() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_776_247_872_131);
+        let mut fields = Fields { message: "hello".to_owned(), rest: Map::new() };
+        fields.rest.insert("connection".to_owned(), "5".into());
+        let line: Value = serde_json::from_str(&line(&Level::WARN, "offshoot::x", fields, at)).unwrap();
+        assert_eq!(line["_meta"]["logLevelName"], "WARN");
+        assert_eq!(line["time"], "2026-04-15T10:11:12.131Z");
+        assert_eq!(
+            (&line["1"], &line["message"]),
+            (&json!("hello connection=5"), &json!("hello connection=5"))
+        );
+    }
+}
