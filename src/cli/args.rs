@@ -6,9 +6,10 @@ use std::time::Duration;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use offshoot_actors::types::{Cleanup, MAX_TIMEOUT, Mode, SessionKey};
+use offshoot_actors::types::{Cleanup, MAX_TIMEOUT, Mode, Role, Scope, SessionKey};
 
 use super::names::{RunName, SessionName};
+use crate::client::{Address, Fingerprint};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -16,8 +17,8 @@ Exit codes:
   1    a run ended otherwise: partial, error, crashed, interrupted, cancelled
   2    the command line or the configuration is wrong
   3    a policy or a limit refused the request
-  4    the state directory is in use, or the store is not available
-  5    there is no such run or session
+  4    the state directory is in use, or the store or the gateway is not available
+  5    there is no such run, session or device
   124  a run met its deadline
   130  stopped by Ctrl-C
   143  stopped by SIGTERM
@@ -29,7 +30,8 @@ Files:
 Examples:
   offshoot spawn \"Reply with exactly: SUBAGENT_OK\"
   offshoot run \"Which of these plans is the simplest? ...\" --json
-  offshoot runs list --open";
+  offshoot runs list --open
+  offshoot gateway";
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -81,6 +83,13 @@ pub(crate) enum Color {
 pub(crate) enum Command {
     Spawn(SpawnArgs),
     Run(RunArgs),
+    Gateway(GatewayArgs),
+    #[command(subcommand)]
+    Devices(DevicesCommand),
+    #[command(subcommand)]
+    Pairing(PairingCommand),
+    #[command(subcommand)]
+    Service(ServiceCommand),
     #[command(subcommand)]
     Runs(RunsCommand),
     #[command(subcommand)]
@@ -94,9 +103,9 @@ pub(crate) enum Command {
 
 /// Spawn a sub-agent and wait for its result
 ///
-/// The sub-agent is spawned by the main session of the default agent, inside this process. The command
-/// waits until the whole tree is quiet, and prints the sub-agent's result, its run, its session, and
-/// the tree.
+/// The sub-agent is spawned by the main session of the default agent: in the gateway where one has the
+/// state directory, else inside this process. The command waits until nothing is left to do for it, and
+/// prints the sub-agent's result, its run, its session, and the tree.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -213,6 +222,207 @@ pub(crate) struct RunArgs {
     pub(crate) timeout: Option<Duration>,
 }
 
+/// Run the daemon that clients connect to
+///
+/// Without a subcommand the same as `offshoot gateway run`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct GatewayArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<GatewayCommand>,
+    #[command(flatten)]
+    pub(crate) run: GatewayRunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GatewayCommand {
+    /// Run the daemon in the foreground until Ctrl-C or SIGTERM
+    ///
+    /// The first signal lets open requests end for a few seconds, the second leaves at once.
+    Run(GatewayRunArgs),
+    /// Say whether a gateway runs, where, and since when
+    ///
+    /// Exit code 0 if it runs, 4 if not.
+    Status(ReachArgs),
+    /// Ask the gateway's process to end, and wait until it has
+    ///
+    /// A second `gateway stop` while it is ending makes it leave at once.
+    Stop {
+        /// How long to wait: 30, 30s, 5m, 2h
+        #[arg(long, value_name = "TIME", default_value = "30s", value_parser = timeout)]
+        timeout: Duration,
+    },
+    /// Restart the gateway that runs as a service
+    ///
+    /// One that was started by hand can only be started again where it was started.
+    Restart {
+        /// How long to wait: 30, 30s, 5m, 2h
+        #[arg(long, value_name = "TIME", default_value = "30s", value_parser = timeout)]
+        timeout: Duration,
+    },
+    /// Ask the gateway how it is
+    Health(ReachArgs),
+    /// Call a method of the gateway and print the answer
+    Call(GatewayCallArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GatewayRunArgs {
+    /// Listen at this port in place of `gateway.port`; 0 lets the system choose
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+}
+
+/// How the gateway is reached.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReachArgs {
+    /// The gateway, as ws://HOST:PORT or wss://HOST:PORT [default: the one that has the state directory]
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<Address>,
+    /// The shared token [env: OFFSHOOT_GATEWAY_TOKEN] [default: the state directory's]
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// The one certificate to accept for wss://, by its SHA-256
+    #[arg(long, value_name = "SHA256", requires = "url")]
+    pub(crate) tls_fingerprint: Option<Fingerprint>,
+    /// How long an answer may take: 30, 30s, 5m, 2h [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  offshoot gateway call health
+  offshoot gateway call sessions.list --params '{\"limit\": 5}'
+  offshoot gateway call agent --expect-final --params \\
+    '{\"message\": \"Reply with exactly: x\", \"idempotencyKey\": \"7d1c\"}'
+
+`offshoot --help` lists the exit codes.")]
+pub(crate) struct GatewayCallArgs {
+    /// The method
+    pub(crate) method: String,
+    /// Its parameters, as a JSON object
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    pub(crate) params: String,
+    /// Wait for the second answer of a method that accepts first; for as long as it takes without --timeout
+    #[arg(long)]
+    pub(crate) expect_final: bool,
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
+}
+
+/// List, approve and remove the devices that may connect
+#[derive(Debug, Subcommand)]
+pub(crate) enum DevicesCommand {
+    /// List the devices that wait for approval and those that are paired
+    List(ReachArgs),
+    /// Approve a device that waits
+    Approve {
+        /// The request's id, or the beginning of it
+        #[arg(value_name = "REQUEST")]
+        id: String,
+        #[command(flatten)]
+        reach: ReachArgs,
+    },
+    /// Turn down a device that waits
+    Reject {
+        /// The request's id, or the beginning of it
+        #[arg(value_name = "REQUEST")]
+        id: String,
+        #[command(flatten)]
+        reach: ReachArgs,
+    },
+    /// Remove a paired device; its connections are closed
+    Remove {
+        /// The device's id, or the beginning of it
+        #[arg(value_name = "DEVICE")]
+        id: String,
+        #[command(flatten)]
+        reach: ReachArgs,
+    },
+    /// Make a device's token void and make it another one; its connections are closed
+    Rotate {
+        /// The device's id, or the beginning of it
+        #[arg(value_name = "DEVICE")]
+        id: String,
+        /// The role whose token it is
+        #[arg(long, default_value = "operator", value_parser = role)]
+        role: Role,
+        /// What the new token is good for, within what the device was approved for [default: as before]
+        #[arg(long = "scope", value_name = "SCOPE", value_parser = scope)]
+        scopes: Vec<Scope>,
+        #[command(flatten)]
+        reach: ReachArgs,
+    },
+    /// Take a device's token away; its connections are closed
+    Revoke {
+        /// The device's id, or the beginning of it
+        #[arg(value_name = "DEVICE")]
+        id: String,
+        /// The role whose token it is
+        #[arg(long, default_value = "operator", value_parser = role)]
+        role: Role,
+        #[command(flatten)]
+        reach: ReachArgs,
+    },
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    [Role::Operator, Role::Node]
+        .into_iter()
+        .find(|role| role.to_string() == text)
+        .ok_or_else(|| "write operator or node".to_owned())
+}
+
+/// A scope with or without what all of them begin with.
+fn scope(text: &str) -> Result<Scope, String> {
+    let known = || Scope::ALL.map(Scope::as_str).join(", ");
+    let full = if text.starts_with("operator.") { text.to_owned() } else { format!("operator.{text}") };
+    full.parse().map_err(|_| format!("write one of {}", known()))
+}
+
+/// People who write to an agent by a channel
+#[derive(Debug, Subcommand)]
+pub(crate) enum PairingCommand {
+    /// List the senders that wait for approval
+    List {
+        /// The channel
+        channel: Option<String>,
+    },
+    /// Approve a sender by the code that it was given
+    Approve {
+        /// The channel, or the code where only one is given
+        channel: String,
+        /// The code
+        code: Option<String>,
+    },
+}
+
+/// Run the gateway as a service of the system: systemd's of this user, or launchd's
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceCommand {
+    /// Write the service's file and start it, now and at each login
+    Install {
+        /// Listen at this port in place of `gateway.port`
+        #[arg(long, value_name = "PORT")]
+        port: Option<u16>,
+        /// Print the file and the commands; do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Stop the service and remove its file
+    Uninstall {
+        /// Print the commands; do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Say whether the service is installed and runs
+    ///
+    /// Exit code 0 if it runs, 4 if not.
+    Status,
+}
+
 /// List, show and cancel runs
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunsCommand {
@@ -223,10 +433,10 @@ pub(crate) enum RunsCommand {
         /// The run's id, or the beginning of it
         id: RunName,
     },
-    /// Cancel a run that an earlier process left open, with the sub-agents that it spawned
+    /// Cancel a run, with the sub-agents that it spawned
     ///
-    /// A run that another process executes is cancelled there: the error names the process. Of a run that has
-    /// ended the command says how, with exit code 1.
+    /// One of the gateway, or one that an earlier process left open. A run that another command executes is
+    /// cancelled there: the error names the process. Of a run that has ended the command says how, with exit code 1.
     Cancel {
         /// The run's id, or the beginning of it
         id: RunName,

@@ -1,5 +1,6 @@
 //! How a command ends: its exit code, and what it says when it fails.
 
+use std::borrow::Cow;
 use std::io;
 use std::process::ExitCode;
 
@@ -24,9 +25,9 @@ pub enum Exit {
     Usage = 2,
     /// A policy or a limit refused the request.
     Refused = 3,
-    /// The state directory is in use, or the store is not available.
+    /// The state directory is in use, or the store or the gateway is not available.
     Unavailable = 4,
-    /// There is no such run or session.
+    /// There is no such run, session or device.
     NotFound = 5,
     /// A run met its deadline.
     Timeout = 124,
@@ -65,14 +66,14 @@ const BROKEN_PIPE: &str = "broken_pipe";
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     /// A stable name for programs.
-    pub(crate) code: &'static str,
+    pub(crate) code: Cow<'static, str>,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
 }
 
 impl Failure {
-    pub(crate) fn new(exit: Exit, code: &'static str, message: impl Into<String>) -> Self {
-        Self { exit, code, message: message.into(), hint: None }
+    pub(crate) fn new(exit: Exit, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { exit, code: code.into(), message: message.into(), hint: None }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -145,7 +146,7 @@ impl From<Refusal> for Failure {
             (RefusalKind::Error, "gone") => Exit::Ended,
             (RefusalKind::Error, _) => Exit::Usage,
         };
-        Self { exit, code: refusal.code, message: refusal.message, hint: refusal.hint }
+        Self { exit, code: refusal.code.into(), message: refusal.message, hint: refusal.hint }
     }
 }
 
@@ -209,7 +210,7 @@ mod tests {
     fn only_a_write_that_failed_is_called_one() {
         let error = || io::Error::from(io::ErrorKind::OutOfMemory);
         let failure = Failure::system("the program's threads cannot be started", &error());
-        assert_eq!((failure.exit, failure.code), (Exit::Unavailable, "system"));
+        assert_eq!((failure.exit, &*failure.code), (Exit::Unavailable, "system"));
         assert!(failure.message.starts_with("the program's threads cannot be started: "), "{failure:?}");
         assert!(Failure::from(error()).message.starts_with("the output cannot be written: "));
     }

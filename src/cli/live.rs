@@ -11,7 +11,7 @@ use super::exit::{Exit, Failure};
 use super::journal::{Journal, Seen};
 use super::output::{hint, note};
 use super::progress::Progress;
-use super::signals::{Signal, Signals};
+use super::signals::{Process, Signal, Signals};
 use super::view::{self, Node};
 use crate::config::{self, Config};
 use crate::runtime;
@@ -62,8 +62,8 @@ impl Live {
         config: &Config,
         session: &SessionKey,
     ) -> Result<Self, Failure> {
-        let signals =
-            Signals::listen().map_err(|error| Failure::system("signals cannot be listened to", &error))?;
+        let signals = Signals::listen(Process::Command)
+            .map_err(|error| Failure::system("signals cannot be listened to", &error))?;
         let clock = runtime::clock();
         let (journal, lines) = Journal::new(Arc::clone(&clock), global.verbose);
         let journal = Arc::new(journal);

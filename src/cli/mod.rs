@@ -5,15 +5,21 @@ mod args;
 mod audit;
 mod completions;
 mod config;
+mod daemon;
+mod devices;
 mod exit;
+mod gateway;
 mod journal;
 mod live;
 mod names;
 mod offline;
 mod output;
+mod pairing;
 mod progress;
+mod remote;
 mod run;
 mod runs;
+mod service;
 mod sessions;
 mod signals;
 mod spawn;
@@ -121,6 +127,10 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
     match command {
         Command::Spawn(spawn) => on_threads(spawn::run(spawn, global)),
         Command::Run(run) => on_threads(run::run(run, global)),
+        Command::Gateway(args) => gateway::run(args, global),
+        Command::Devices(command) => on_this_thread(devices::run(command, global)),
+        Command::Pairing(command) => pairing::run(command, global),
+        Command::Service(command) => service::run(&command, global),
         Command::Runs(command) => on_this_thread(runs::run(command, global)),
         Command::Sessions(command) => on_this_thread(sessions::run(command, global)),
         Command::Audit(command) => audit::run(&command, global),

@@ -1,21 +1,28 @@
 //! `offshoot run`
 
 use offshoot_actors::is_silent;
-use offshoot_actors::ports::{Cause, RunRow};
-use offshoot_actors::types::{AgentId, Origin, PromptRequest, RunId, SessionKey, Settings, Terminal};
-use serde_json::json;
+use offshoot_actors::ports::{Cause, RunRow, Storage};
+use offshoot_actors::types::{AgentId, Origin, PromptRequest, RunId, Scope, SessionKey, Settings, Terminal};
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::Global;
 use super::args::RunArgs;
+use super::daemon;
 use super::exit::{Exit, Failure};
 use super::live::{Live, Quiet, configuration};
 use super::output::unless_gone;
+use super::remote::Remote;
 use super::spawn::{document, ended_run, left_open, say_why, text};
+use crate::gateway::record::Record;
 
 pub(super) async fn run(args: RunArgs, global: &Global) -> Result<Exit, Failure> {
+    if let Some(gateway) = daemon::gateway(global)? {
+        return through(args, &gateway, global).await;
+    }
     let config = configuration(global)?;
     let session = session(args.session, args.agent, &config.settings)?;
-    let mut request = PromptRequest::new(session, text(args.message, &config.settings)?);
+    let mut request = PromptRequest::new(session, text(args.message, config.settings.prompts.max_text)?);
     request.model = args.model;
     request.timeout = args.timeout;
     let mut live = Live::start(global, &config, &request.session).await?;
@@ -46,7 +53,42 @@ async fn submit(request: PromptRequest, live: &mut Live, global: &Global) -> Res
     let session = request.session.clone();
     let submitted = live.handle().submit(request, Origin::Operator).await?;
     let quiet = live.quiet(&session).await?;
-    let rows = answers(submitted.run, &session, &quiet, live).await?;
+    tell(submitted.run, &session, &quiet, live.storage(), global).await
+}
+
+/// Has the gateway take it that has the state directory.
+async fn through(args: RunArgs, gateway: &Record, global: &Global) -> Result<Exit, Failure> {
+    // Another model than the configured one is the administrator's choice.
+    let scope = if args.model.is_some() { Scope::Admin } else { Scope::Write };
+    let mut params = json!({
+        "message": text(args.message, daemon::max_text())?,
+        "idempotencyKey": Uuid::new_v4(),
+    });
+    let mut given = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            params[name] = value;
+        }
+    };
+    given("sessionKey", args.session.map(|key| json!(key)));
+    given("agentId", args.agent.map(|agent| json!(agent)));
+    given("model", args.model.map(|model| json!(model)));
+    given("timeout", args.timeout.map(|timeout| json!(timeout.as_secs())));
+    let mut remote = Remote::connect(gateway, &[scope], global).await?;
+    let (run, session) = remote.submit(params).await?;
+    let quiet = remote.quiet(run, &session).await?;
+    let told = tell(run, &session, &quiet, remote.storage(), global).await;
+    remote.close().await;
+    told
+}
+
+async fn tell(
+    run: RunId,
+    session: &SessionKey,
+    quiet: &Quiet,
+    storage: &dyn Storage,
+    global: &Global,
+) -> Result<Exit, Failure> {
+    let rows = answers(run, session, quiet, storage).await?;
     let mut exit = Exit::Ok;
     for row in &rows {
         let state = row.outcome.as_ref().map_or(Terminal::Interrupted, |outcome| outcome.state);
@@ -55,7 +97,7 @@ async fn submit(request: PromptRequest, live: &mut Live, global: &Global) -> Res
         }
     }
     if global.output.json {
-        unless_gone(print_json(&rows, &quiet, global))?;
+        unless_gone(print_json(&rows, quiet, global))?;
         for row in &rows {
             say_why(row, &row.outcome.clone().unwrap_or_else(left_open));
         }
@@ -70,18 +112,18 @@ async fn answers(
     first: RunId,
     session: &SessionKey,
     quiet: &Quiet,
-    live: &Live,
+    storage: &dyn Storage,
 ) -> Result<Vec<RunRow>, Failure> {
     let mut rows = Vec::new();
     let own = quiet.seen.runs.iter().filter(|run| run.session == *session).map(|run| run.id);
     for run in own.skip_while(|run| *run != first) {
-        let row = ended_run(live.storage(), run).await?;
+        let row = ended_run(storage, run).await?;
         if row.id == first || row.cause == Cause::Announce {
             rows.push(row);
         }
     }
     if rows.is_empty() {
-        rows.push(ended_run(live.storage(), first).await?);
+        rows.push(ended_run(storage, first).await?);
     }
     Ok(rows)
 }

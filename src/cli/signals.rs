@@ -34,8 +34,29 @@ impl Signal {
     }
 }
 
-/// Takes the signals from when it is made until the process ends: the first one is for the command, a Ctrl-C
-/// after that leaves at once, whatever the command is waiting for.
+/// Whose signals they are, which decides what a second one means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Process {
+    /// A command with a tree of its own: a second Ctrl-C leaves.
+    Command,
+    /// A command that asked a gateway: a second Ctrl-C leaves.
+    Client,
+    /// The gateway: any second one leaves.
+    Gateway,
+}
+
+impl Process {
+    const fn line(self) -> &'static str {
+        match self {
+            Self::Command => "left at once: the next command settles the runs that were open",
+            Self::Client => "left at once: the gateway goes on with what it was asked",
+            Self::Gateway => "left at once: the next start settles the runs that were open",
+        }
+    }
+}
+
+/// Takes the signals from when it is made until the process ends: the first one is for the command, a second one leaves
+/// at once, whatever the command is waiting for.
 #[derive(Debug)]
 pub(crate) struct Signals {
     first: watch::Receiver<Option<Signal>>,
@@ -44,7 +65,7 @@ pub(crate) struct Signals {
 impl Signals {
     /// # Errors
     /// The system refuses. Must be called inside a runtime.
-    pub(crate) fn listen() -> io::Result<Self> {
+    pub(crate) fn listen(process: Process) -> io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let (tell, first) = watch::channel(None);
@@ -53,10 +74,14 @@ impl Signals {
                 _ = interrupt.recv() => Signal::Interrupt,
                 _ = terminate.recv() => Signal::Terminate,
             };
-            note(format_args!("{}: stopping; Ctrl-C again leaves at once", signal.name()));
+            let again = if process == Process::Gateway { "a second signal" } else { "Ctrl-C again" };
+            note(format_args!("{}: stopping; {again} leaves at once", signal.name()));
             tell.send_replace(Some(signal));
-            interrupt.recv().await;
-            leave();
+            let again = tokio::select! {
+                _ = interrupt.recv() => Signal::Interrupt,
+                _ = terminate.recv(), if process == Process::Gateway => Signal::Terminate,
+            };
+            leave(process, again);
         });
         Ok(Self { first })
     }
@@ -71,8 +96,7 @@ impl Signals {
     }
 }
 
-/// What is committed stays; what is open is settled by the next command.
-fn leave() -> ! {
-    let line = "left at once: the next command settles the runs that were open";
-    telemetry::leave(line, i32::from(Exit::Interrupted as u8))
+/// What is committed stays.
+fn leave(process: Process, again: Signal) -> ! {
+    telemetry::leave(process.line(), i32::from(again.exit() as u8))
 }

@@ -3,20 +3,29 @@
 use std::io::Read;
 
 use offshoot_actors::ports::{RunRow, Storage};
-use offshoot_actors::types::{Accepted, Origin, Outcome, SessionKey, Settings, SpawnRequest, Terminal};
+use offshoot_actors::types::{
+    Cleanup, Mode, Origin, Outcome, RunId, Scope, SessionKey, Settings, SpawnRequest, Terminal,
+};
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::Global;
 use super::args::SpawnArgs;
+use super::daemon;
 use super::exit::{Exit, Failure};
 use super::live::{Live, Quiet, configuration};
 use super::output::{Output, elapsed, note, one_line, tokens, unless_gone};
+use super::remote::Remote;
 use super::view;
+use crate::gateway::record::Record;
 
 /// Lines of the tree that are printed at most.
 pub(super) const MAX_TREE: usize = 200;
 
 pub(super) async fn run(args: SpawnArgs, global: &Global) -> Result<Exit, Failure> {
+    if let Some(gateway) = daemon::gateway(global)? {
+        return through(args, &gateway, global).await;
+    }
     let config = configuration(global)?;
     let request = request(args, &config.settings)?;
     let mut live = Live::start(global, &config, &request.parent).await?;
@@ -27,7 +36,7 @@ pub(super) async fn run(args: SpawnArgs, global: &Global) -> Result<Exit, Failur
 
 fn request(args: SpawnArgs, settings: &Settings) -> Result<SpawnRequest, Failure> {
     let parent = args.parent.unwrap_or_else(|| SessionKey::main(&settings.default_agent));
-    let mut request = SpawnRequest::new(parent, text(args.task, settings)?);
+    let mut request = SpawnRequest::new(parent, text(args.task, settings.prompts.max_text)?);
     request.agent = args.agent;
     request.model = args.model;
     request.label = args.label;
@@ -39,11 +48,10 @@ fn request(args: SpawnArgs, settings: &Settings) -> Result<SpawnRequest, Failure
 }
 
 /// A text of the command line, or of standard input where it is `-`.
-pub(super) fn text(given: String, settings: &Settings) -> Result<String, Failure> {
+pub(super) fn text(given: String, max: usize) -> Result<String, Failure> {
     if given != "-" {
         return Ok(given);
     }
-    let max = settings.prompts.max_text;
     let mut bytes = Vec::new();
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
     let read = std::io::stdin().lock().take(limit).read_to_end(&mut bytes);
@@ -60,25 +68,54 @@ async fn spawn(request: SpawnRequest, live: &mut Live, global: &Global) -> Resul
     let parent = request.parent.clone();
     let accepted = live.handle().spawn(request, Origin::Operator).await?;
     let quiet = live.quiet(&parent).await?;
-    let row = ended_run(live.storage(), accepted.run).await?;
+    tell(accepted.run, &accepted.session, &quiet, live.storage(), global).await
+}
+
+/// Has the gateway spawn it that has the state directory.
+async fn through(args: SpawnArgs, gateway: &Record, global: &Global) -> Result<Exit, Failure> {
+    let params = json!({
+        "key": args.parent,
+        "task": text(args.task, daemon::max_text())?,
+        "label": args.label,
+        "agentId": args.agent,
+        "model": args.model,
+        "runTimeoutSeconds": args.timeout.map(|timeout| timeout.as_secs()),
+        "mode": Mode::from(args.mode),
+        "cleanup": Cleanup::from(args.cleanup),
+        "expectsCompletionMessage": !args.no_announce,
+        "idempotencyKey": Uuid::new_v4(),
+    });
+    let mut remote = Remote::connect(gateway, &[Scope::Write], global).await?;
+    let (run, session) = remote.spawn(params).await?;
+    let quiet = remote.quiet(run, &session).await?;
+    let told = tell(run, &session, &quiet, remote.storage(), global).await;
+    remote.close().await;
+    told
+}
+
+async fn tell(
+    run: RunId,
+    session: &SessionKey,
+    quiet: &Quiet,
+    storage: &dyn Storage,
+    global: &Global,
+) -> Result<Exit, Failure> {
+    let row = ended_run(storage, run).await?;
     let outcome = row.outcome.clone().unwrap_or_else(left_open);
     let written = if global.output.json {
-        let mut document = document(&row, &outcome, &quiet);
-        document.insert("childSessionKey".to_owned(), json!(accepted.session));
+        let mut document = document(&row, &outcome, quiet);
+        document.insert("childSessionKey".to_owned(), json!(session));
         document.insert("result".to_owned(), json!(outcome.text));
         global.output.document(&document)
     } else {
-        print(&accepted, &row, &outcome, &quiet, global.output)
+        print(session, &row, &outcome, quiet, global.output)
     };
     unless_gone(written)?;
     say_why(&row, &outcome);
     Ok(quiet.exit(Exit::of(outcome.state)))
 }
 
-pub(super) async fn ended_run(
-    storage: &dyn Storage,
-    run: offshoot_actors::types::RunId,
-) -> Result<RunRow, Failure> {
+pub(super) async fn ended_run(storage: &dyn Storage, run: RunId) -> Result<RunRow, Failure> {
     let missing =
         || Failure::new(Exit::Unavailable, "store", format!("run {run} is not in the store any more"));
     storage.run(run).await?.ok_or_else(missing)
@@ -109,7 +146,7 @@ pub(super) fn document(row: &RunRow, outcome: &Outcome, quiet: &Quiet) -> Map<St
 }
 
 fn print(
-    accepted: &Accepted,
+    session: &SessionKey,
     row: &RunRow,
     outcome: &Outcome,
     quiet: &Quiet,
@@ -125,8 +162,8 @@ fn print(
     facts.push(format!("{} step{}", row.steps, if row.steps == 1 { "" } else { "s" }));
     facts.push(tokens(row.usage));
     facts.push(view::model(row));
-    output.line(format_args!("run      {}", accepted.run))?;
-    output.line(format_args!("session  {}", accepted.session))?;
+    output.line(format_args!("run      {}", row.id))?;
+    output.line(format_args!("session  {session}"))?;
     output.line(format_args!("state    {}", facts.join(", ")))?;
     output.line("")?;
     for line in view::lines(&quiet.tree, paint, MAX_TREE) {

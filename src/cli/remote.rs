@@ -1,0 +1,356 @@
+//! A request that the gateway carries out which has the state directory: it is asked by its protocol, and what becomes of
+//! the runs is read from the store beside it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use offshoot_actors::ports::{Cause, Clock, ListFilter, Page, RunRow, Storage};
+use offshoot_actors::types::{RunId, Scope, SessionKey};
+use serde_json::{Map, Value, json};
+
+use super::Global;
+use super::daemon::{Reach, exit_of};
+use super::exit::{Exit, Failure};
+use super::journal::{Journal, SeenSession};
+use super::live::Quiet;
+use super::output::{note, one_line};
+use super::progress::Progress;
+use super::signals::{Process, Signal, Signals};
+use super::view;
+use crate::client::{Client, ClientError};
+use crate::gateway::record::Record;
+use crate::runtime;
+use crate::store::SqliteStorage;
+
+/// Between two looks at the store while the gateway says nothing.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long several words of the gateway are taken together.
+const SETTLE: Duration = Duration::from_millis(5);
+/// Runs of one tree that are looked at.
+const MAX_RUNS: u32 = 10_000;
+/// How long the runs may take to end once they were told to.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// A gateway, and who watches what it does for us.
+pub(crate) struct Remote {
+    client: Client,
+    storage: Arc<SqliteStorage>,
+    clock: Arc<dyn Clock>,
+    journal: Arc<Journal>,
+    progress: Option<Progress>,
+    signals: Signals,
+    /// Where the sessions of our runs hang.
+    places: BTreeMap<SessionKey, Option<SeenSession>>,
+}
+
+impl Remote {
+    pub(crate) async fn connect(
+        gateway: &Record,
+        scopes: &[Scope],
+        global: &Global,
+    ) -> Result<Self, Failure> {
+        let signals = Signals::listen(Process::Client)
+            .map_err(|error| Failure::system("signals cannot be listened to", &error))?;
+        let client = Reach::recorded(gateway, None, global)?.connect(scopes).await?;
+        let missing =
+            || Failure::new(Exit::Unavailable, "store", "the gateway's store is not there any more");
+        let storage = Arc::new(global.read_store()?.ok_or_else(missing)?);
+        let clock = runtime::clock();
+        let (journal, lines) = Journal::new(Arc::clone(&clock), global.verbose);
+        let journal = Arc::new(journal);
+        let watched = (Arc::clone(&journal), Arc::clone(&clock), lines);
+        let progress = Some(Progress::start(watched, global.verbose, global.output.json));
+        Ok(Self { client, storage, clock, journal, progress, signals, places: BTreeMap::new() })
+    }
+
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        self.storage.as_ref()
+    }
+
+    /// Spawns a sub-agent. Returns its run and its session.
+    pub(crate) async fn spawn(&mut self, params: Value) -> Result<(RunId, SessionKey), Failure> {
+        let payload = self.client.call("sessions.spawn", &filled(params)).await?.payload;
+        if let Some(refusal) = refusal(&payload) {
+            return Err(refusal);
+        }
+        let run = named(&payload, "runId").and_then(|run| run.parse().ok());
+        let session = named(&payload, "childSessionKey").and_then(|key| key.parse().ok());
+        run.zip(session).ok_or_else(|| misunderstood("sessions.spawn"))
+    }
+
+    /// Sends a message to an agent. Returns the run that it starts and that run's session.
+    pub(crate) async fn submit(&mut self, params: Value) -> Result<(RunId, SessionKey), Failure> {
+        let payload = self.client.call("agent", &filled(params)).await?.payload;
+        let session: Option<SessionKey> = named(&payload, "sessionKey").and_then(|key| key.parse().ok());
+        let (Some(name), Some(session)) = (named(&payload, "runId"), session) else {
+            return Err(misunderstood("agent"));
+        };
+        // The run has an id of its own beside the name that we gave it.
+        let filter = ListFilter { session: Some(session.clone()), ..ListFilter::default() };
+        let rows = self.storage.list_runs(filter, Page { offset: 0, limit: MAX_RUNS }).await?;
+        let run = rows.iter().find(|row| row.wire_id.as_deref() == Some(name) || row.id.to_string() == name);
+        run.map(|row| (row.id, session)).ok_or_else(|| misunderstood("agent"))
+    }
+
+    /// Waits until nothing is left to do for the run. A signal cancels it.
+    pub(crate) async fn quiet(&mut self, first: RunId, session: &SessionKey) -> Result<Quiet, Failure> {
+        let mut signal = None;
+        loop {
+            let ours = self.look(first, session).await?;
+            if self.is_quiet(&ours, signal).await? {
+                break;
+            }
+            tokio::select! {
+                heard = self.client.heard() => {
+                    heard.map_err(|error| went_away(&error, first))?;
+                    tokio::time::sleep(SETTLE).await;
+                }
+                () = tokio::time::sleep(LOOK) => {}
+                came = self.signals.first(), if signal.is_none() => {
+                    signal = Some(came);
+                    self.cancel(first, session, &ours).await?;
+                }
+            }
+        }
+        self.finish_progress().await;
+        if signal.is_some() {
+            note(format_args!("cancelled run {first} in the gateway"));
+        }
+        let (seen, now) = (self.journal.seen(), self.clock.now());
+        let tree = view::of_seen(&seen, self.storage.as_ref(), now).await?;
+        Ok(Quiet { seen, tree, now, signal })
+    }
+
+    /// Our runs as they stand now, told to whoever watches.
+    async fn look(&mut self, first: RunId, session: &SessionKey) -> Result<Vec<RunRow>, Failure> {
+        let row = self.storage.run(first).await?;
+        let row =
+            row.ok_or_else(|| Failure::new(Exit::Unavailable, "store", format!("run {first} is gone")))?;
+        let root = self.storage.session(session.clone()).await?.map(|session| session.root);
+        // Of a session that was deleted with its result only the run is left.
+        let filter = ListFilter { root, since: Some(row.accepted_at), ..ListFilter::default() };
+        let rows = match filter.root {
+            Some(_) => self.storage.list_runs(filter, Page { offset: 0, limit: MAX_RUNS }).await?,
+            None => vec![row.clone()],
+        };
+        let ours = ours(row, rows);
+        for row in &ours {
+            let place = self.place(&row.session).await?;
+            self.journal.observe(row, place.as_ref());
+        }
+        Ok(ours)
+    }
+
+    async fn place(&mut self, key: &SessionKey) -> Result<Option<SeenSession>, Failure> {
+        if let Some(place) = self.places.get(key) {
+            return Ok(place.clone());
+        }
+        let row = self.storage.session(key.clone()).await?;
+        let place = row.and_then(|row| Some(SeenSession { parent: row.parent?, label: row.label }));
+        self.places.insert(key.clone(), place.clone());
+        Ok(place)
+    }
+
+    /// A sub-agent's run is done when it has ended: what its parent makes of the result is the parent's affair. A message
+    /// is answered when what it spawned has ended and the session has taken the results.
+    async fn is_quiet(&self, ours: &[RunRow], signal: Option<Signal>) -> Result<bool, Failure> {
+        let Some(first) = ours.first() else { return Ok(true) };
+        if first.state.is_open() {
+            return Ok(false);
+        }
+        if first.cause == Cause::Spawn && signal.is_none() {
+            return Ok(true);
+        }
+        if ours.iter().any(|row| row.state.is_open()) {
+            return Ok(false);
+        }
+        if signal.is_some() || !ours.iter().any(|row| row.announce_to.as_ref() == Some(&first.session)) {
+            return Ok(true);
+        }
+        let waiting = self.storage.load_session(first.session.clone()).await?;
+        let waiting = waiting.map(|session| session.announces).unwrap_or_default();
+        Ok(!waiting.iter().any(|announce| ours.iter().any(|row| row.id == announce.item.run)))
+    }
+
+    /// Cancels what is open of ours; the gateway cancels with a run what that run spawned.
+    async fn cancel(&mut self, first: RunId, session: &SessionKey, ours: &[RunRow]) -> Result<(), Failure> {
+        let open = ours.iter().filter(|row| row.state.is_open());
+        let mut targets: Vec<(RunId, SessionKey)> = open.map(|row| (row.id, row.session.clone())).collect();
+        // The first one takes most of the others along.
+        targets.sort_by_key(|(run, key)| (*run != first, key != session));
+        let cancelled = async {
+            for (run, key) in targets {
+                cancel(&mut self.client, run, &key).await?;
+            }
+            Ok::<(), ClientError>(())
+        };
+        let goes_on = |failure: Failure| {
+            let hint = format!("the run goes on in the gateway; `offshoot runs cancel {first}` cancels it");
+            failure.with_hint(hint)
+        };
+        match tokio::time::timeout(STOP_WITHIN, cancelled).await {
+            Ok(cancelled) => cancelled.map_err(|error| goes_on(error.into())),
+            Err(_) => Err(goes_on(Failure::new(
+                Exit::Unavailable,
+                "gateway",
+                "the gateway does not cancel the run",
+            ))),
+        }
+    }
+
+    async fn finish_progress(&mut self) {
+        if let Some(progress) = self.progress.take() {
+            progress.finish().await;
+        }
+    }
+
+    /// Leaves the gateway.
+    pub(crate) async fn close(mut self) {
+        self.finish_progress().await;
+        self.client.close().await;
+    }
+}
+
+/// Cancels one run.
+pub(crate) async fn cancel(client: &mut Client, run: RunId, session: &SessionKey) -> Result<(), ClientError> {
+    client.call("sessions.abort", &json!({"key": session, "runId": run})).await.map(drop)
+}
+
+/// The run, what it spawned at any depth, and the runs that results of those started in one of their sessions, oldest
+/// first. What the parent of a sub-agent makes of its result is none of ours.
+fn ours(first: RunRow, rows: Vec<RunRow>) -> Vec<RunRow> {
+    let first_id = first.id;
+    let mut ours = vec![first];
+    let mut rest: Vec<RunRow> = rows.into_iter().filter(|row| row.id != first_id).collect();
+    rest.sort_by_key(|row| (row.accepted_at, row.id));
+    // Every one comes after the one that it is due to.
+    for row in rest {
+        let spawned = row.spawner.is_some_and(|spawner| ours.iter().any(|ours| ours.id == spawner));
+        let answers = row.cause == Cause::Announce
+            && ours.iter().any(|ours| ours.session == row.session)
+            && ours.iter().any(|child| {
+                child.announce_to.as_ref() == Some(&row.session)
+                    && child.ended_at.is_some_and(|ended| ended <= row.accepted_at)
+            });
+        if spawned || answers {
+            ours.push(row);
+        }
+    }
+    ours
+}
+
+/// The parameters without those that are not given.
+fn filled(params: Value) -> Map<String, Value> {
+    match params {
+        Value::Object(members) => members.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        _ => Map::new(),
+    }
+}
+
+fn named<'a>(payload: &'a Value, name: &str) -> Option<&'a str> {
+    payload.get(name).and_then(Value::as_str)
+}
+
+/// A refusal that came as an answer, as the tool of the same name has it.
+fn refusal(payload: &Value) -> Option<Failure> {
+    let exit = match named(payload, "status")? {
+        "forbidden" => Exit::Refused,
+        "error" => named(payload, "code").map_or(Exit::Usage, exit_of),
+        _ => return None,
+    };
+    let code = named(payload, "code").unwrap_or("refused").to_owned();
+    let text = named(payload, "error").unwrap_or("the gateway refuses and does not say why");
+    Some(Failure::new(exit, code, text))
+}
+
+fn misunderstood(method: &str) -> Failure {
+    let text = format!("the gateway answered {method} in a way that this version does not understand");
+    Failure::new(Exit::Unavailable, "gateway", text)
+        .with_hint("it may be of another version: `offshoot gateway status`")
+}
+
+fn went_away(error: &ClientError, run: RunId) -> Failure {
+    let text = one_line(&error.to_string(), 500);
+    Failure::new(Exit::Unavailable, "gateway", format!("{text}; run {run} is open in the store")).with_hint(
+        format!("it is settled when the gateway starts again; `offshoot runs show {run}` shows how it ended"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use offshoot_actors::ports::{Host, RunState};
+    use offshoot_actors::types::{ModelChoice, ModelRef, Terminal, Timestamp, Usage};
+
+    use super::*;
+
+    fn row(
+        id: u128,
+        session: &str,
+        cause: Cause,
+        spawner: Option<u128>,
+        times: (i64, Option<i64>),
+    ) -> RunRow {
+        let run = |id| RunId(uuid::Uuid::from_u128(id));
+        RunRow {
+            id: run(id),
+            session: session.parse().unwrap(),
+            cause,
+            spawner: spawner.map(run),
+            announce_to: (cause == Cause::Spawn).then(|| "agent:main:main".parse().unwrap()),
+            expects_completion: true,
+            wire_id: None,
+            model: ModelChoice { primary: ModelRef::rehearsal(), fallbacks: Vec::new() },
+            model_used: None,
+            timeout: None,
+            input: None,
+            state: times.1.map_or(RunState::Running, |_| RunState::Ended(Terminal::Ok)),
+            outcome: None,
+            usage: Usage::default(),
+            steps: 0,
+            accepted_at: Timestamp(times.0),
+            started_at: None,
+            ended_at: times.1.map(Timestamp),
+            host: Host::Daemon,
+        }
+    }
+
+    #[test]
+    fn what_a_message_led_to_is_followed_and_nothing_else() {
+        let main = "agent:main:main";
+        let first = row(1, main, Cause::Message, None, (10, Some(20)));
+        let rows = vec![
+            row(6, main, Cause::Announce, None, (35, None)),
+            row(5, main, Cause::Message, None, (12, None)),
+            row(4, "agent:main:subagent:b", Cause::Spawn, Some(99), (13, Some(14))),
+            row(3, "agent:main:subagent:c", Cause::Spawn, Some(2), (16, None)),
+            row(2, "agent:main:subagent:a", Cause::Spawn, Some(1), (15, Some(30))),
+            first.clone(),
+            row(7, main, Cause::Announce, None, (25, None)),
+        ];
+        let ids: Vec<u128> = ours(first, rows).iter().map(|row| row.id.0.as_u128()).collect();
+        assert_eq!(ids, [1, 2, 3, 6]);
+    }
+
+    #[test]
+    fn what_a_parent_makes_of_the_result_is_not_followed() {
+        let child = row(1, "agent:main:subagent:a", Cause::Spawn, None, (10, Some(20)));
+        let rows = vec![row(2, "agent:main:main", Cause::Announce, None, (21, None)), child.clone()];
+        assert_eq!(ours(child, rows).len(), 1);
+    }
+
+    #[test]
+    fn a_refusal_may_come_as_an_answer() {
+        let refused = refusal(&json!({"status": "forbidden", "code": "depth", "error": "too deep"})).unwrap();
+        assert_eq!((refused.exit, &*refused.code, &*refused.message), (Exit::Refused, "depth", "too deep"));
+        let wrong = refusal(&json!({"status": "error", "code": "unknown_session", "error": "none"})).unwrap();
+        assert_eq!(wrong.exit, Exit::NotFound);
+        assert!(refusal(&json!({"status": "accepted", "runId": "x"})).is_none());
+    }
+
+    #[test]
+    fn what_is_not_given_is_not_sent() {
+        let params = filled(json!({"task": "x", "key": null, "runTimeoutSeconds": 0}));
+        assert_eq!(Value::Object(params), json!({"task": "x", "runTimeoutSeconds": 0}));
+    }
+}
