@@ -3,8 +3,14 @@
 
 #[path = "cli/configuration.rs"]
 mod configuration;
+#[path = "cli/daemon.rs"]
+mod daemon;
+#[path = "cli/devices.rs"]
+mod devices;
 #[path = "cli/errors.rs"]
 mod errors;
+#[path = "cli/gateway.rs"]
+mod gateway;
 #[path = "cli/processes.rs"]
 mod processes;
 #[path = "cli/reading.rs"]
@@ -19,3 +25,5 @@ mod spawn;
 mod support;
 #[path = "cli/terminal.rs"]
 mod terminal;
+#[path = "cli/through.rs"]
+mod through;

@@ -126,7 +126,7 @@ fn sources(dir: &Path, into: &mut Vec<String>) {
 #[test]
 fn each_code_of_a_failure_is_documented() {
     /// Of requests that the command line does not make.
-    const OTHERS: [&str; 2] = ["idempotency_conflict", "other_process"];
+    const OTHERS: [&str; 3] = ["conflict", "idempotency_conflict", "other_process"];
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(root.join("docs/command-line.md")).unwrap();
     let table = page.split_once("| code | exit code |").unwrap().1.split_once("\n\n").unwrap().0;

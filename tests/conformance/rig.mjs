@@ -1,0 +1,126 @@
+// What every part of the suite uses: a gateway of its own, a home of its own, checks that are counted.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import readline from "node:readline";
+
+export const [binary, installed] = process.argv.slice(2);
+export const RELEASES = ["2026.4.15", "2026.9.6"];
+
+/** A turn that spawns a sub-agent, waits for it and ends with its result. See docs/rehearsal.md. */
+export const SPAWNING = [
+  'Call: sessions_spawn {"task":"Reply with exactly: SUBAGENT_OK"}',
+  "Call: sessions_yield {}",
+].join("\n");
+
+const READY_WITHIN_MS = 20_000;
+const STOPPED_WITHIN_MS = 15_000;
+const TAIL = 4000;
+
+export const release = (version) => path.join(installed, `openclaw-${version}`, "node_modules", "openclaw");
+
+// What is undone when the part ends, however it ends.
+const leftovers = new Set();
+process.on("exit", () => leftovers.forEach((undo) => undo()));
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => process.exit(1));
+
+/** A scratch directory that is removed when the part ends. */
+export function scratch() {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "offshoot-conformance-"));
+  leftovers.add(() => fs.rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
+  return folder;
+}
+
+// Where Node keeps compiled scripts; with an empty one each command takes ten seconds longer.
+const temporary = path.join(installed, "tmp");
+fs.mkdirSync(temporary, { recursive: true });
+
+/** The environment of a process that knows nothing but its home. */
+export const environment = (home) => ({
+  PATH: process.env.PATH,
+  HOME: home,
+  TMPDIR: temporary,
+  LANG: "C.UTF-8",
+  NO_COLOR: "1",
+});
+
+/** Starts `offshoot gateway` with its own home, and waits until it is ready. */
+export async function gateway(name, config) {
+  const home = scratch();
+  const state = path.join(home, ".offshoot");
+  fs.mkdirSync(state);
+  if (config) fs.writeFileSync(path.join(state, "offshoot.json"), JSON.stringify(config));
+  const log = fs.openSync(path.join(installed, "logs", `${name}.gateway.log`), "w");
+  const child = spawn(binary, ["gateway", "--port", "0", "--json"], {
+    env: environment(home),
+    cwd: home,
+    stdio: ["ignore", "pipe", log],
+  });
+  const killed = () => child.kill("SIGKILL");
+  leftovers.add(killed);
+  const ready = await within(READY_WITHIN_MS, `${name}: the gateway's readiness`, async () => {
+    let text = "";
+    for await (const line of readline.createInterface({ input: child.stdout })) {
+      text += line;
+      if (line.endsWith("}")) return JSON.parse(text);
+    }
+    throw new Error(`${name}: the gateway ended before it was ready`);
+  });
+  return {
+    url: ready.urls[0],
+    token: fs.readFileSync(ready.tokenFile, "utf8").trim(),
+    async stop() {
+      const ended = once(child, "exit");
+      child.kill("SIGTERM");
+      const [code] = await within(STOPPED_WITHIN_MS, `${name}: the gateway's end`, () => ended);
+      leftovers.delete(killed);
+      if (code !== 0) throw new Error(`${name}: the gateway ended with exit status ${code}`);
+    },
+  };
+}
+
+export async function within(ms, what, work) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} did not come within ${ms / 1000} s`)), ms);
+  });
+  try {
+    return await Promise.race([work(), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+let failures = 0;
+
+/** Runs one check and says how it ended. The others run whether it failed or not. */
+export async function check(name, work) {
+  const begun = Date.now();
+  const seconds = () => `${((Date.now() - begun) / 1000).toFixed(1)} s`;
+  try {
+    await work();
+    console.log(`ok      ${name} (${seconds()})`);
+  } catch (error) {
+    failures += 1;
+    console.log(`FAILED  ${name} (${seconds()})\n        ${String(error?.stack ?? error).split("\n").filter((line) => !/^ {4}at /.test(line)).join("\n        ")}`);
+  }
+}
+
+export function expect(condition, what, seen) {
+  if (condition) return;
+  const text = typeof seen === "string" ? seen : JSON.stringify(seen, null, 1);
+  throw new Error(`${what}\n--- seen\n${text?.length > TAIL ? `…${text.slice(-TAIL)}` : text}`);
+}
+
+/** Ends the part: with 1 where a check failed. */
+export function finish() {
+  process.exit(failures ? 1 : 0);
+}
+
+export function skipped(why) {
+  console.log(`SKIPPED: ${why}`);
+  process.exit(failures ? 1 : 77);
+}

@@ -1,0 +1,10 @@
+//! The gateway as a client sees it: a whole daemon in this process, on a port of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
+
+mod rig;
+
+mod agent;
+mod chat;
+mod events;
+mod http;
