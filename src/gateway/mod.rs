@@ -43,7 +43,6 @@ mod registry;
 mod reload;
 mod rows;
 mod runs;
-pub mod scopes;
 mod serve;
 pub mod shared_token;
 mod sink;
