@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Sockets of one address that have not finished the handshake (`OPENCLAW_MAX_PREAUTH_CONNECTIONS_PER_IP` there).
-const UNFINISHED_OF_AN_ADDRESS: usize = 32;
-/// The same for this machine's own address: a person's commands all come from there, and one who starts a thousand at
+/// Sockets of this machine's own address that have not finished the handshake: a person's commands all come from there, and one who starts a thousand at
 /// once is at work.
 const UNFINISHED_OF_LOOPBACK: usize = 4_096;
 /// Sockets that have not finished the handshake, whoever has them.
@@ -30,10 +28,11 @@ pub(crate) struct Place {
 }
 
 impl Unfinished {
-    /// A place for a socket of this address, if there is one.
-    pub(crate) fn enter(&self, address: IpAddr) -> Option<Place> {
+    /// A place for a socket of this address, if there is one. `most` bounds those of one address that is not this
+    /// machine's own.
+    pub(crate) fn enter(&self, address: IpAddr, most: usize) -> Option<Place> {
         let address = address.to_canonical();
-        let limit = if address.is_loopback() { UNFINISHED_OF_LOOPBACK } else { UNFINISHED_OF_AN_ADDRESS };
+        let limit = if address.is_loopback() { UNFINISHED_OF_LOOPBACK } else { most };
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let used = counts.by_address.get(&address).copied().unwrap_or(0);
         if used >= limit || counts.all >= UNFINISHED {
@@ -62,16 +61,18 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    const MOST: usize = 32;
+
     #[test]
     fn a_stranger_fills_only_his_own_places() {
         let unfinished = Unfinished::default();
         let stranger: IpAddr = "192.0.2.7".parse().unwrap();
-        let mut held: Vec<_> = std::iter::from_fn(|| unfinished.enter(stranger)).collect();
-        assert_eq!(held.len(), UNFINISHED_OF_AN_ADDRESS);
-        assert!(unfinished.enter("192.0.2.8".parse().unwrap()).is_some());
-        assert!(unfinished.enter("127.0.0.1".parse().unwrap()).is_some());
+        let mut held: Vec<_> = std::iter::from_fn(|| unfinished.enter(stranger, MOST)).collect();
+        assert_eq!(held.len(), MOST);
+        assert!(unfinished.enter("192.0.2.8".parse().unwrap(), MOST).is_some());
+        assert!(unfinished.enter("127.0.0.1".parse().unwrap(), MOST).is_some());
         held.pop();
-        assert!(unfinished.enter(stranger).is_some());
+        assert!(unfinished.enter(stranger, MOST).is_some());
         drop(held);
         assert_eq!(unfinished.0.lock().unwrap().all, 0);
         assert!(unfinished.0.lock().unwrap().by_address.is_empty());
@@ -80,9 +81,9 @@ mod tests {
     #[test]
     fn loopback_is_the_same_in_both_families() {
         let unfinished = Unfinished::default();
-        let held: Vec<_> = (0..UNFINISHED_OF_AN_ADDRESS + 1)
-            .map_while(|_| unfinished.enter("::ffff:127.0.0.1".parse().unwrap()))
+        let held: Vec<_> = (0..MOST + 1)
+            .map_while(|_| unfinished.enter("::ffff:127.0.0.1".parse().unwrap(), MOST))
             .collect();
-        assert_eq!(held.len(), UNFINISHED_OF_AN_ADDRESS + 1);
+        assert_eq!(held.len(), MOST + 1);
     }
 }

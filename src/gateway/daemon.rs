@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
 
-use super::admission::Unfinished;
+use super::admission::{Place, Unfinished};
 use super::admit::Admitted;
 use super::callbacks::CallbacksMsg;
 use super::client::Client;
@@ -65,7 +65,7 @@ pub(crate) struct Daemon {
     pub(crate) watches: Watches,
     /// What runs are called on the wire.
     pub(crate) runs: Runs,
-    pub(crate) unfinished: Unfinished,
+    unfinished: Unfinished,
     /// Those who keep failing to prove themselves.
     pub(crate) failures: Mutex<FailureLimits>,
     /// The same of the webhooks.
@@ -211,6 +211,11 @@ impl Daemon {
     /// An id that nobody can guess: of a connection, of a challenge.
     pub(crate) fn new_id() -> String {
         Uuid::new_v4().to_string()
+    }
+
+    /// A place among the sockets that have not finished the handshake, if there is one for this address.
+    pub(crate) fn enter(&self, address: IpAddr) -> Option<Place> {
+        self.unfinished.enter(address, self.config().gateway.unfinished_per_address)
     }
 
     /// The number of the next connection.

@@ -220,7 +220,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, daemon: Arc<Daemon>, gateway
     }
     // Small frames are answers that somebody waits for.
     let _ = stream.set_nodelay(true);
-    let Some(place) = daemon.unfinished.enter(peer.ip()) else {
+    let Some(place) = daemon.enter(peer.ip()) else {
         return http::refuse_crowd(stream).await;
     };
     let wire = match daemon.tls() {

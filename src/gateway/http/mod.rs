@@ -240,7 +240,7 @@ async fn answer(
     let config = daemon.config();
     let peer = Peer::of(remote, request.headers(), &config.gateway.auth.proxies);
     if upgrade::is_asked_for(request.headers()) {
-        let place = place.or_else(|| daemon.unfinished.enter(remote.ip()));
+        let place = place.or_else(|| daemon.enter(remote.ip()));
         return match place {
             Some(place) => upgrade::answer(request, peer, place, gateway),
             None => crowded(),
