@@ -7,6 +7,7 @@
 
 mod payload;
 mod projection;
+mod run;
 #[cfg(test)]
 mod tests;
 
@@ -17,10 +18,11 @@ use std::time::Duration;
 
 use offshoot_actors::TreeHandle;
 use offshoot_actors::kit::{Behaviour, Ctx, Intensity, Msg, StartError, Task};
-use offshoot_actors::ports::Event;
+use offshoot_actors::ports::{Cause, Event};
 
 use self::payload::{Audience, Projected};
-use self::projection::{Now, Projection};
+use self::projection::Projection;
+use self::run::Now;
 use super::daemon::Daemon;
 use super::hub::{Gate, Outgoing};
 use offshoot_actors::types::Scope;
@@ -83,7 +85,11 @@ impl Behaviour for Projector {
             if let Some(name) = &row.wire_id {
                 daemon.runs.accepted(row.id, name);
             }
-            projection.resume(&row);
+            let session = match row.cause {
+                Cause::Spawn => storage.session(row.session.clone()).await.map_err(read)?,
+                _ => None,
+            };
+            projection.resume(&row, session.as_ref());
         }
         Ok(Self { daemon, projection, timer: None })
     }

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::payload::{Audience, Projected};
-use super::projection::{Now, Projection, TEXT_EVERY};
+use super::projection::{Projection, TEXT_EVERY};
+use super::run::Now;
 use crate::gateway::outbox::Lossy;
 use crate::protocol::version::Protocol;
 
