@@ -28,6 +28,8 @@ use crate::protocol::frame::{FrameError, Request};
 
 /// What a client may send before it is known.
 const UNKNOWN_MAY_SEND: usize = 64 * 1024;
+/// Messages of a client that wait while its `connect` is being checked; one that sends more is closed.
+const QUEUED: usize = 15;
 /// Requests of one client that are in work at once; the next is read when one is answered.
 const IN_WORK: usize = 64;
 /// Requests of one client that wait for runs, those in work included; more are refused.
@@ -90,8 +92,8 @@ impl ConnectionArgs {
 enum State {
     /// The challenge is out.
     Greeted { nonce: String, entrant: Entrant },
-    /// What the client sent is being checked.
-    Checking { id: String, _check: Task, entrant: Entrant },
+    /// What the client sent is being checked. What it sends meanwhile is read once it is known.
+    Checking { id: String, _check: Task, entrant: Entrant, queued: Vec<Incoming> },
     /// The client is known.
     Open { client: Arc<Client>, wrong_role: u32 },
     /// The last word is said; the socket is being closed.
@@ -182,15 +184,16 @@ impl Behaviour for Connection {
 }
 
 impl Connection {
-    fn on_heard(&mut self, Incoming { text, place }: Incoming, ctx: &mut Ctx<Self>) {
-        let request = Request::parse(&text);
-        match &self.state {
-            State::Greeted { .. } => self.on_first(request, ctx),
-            // Whoever sends more before the answer gets none.
-            State::Checking { .. } | State::Closing => {}
+    fn on_heard(&mut self, incoming: Incoming, ctx: &mut Ctx<Self>) {
+        match &mut self.state {
+            State::Greeted { .. } => self.on_first(Request::parse(&incoming.text), ctx),
+            State::Checking { queued, .. } if queued.len() < QUEUED => queued.push(incoming),
+            State::Checking { .. } => self.close(Close::new(1008, "too many pending handshake frames")),
+            State::Closing => {}
             State::Open { client, .. } => {
                 let client = Arc::clone(client);
-                match request {
+                let Incoming { text, place } = incoming;
+                match Request::parse(&text) {
                     Ok(request) => self.on_request(request, client, place, ctx),
                     Err(error) => self.on_no_request(&error),
                 }
@@ -230,11 +233,12 @@ impl Connection {
         let check = ctx.task(async move { admit::admit(&daemon, applicant).await }, |decided| {
             ConnectionMsg::Decided(Box::new(decided))
         });
-        self.state = State::Checking { id: request.id, _check: check, entrant };
+        self.state = State::Checking { id: request.id, _check: check, entrant, queued: Vec::new() };
     }
 
-    fn on_decided(&mut self, decided: Result<Admitted, Rejected>, ctx: &Ctx<Self>) {
-        let State::Checking { id, entrant, .. } = std::mem::replace(&mut self.state, State::Closing) else {
+    fn on_decided(&mut self, decided: Result<Admitted, Rejected>, ctx: &mut Ctx<Self>) {
+        let State::Checking { id, entrant, queued, .. } = std::mem::replace(&mut self.state, State::Closing)
+        else {
             return;
         };
         let admitted = match decided {
@@ -263,6 +267,9 @@ impl Connection {
         self.daemon.hub.join(Arc::clone(&client));
         events::came(&self.daemon, &client);
         self.state = State::Open { client, wrong_role: 0 };
+        for incoming in queued {
+            self.on_heard(incoming, ctx);
+        }
     }
 
     fn on_request(
