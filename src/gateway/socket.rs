@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
 use super::outbox::{Close, Outbox};
-use super::wire::is_overspent;
+use super::wire::{Metered, is_overspent};
 
 /// The largest message of a client that is known (`policy.maxPayload`).
 pub(crate) const MAX_PAYLOAD: usize = 26_214_400;
@@ -26,6 +26,8 @@ const BATCH: usize = 64;
 const WRITE_WITHIN: Duration = Duration::from_secs(30);
 /// How long a client may take to answer a close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// What a client that sends too much may still send before it is cut off: a little too much does not cost it the reason.
+const DISCARDED: usize = 1024 * 1024;
 
 /// A message of the client, with its place among those in work: the next one is read when a place is free.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ pub(crate) async fn open<S: AsyncRead + AsyncWrite + Unpin>(stream: S, read: Byt
 
 /// Works until the connection is closed, by whomever. Says why it ended.
 pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
-    mut socket: WebSocketStream<S>,
+    mut socket: WebSocketStream<Metered<S>>,
     outbox: Arc<Outbox>,
     places: Arc<Semaphore>,
     mut heard: impl FnMut(Incoming) -> bool,
@@ -106,17 +108,33 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     socket.flush().await
 }
 
-async fn failed<S: AsyncRead + AsyncWrite + Unpin>(socket: WebSocketStream<S>, error: Error) -> String {
+async fn failed<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: WebSocketStream<Metered<S>>,
+    error: Error,
+) -> String {
     let text = error.to_string();
     match error {
-        Error::Io(error) if is_overspent(&error) => {
-            finish(socket, Close::new(1009, "preauth payload too large")).await
-        }
-        Error::Capacity(_) => finish(socket, Close::new(1009, "payload too large")).await,
+        Error::Io(error) if is_overspent(&error) => cut_off(socket, "preauth payload too large").await,
+        Error::Capacity(_) => cut_off(socket, "payload too large").await,
         Error::Utf8(_) => finish(socket, Close::new(1007, "invalid utf-8")).await,
         Error::Protocol(_) => finish(socket, Close::new(1002, "protocol error")).await,
         _ => text,
     }
+}
+
+/// Closes a client in the middle of a message that is too large.
+async fn cut_off<S: AsyncRead + AsyncWrite + Unpin>(
+    mut socket: WebSocketStream<Metered<S>>,
+    reason: &'static str,
+) -> String {
+    let frame = CloseFrame { code: 1009.into(), reason: reason.into() };
+    let read = async {
+        if socket.close(Some(frame)).await.is_ok() {
+            socket.get_mut().discard(DISCARDED).await;
+        }
+    };
+    let _ = timeout(CLOSE_WITHIN, read).await;
+    reason.to_owned()
 }
 
 /// Sends a close and gives the client a moment to answer it.
@@ -132,4 +150,24 @@ async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S
     // Whoever does not answer is cut off.
     let _ = timeout(CLOSE_WITHIN, answered).await;
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::Allowance;
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_sends_a_little_too_much_can_send_it_and_is_told() {
+        let (client, server) = tokio::io::duplex(1024);
+        let server = open(Metered::new(server, Allowance::of(64 * 1024)), Bytes::new()).await;
+        let places = Arc::new(Semaphore::new(1));
+        let served = tokio::spawn(run(server, Arc::new(Outbox::default()), places, |_| true));
+        let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+        client.send(Message::text("x".repeat(256 * 1024))).await.unwrap();
+        let Some(Ok(Message::Close(Some(close)))) = client.next().await else { panic!("it was not told") };
+        assert_eq!((close.code.into(), &*close.reason), (1009_u16, "preauth payload too large"));
+        drop(client);
+        assert_eq!(served.await.unwrap(), "preauth payload too large");
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -56,6 +56,21 @@ pub(crate) struct Metered<S> {
 impl<S> Metered<S> {
     pub(crate) const fn new(stream: S, allowance: Allowance) -> Self {
         Self { stream, allowance }
+    }
+}
+
+impl<S: AsyncRead + Unpin> Metered<S> {
+    /// Reads and forgets what still comes, up to `most` bytes: where a socket is closed with something unread, the
+    /// system may take back what was written last.
+    pub(crate) async fn discard(&mut self, most: usize) {
+        let mut buffer = [0; 4 * 1024];
+        let mut left = most;
+        while left > 0 {
+            match self.stream.read(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(bytes) => left = left.saturating_sub(bytes),
+            }
+        }
     }
 }
 
@@ -122,7 +137,7 @@ impl AsyncWrite for Wire {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncWriteExt;
 
     use super::*;
 
