@@ -130,17 +130,19 @@ fn listen_at_all(daemon: &Daemon) -> Result<Vec<TcpListener>, StartError> {
     let mut port = config.gateway.port;
     let mut listeners = Vec::new();
     let mut refused = None;
-    for address in config.gateway.bind.addresses() {
+    let bind = config.gateway.bind;
+    for address in bind.addresses() {
+        let needed = bind.needs(address);
         let address = SocketAddr::new(address, port);
         match listen(address) {
             Ok(listener) => {
-                // Port 0 is the system's choice, and the same for both families.
+                // Port 0 is the system's choice, and the same for all.
                 if let Ok(local) = listener.local_addr() {
                     port = local.port();
                 }
                 listeners.push(listener);
             }
-            Err(error) if lacks_family(&error) => refused = Some(cannot_listen(address, &error)),
+            Err(error) if lacks_family(&error) && !needed => refused = Some(cannot_listen(address, &error)),
             Err(error) => return Err(cannot_listen(address, &error)),
         }
     }

@@ -76,19 +76,31 @@ pub enum Bind {
     Loopback,
     /// On every address of this machine.
     Lan,
-    /// On one address (`gateway.customBindHost`).
+    /// On one address (`gateway.customBindHost`), and to processes of this machine: a command beside the daemon that
+    /// comes from an address of the network could be anybody's.
     Address(IpAddr),
 }
 
 impl Bind {
-    /// The addresses to listen on. Where a machine lacks one of the two kinds, the other is enough.
+    /// The addresses to listen on. Where a machine lacks one of the two kinds, the other is enough; see
+    /// [`Bind::needs`].
     #[must_use]
     pub fn addresses(self) -> Vec<IpAddr> {
+        let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         match self {
-            Self::Loopback => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            Self::Loopback => loopback.to_vec(),
             Self::Lan => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
-            Self::Address(address) => vec![address],
+            Self::Address(address) if address.to_canonical().is_loopback() || address.is_unspecified() => {
+                vec![address]
+            }
+            Self::Address(address) => [address].into_iter().chain(loopback).collect(),
         }
+    }
+
+    /// Whether the daemon must not start without this address.
+    #[must_use]
+    pub fn needs(self, address: IpAddr) -> bool {
+        self == Self::Address(address)
     }
 
     /// Whether only processes of this machine reach it.

@@ -135,7 +135,8 @@ fn where_the_door_is_open() {
         ("bind: 'loopback'", "127.0.0.1 ::1", true),
         ("bind: 'auto'", "127.0.0.1 ::1", true),
         ("bind: 'lan'", "0.0.0.0 ::", false),
-        ("bind: 'custom', customBindHost: '192.168.1.5'", "192.168.1.5", false),
+        ("bind: 'custom', customBindHost: '192.168.1.5'", "192.168.1.5 127.0.0.1 ::1", false),
+        ("bind: 'custom', customBindHost: '0.0.0.0'", "0.0.0.0", false),
         ("bind: 'custom', customBindHost: '127.0.0.2'", "127.0.0.2", true),
         ("customBindHost: '192.168.1.5'", "127.0.0.1 ::1", true),
     ] {
