@@ -7,4 +7,7 @@ mod rig;
 mod agent;
 mod chat;
 mod events;
+mod first_frames;
+mod handshake;
 mod http;
+mod pairing;

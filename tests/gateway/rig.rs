@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{SinkExt, StreamExt};
-use offshoot::config::{Environment, load_text};
+use futures::SinkExt;
+use offshoot::config::{Environment, load, load_text};
 use offshoot::gateway::Serving;
 use offshoot::runtime;
 use offshoot::store::{Durability, SqliteStorage};
@@ -16,6 +16,14 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+
+mod attempt;
+mod device;
+mod socket;
+
+pub use attempt::{Attempt, Refused};
+pub use device::{Device, id_of};
+pub use socket::Heard;
 
 /// The shared secret of every daemon here.
 pub const TOKEN: &str = "a-token-for-tests";
@@ -29,7 +37,13 @@ pub struct Daemon {
     storage: Arc<SqliteStorage>,
     state: TempDir,
     config: String,
+    /// Whether the configuration says what clients prove.
+    own_auth: bool,
+    vars: Vars,
 }
+
+/// Environment variables of a daemon.
+type Vars = &'static [(&'static str, &'static str)];
 
 impl Daemon {
     /// One that agents of the built-in model live in.
@@ -39,29 +53,50 @@ impl Daemon {
 
     /// One with a configuration. What it says of port and token is replaced.
     pub async fn with(config: &str) -> Self {
-        Self::on(tempfile::tempdir().unwrap(), config.to_owned()).await
+        Self::on(tempfile::tempdir().unwrap(), config.to_owned(), false, &[]).await
     }
 
-    async fn on(state: TempDir, config: String) -> Self {
-        let environment = Environment::default();
-        let mut parsed = load_text(&environment, "offshoot.json", &config).unwrap();
-        let auth = format!("{{ gateway: {{ auth: {{ mode: 'token', token: '{TOKEN}' }} }} }}");
-        parsed.gateway.auth = load_text(&environment, "offshoot.json", &auth).unwrap().gateway.auth;
+    /// One whose configuration is a file, and taken as it is but for the port.
+    pub async fn exactly(config: &str) -> Self {
+        Self::on(tempfile::tempdir().unwrap(), config.to_owned(), true, &[]).await
+    }
+
+    /// One with these environment variables.
+    pub async fn with_vars(vars: Vars) -> Self {
+        Self::on(tempfile::tempdir().unwrap(), "{}".to_owned(), false, vars).await
+    }
+
+    async fn on(state: TempDir, config: String, own_auth: bool, vars: Vars) -> Self {
+        let vars_of = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let environment = Environment { home: None, vars: vars.iter().map(vars_of).collect() };
+        let mut parsed = if own_auth {
+            let file = state.path().join("offshoot.json");
+            if !file.exists() {
+                std::fs::write(&file, &config).unwrap();
+            }
+            load(&environment, Some(&file)).unwrap()
+        } else {
+            load_text(&environment, "offshoot.json", &config).unwrap()
+        };
+        if !own_auth {
+            let auth = format!("{{ gateway: {{ auth: {{ mode: 'token', token: '{TOKEN}' }} }} }}");
+            parsed.gateway.auth = load_text(&environment, "offshoot.json", &auth).unwrap().gateway.auth;
+        }
         parsed.gateway.port = 0;
         let storage = Arc::new(SqliteStorage::open(state.path(), Durability::Normal).unwrap());
         let dir = state.path().to_owned();
         let shared = Arc::clone(&storage) as Arc<dyn Storage>;
         let serving = Serving::start(Arc::new(parsed), runtime::clock(), shared, dir).await.unwrap();
-        Self { serving, storage, state, config }
+        Self { serving, storage, state, config, own_auth, vars }
     }
 
     /// Stops it, as a signal does, and starts another on the same state.
     pub async fn restart(self) -> Self {
-        let Self { serving, storage, state, config } = self;
+        let Self { serving, storage, state, config, own_auth, vars } = self;
         serving.stop("service restart").await;
         storage.close();
         drop(storage);
-        Self::on(state, config).await
+        Self::on(state, config, own_auth, vars).await
     }
 
     pub async fn stop(self) {
@@ -85,11 +120,7 @@ impl Daemon {
     }
 
     pub async fn connect(&self, connect: Connect<'_>) -> Client {
-        let address = self.address();
-        let stream = TcpStream::connect(address).await.unwrap();
-        let url = format!("ws://{address}/");
-        let (socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
-        let mut client = Client { socket, requests: 0, waiting: VecDeque::new(), hello: Value::Null };
+        let mut client = self.socket(&[]).await;
         client.hello = client.handshake(connect).await;
         client
     }
@@ -208,18 +239,9 @@ impl Client {
     }
 
     async fn read(&mut self) -> Value {
-        let next = async {
-            loop {
-                match self.socket.next().await.expect("the connection is open").unwrap() {
-                    Message::Text(text) => return serde_json::from_str(&text).unwrap(),
-                    Message::Close(close) => panic!("the gateway closed the connection: {close:?}"),
-                    _ => {}
-                }
-            }
-        };
-        match tokio::time::timeout(PATIENCE, next).await {
-            Ok(frame) => frame,
-            Err(_) => panic!("nothing came; waiting: {:#?}", self.waiting),
+        match self.heard().await {
+            Heard::Frame(frame) => frame,
+            Heard::Closed(code, reason) => panic!("the gateway closed the connection: {code} {reason}"),
         }
     }
 }
