@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::daemon::Gateway;
 use crate::support::World;
 
 const MAIN: &str = "agent:main:main";
@@ -188,5 +189,27 @@ fn a_spawned_run_that_panics_is_told_by_the_exit_code() {
         world.run(&["spawn", "Reply with exactly: next"]).exits(0);
         world.run(&["run", "Panic: boom"]).exits(1).says("ended as crashed: boom");
         world.run(&["run", "Reply with exactly: next"]).exits(0);
+    }
+}
+
+#[test]
+fn a_gateways_own_agents_are_never_asked_who_they_are() {
+    let variants = [
+        GATEWAY.to_owned(),
+        GATEWAY.replace(TOKEN, r#""token":"""#),
+        GATEWAY.replace(r#""mode":"token""#, r#""mode":"none""#),
+    ];
+    for config in variants {
+        let world = World::with(&config);
+        let _gateway = Gateway::start(&world);
+        let after_a_tool = format!("Call: sessions_list {{}}\nWait: 0ms\n{SPAWN}");
+        for (turn, prompt) in [SPAWN, &after_a_tool, SPAWN, &after_a_tool].into_iter().enumerate() {
+            assert_eq!(world.run(&["run", prompt]).exits(0).stdout, "SUBAGENT_OK\n", "{config} {prompt}");
+            let answers = world.tool_results(MAIN, "sessions_spawn");
+            assert_eq!(answers.len(), turn + 1, "{answers:?}");
+            assert!(answers.iter().all(|answer| answer["status"] == "accepted"), "{answers:?}");
+        }
+        let devices = world.run(&["devices", "list", "--json"]).exits(0).json();
+        assert_eq!(devices, json!({"pending": [], "paired": []}));
     }
 }
