@@ -1,6 +1,6 @@
 // What every part of the suite uses: a gateway of its own, a home of its own, checks that are counted.
 
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
 import os from "node:os";
@@ -47,14 +47,15 @@ export const environment = (home) => ({
   NO_COLOR: "1",
 });
 
-/** Starts `offshoot gateway` with its own home, and waits until it is ready. */
-export async function gateway(name, config) {
+/** Starts `offshoot gateway` with its own home, and waits until it is ready. `inside` is what its commands are run by. */
+export async function gateway(name, config, inside = []) {
   const home = scratch();
   const state = path.join(home, ".offshoot");
   fs.mkdirSync(state);
   if (config) fs.writeFileSync(path.join(state, "offshoot.json"), JSON.stringify(config));
   const log = fs.openSync(path.join(installed, "logs", `${name}.gateway.log`), "w");
-  const child = spawn(binary, ["gateway", "--port", "0", "--json"], {
+  const [program, ...before] = [...inside, binary];
+  const child = spawn(program, [...before, "gateway", "--port", "0", "--json"], {
     env: environment(home),
     cwd: home,
     stdio: ["ignore", "pipe", log],
@@ -72,6 +73,11 @@ export async function gateway(name, config) {
   return {
     url: ready.urls[0],
     token: fs.readFileSync(ready.tokenFile, "utf8").trim(),
+    /** Runs a command of `offshoot` beside it. */
+    command(...args) {
+      const done = spawnSync(program, [...before, ...args], { env: environment(home), cwd: home, encoding: "utf8" });
+      return { status: done.status, output: done.stdout + done.stderr };
+    },
     async stop() {
       const ended = once(child, "exit");
       child.kill("SIGTERM");
