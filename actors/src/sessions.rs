@@ -27,7 +27,7 @@ pub(crate) use self::lanes::{LaneName, Permit};
 pub(crate) use self::requests::Named;
 pub(crate) use self::residents::unknown as unknown_session;
 use self::residents::{Resident, Waiting};
-use self::settle::{DETACHED, Verdict, WAITED_FOR};
+use self::settle::{DETACHED, Unsettled, Verdict, WAITED_FOR};
 pub(crate) use self::spawn::{Reserved, SpawnCall};
 use self::tally::Tally;
 use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError};
@@ -39,18 +39,20 @@ use crate::session::{SessionMeta, SessionMsg};
 use crate::shared::{LiveEntry, Shared};
 use crate::types::{Accepted, Refusal, RunId, SessionKey};
 
-/// Everything that a start needs. The counts of permits live here, outside of the state.
+/// Everything that a start needs. The counts of permits live here, outside of the state, and so do the names of the
+/// sessions that are not woken before what they had open is ended.
 #[derive(Debug)]
 pub(crate) struct SessionsArgs {
     shared: Arc<Shared>,
     held: [Arc<AtomicU32>; 2],
+    unsettled: Arc<Unsettled>,
     /// Whether this process has settled what an earlier one left behind.
     booted: bool,
 }
 
 impl From<Arc<Shared>> for SessionsArgs {
     fn from(shared: Arc<Shared>) -> Self {
-        Self { shared, held: Default::default(), booted: false }
+        Self { shared, held: Default::default(), unsettled: Arc::default(), booted: false }
     }
 }
 
@@ -128,6 +130,7 @@ pub(crate) struct Sessions {
     tally: Tally,
     residents: BTreeMap<SessionKey, Resident>,
     in_flight: InFlight,
+    unsettled: Arc<Unsettled>,
     /// How often the runs of a failed session and of those below it were ended: what was read before may show them
     /// as open.
     settlements: u64,
@@ -152,6 +155,7 @@ impl Behaviour for Sessions {
             tally: Tally::default(),
             residents: BTreeMap::new(),
             in_flight: BTreeMap::new(),
+            unsettled: Arc::clone(&args.unsettled),
             settlements: 0,
             shared,
         };
@@ -160,6 +164,9 @@ impl Behaviour for Sessions {
         let again = args.booted;
         if again {
             open = settle_orphans(&sessions.shared, open).await.map_err(read)?;
+            for key in sessions.unsettled.keys() {
+                sessions.residents.insert(key, Resident::Settling { waiting: Vec::new() });
+            }
             wake = sessions.take_over(&open);
         } else {
             // A manager that failed took every session with it.
@@ -180,9 +187,7 @@ impl Behaviour for Sessions {
         // After a panic the message that told of a result may be the one that was lost.
         wake.extend(sessions.shared.waiting_sessions().await.map_err(read)?);
         for key in wake {
-            if !sessions.residents.contains_key(&key) {
-                sessions.wait_for(&key, Waiting::Nothing, ctx);
-            }
+            sessions.wait_for(&key, Waiting::Nothing, ctx);
         }
         Ok(sessions)
     }
@@ -285,19 +290,22 @@ impl Sessions {
     /// sessions: they would execute what is about to be ended.
     fn settle_late(&mut self, late: Vec<SubtreeRun>, ctx: &Ctx<Self>) {
         let keys: BTreeSet<SessionKey> = late.iter().map(|run| run.session.key.clone()).collect();
-        for key in &keys {
-            self.residents.insert(key.clone(), Resident::Settling { waiting: Vec::new() });
-        }
         if keys.is_empty() {
             return;
         }
+        for key in &keys {
+            self.residents.insert(key.clone(), Resident::Settling { waiting: Vec::new() });
+        }
+        let keys: Vec<SessionKey> = keys.into_iter().collect();
+        self.unsettled.add(&keys);
         let (shared, myself) = (Arc::clone(&self.shared), ctx.myself().clone());
+        let unsettled = Arc::clone(&self.unsettled);
         // Detached: nobody waits for runs that a store which is full now takes later.
         tokio::spawn(async move {
             settle::settle(&shared, late, Verdict::found_late(), DETACHED).await;
-            for key in keys {
-                drop(myself.send(SessionsMsg::Down { key, failure: None }));
-            }
+            unsettled.remove(&keys);
+            // What waited for them before was noted at the start.
+            drop(myself.send(SessionsMsg::Settled { keys, waiting: Vec::new() }));
         });
     }
 }

@@ -29,6 +29,8 @@ impl Sessions {
             let waiting = waiting.unwrap_or_default();
             self.residents.insert(key.clone(), Resident::Settling { waiting });
         }
+        self.unsettled.add(&keys);
+        let unsettled = Arc::clone(&self.unsettled);
         let (shared, myself, key) = (Arc::clone(&self.shared), ctx.myself().clone(), key.clone());
         let reason = format!("its session failed: {reason}");
         // Detached: it must be done whatever becomes of this actor.
@@ -52,6 +54,7 @@ impl Sessions {
             // What was on its way to them when they failed is in the store.
             let waiting = read(&shared, DETACHED, || shared.storage.waiting_sessions()).await;
             let waiting = waiting.unwrap_or_default();
+            unsettled.remove(&keys);
             drop(myself.send(SessionsMsg::Settled { keys, waiting }));
         });
     }

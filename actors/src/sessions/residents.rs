@@ -110,6 +110,14 @@ pub(crate) fn unknown(key: &SessionKey) -> Refusal {
         .with_hint("list the sessions with `offshoot sessions list`")
 }
 
+/// The answer to whoever comes while so many wait already for a session whose runs are being ended.
+fn too_many(key: &SessionKey, waiting: usize) -> Refusal {
+    let text = format!(
+        "{waiting} requests wait already for session {key}, which has runs that the store does not end"
+    );
+    Refusal::error("store", text).with_hint("try again once the store takes changes")
+}
+
 impl Sessions {
     pub(super) fn on_deliver(&mut self, key: &SessionKey, message: Box<SessionMsg>, ctx: &mut Ctx<Self>) {
         // Its parent fell asleep before it could start it.
@@ -129,6 +137,17 @@ impl Sessions {
                     self.shared.live.remove(key);
                     let sleeping = Resident::Sleeping { meta: entry.meta, waiting: vec![item] };
                     self.residents.insert(key.clone(), sleeping);
+                }
+            }
+            // It may stay so for as long as the store is full.
+            Some(Resident::Settling { waiting })
+                if waiting.len() >= self.shared.settings().prompts.max_queued =>
+            {
+                match item {
+                    // One that is not carried out has no answer: whoever asked asks again, or hears that it is gone.
+                    Waiting::Message(message)
+                        if matches!(*message, SessionMsg::Stop { cascade: false, .. }) => {}
+                    item => waiting.extend(item.refuse_request(&too_many(key, waiting.len()))),
                 }
             }
             Some(other) => {

@@ -1,5 +1,7 @@
 //! Ends runs whose actors are gone: of a process that died, or of a subtree whose session failed for good.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -9,7 +11,7 @@ use crate::kit::Backoff;
 use crate::ports::{BoxFuture, Refused, StoreError, SubtreeRun};
 use crate::session::{notify_end, tell_end};
 use crate::shared::Shared;
-use crate::types::{Origin, Outcome, RunId, Terminal};
+use crate::types::{Origin, Outcome, RunId, SessionKey, Terminal};
 
 /// Pauses before a store that refused is asked again.
 pub(super) const BACKOFF: Backoff =
@@ -18,6 +20,33 @@ pub(super) const BACKOFF: Backoff =
 /// How often a store that refuses is asked where somebody waits, and where nobody does.
 pub(crate) const WAITED_FOR: u32 = 4;
 pub(crate) const DETACHED: u32 = 200;
+
+/// The sessions whose open runs are being ended by a task that a panic of the manager does not end: a rebuilt manager
+/// must not wake them either. The task takes them out before it tells the manager, which may lose that message: then it
+/// finds in the store what waits for them.
+#[derive(Debug, Default)]
+pub(super) struct Unsettled(Mutex<BTreeSet<SessionKey>>);
+
+impl Unsettled {
+    pub(super) fn add(&self, keys: &[SessionKey]) {
+        self.lock().extend(keys.iter().cloned());
+    }
+
+    pub(super) fn remove(&self, keys: &[SessionKey]) {
+        let mut unsettled = self.lock();
+        for key in keys {
+            unsettled.remove(key);
+        }
+    }
+
+    pub(super) fn keys(&self) -> BTreeSet<SessionKey> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<SessionKey>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// What becomes of runs whose actors are gone.
 #[derive(Debug, Clone, Copy)]

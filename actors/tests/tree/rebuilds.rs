@@ -273,3 +273,68 @@ async fn the_result_of_a_session_that_failed_tells_of_all_tokens_below() {
     assert_eq!(told.usage, Usage { input: 30, output: 3, cached: 0 });
     rig.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_full_store_keeps_open_is_not_executed_after_a_panic_of_the_manager() {
+    let rig = crate::rig::setup().start(|_: Call| async move { std::future::pending().await }).await;
+    rig.say("work").await;
+    let waiting = rig.say("waiting").await;
+    rig.sleep(10).await;
+    let storage = Arc::clone(&rig.storage);
+    rig.stop().await;
+    let faults = Arc::new(Once::default());
+    let (setup, faulty) = with(&faults).on(&storage, 8).faulty();
+    faulty.fail(10, move |asked| match asked {
+        Asked::Submit(transaction) => {
+            transaction.iter().any(|op| matches!(op, Op::EndRun(end) if end.run == waiting))
+        }
+        _ => false,
+    });
+    let rig = setup.start(|call: Call| async move { Ok(Answer::text(format!("did {}", call.task()))) }).await;
+    for _ in 0..2 {
+        faults.arm("sessions", "settings_changed");
+        rig.handle.apply((*rig.handle.settings()).clone()).await.unwrap();
+        rig.until("the manager panics", |_| faults.fired()).await;
+    }
+    assert!(rig.row(waiting).state.is_open(), "the store did not take its end yet");
+    assert_eq!(rig.outcome(waiting).await.state, Terminal::Interrupted);
+    assert_eq!(rig.answer("hello").await.text.as_deref(), Some("did hello"));
+    assert_eq!(rig.log.count(), 1, "only the message of this process was worked on");
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_failed_session_left_open_is_not_executed_after_a_panic_of_the_manager() {
+    let faults = Arc::new(Once::default());
+    let (setup, faulty) = with(&faults).faulty();
+    let rig = setup
+        .start(|call: Call| async move {
+            if call.task() == "hang" {
+                return std::future::pending().await;
+            }
+            Ok(Answer::text(format!("did {}", call.task())))
+        })
+        .await;
+    rig.say("hang").await;
+    let waiting = rig.say("waiting").await;
+    rig.sleep(10).await;
+    faulty.fail(10, move |asked| match asked {
+        Asked::Submit(transaction) => {
+            transaction.iter().any(|op| matches!(op, Op::EndRun(end) if end.run == waiting))
+        }
+        _ => false,
+    });
+    for _ in 0..6 {
+        faults.arm("session", "steer");
+        let _ = rig.handle.steer(main_key(), "hello".into(), Origin::Operator).await;
+    }
+    faults.arm("sessions", "settings_changed");
+    rig.handle.apply((*rig.handle.settings()).clone()).await.unwrap();
+    rig.until("the manager panics", |_| faults.fired()).await;
+    assert!(rig.row(waiting).state.is_open(), "the store did not take its end yet");
+    assert_eq!(rig.outcome(waiting).await.state, Terminal::Crashed);
+    assert_eq!(rig.answer("hello").await.text.as_deref(), Some("did hello"));
+    let worked_on = |event: &Event| matches!(event, Event::Started { run, .. } if *run == waiting);
+    assert_eq!(rig.events.count(worked_on), 0);
+    rig.finish().await;
+}

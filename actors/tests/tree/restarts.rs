@@ -207,3 +207,51 @@ async fn a_stop_waits_for_what_a_full_store_does_not_take() {
     assert_eq!(rig.row(run).outcome.map(|outcome| outcome.state), Some(Terminal::Interrupted));
     rig.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_run_is_ended_late_takes_what_waited_for_it_before() {
+    let storage = Arc::new(MemoryStorage::new());
+    let rig = setup().on(&storage, 1).start(script).await;
+    assert_eq!(rig.answer("leave").await.state, Terminal::Ok);
+    let run = rig.say("hang").await;
+    rig.until("it works", |rig| rig.row(run).state.as_str() == "running").await;
+    rig.stop().await;
+    // The end of the child is taken at once, and its result waits; that of the parent's own run is refused for long.
+    let (setup, faulty) = setup().on(&storage, 2).faulty();
+    faulty.fail(10, move |asked| match asked {
+        Asked::Submit(transaction) => {
+            transaction.iter().any(|op| matches!(op, Op::EndRun(end) if end.run == run))
+        }
+        _ => false,
+    });
+    let rig = setup.start(script).await;
+    assert_eq!(rig.row(run).state.as_str(), "running");
+    assert_eq!(rig.outcome(run).await.state, Terminal::Interrupted);
+    rig.quiet().await;
+    assert_eq!(items(&rig.transcript(&main_key())).len(), 1);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_so_many_wait_for_what_a_full_store_does_not_take() {
+    let (rig, run) = left_behind(12).await;
+    let limit = rig.handle.settings().prompts.max_queued;
+    let say = |number: usize| {
+        rig.handle.submit(PromptRequest::new(main_key(), number.to_string()), Origin::Operator)
+    };
+    let asked = async {
+        let waiting = futures::future::join_all((0..limit).map(say));
+        let more = async {
+            rig.sleep(1).await;
+            let spawn = rig.handle.spawn(request(main_key(), "hello"), Origin::Operator).await.unwrap_err();
+            [say(limit).await.unwrap_err(), spawn].map(|refusal| refusal.code)
+        };
+        tokio::join!(waiting, more)
+    };
+    let (waited, more) = soon("the answers", asked).await;
+    assert_eq!(more, ["store"; 2]);
+    assert!(!rig.row(run).state.is_open());
+    assert!(waited.iter().any(Result::is_ok));
+    rig.quiet().await;
+    rig.stop().await;
+}
