@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::accept::{refused_by_store, stopping};
 use self::announces::Announces;
 pub(crate) use self::change::{Change, SessionChange};
-use self::commit::{End, Inbox, Ticket};
+use self::commit::{Delivery, End, Inbox, Ticket};
 pub(crate) use self::commit::{announce_of, notify_end, tell_end};
 use self::inject::Injected;
 pub use self::prompts::is_silent;
@@ -343,12 +343,10 @@ pub(crate) struct Session {
     steers: VecDeque<Steer>,
     /// Messages in the agent's name that wait until no run has its turn.
     injected: VecDeque<Injected>,
-    /// Those that are being committed, by their places.
-    injecting: Vec<(u64, Reply<Result<u64, Refusal>>)>,
     /// Open runs of children, of this kind of process alone.
     children: BTreeMap<RunId, OpenRun>,
-    /// Whether results or steering messages are being committed while no run has its turn.
-    delivering: bool,
+    /// What is being appended, or emptied, while no run has its turn.
+    delivering: Option<Delivery>,
     /// The run that this starts: what is said to the session meanwhile is for it already.
     next: Option<RunId>,
     /// Prompts and steering messages that are being committed.

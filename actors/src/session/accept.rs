@@ -197,7 +197,10 @@ impl Session {
                     reply.send(earlier.map(|earlier| submitted(&earlier.run, true)));
                 });
             }
-            (Err(refused), _) => reply.send(Err(refused_by_store(&refused))),
+            (Err(refused), _) => {
+                self.doubt(&refused, ctx);
+                reply.send(Err(refused_by_store(&refused)));
+            }
         }
         self.advance(ctx);
     }
@@ -326,6 +329,7 @@ impl Session {
     ) {
         self.accepting = self.accepting.saturating_sub(1);
         if let Err(refused) = result {
+            self.doubt(&refused, ctx);
             reply.send(Err(refused_by_store(&refused)));
             return self.advance(ctx);
         }

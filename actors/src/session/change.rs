@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::accept::too_long;
-use super::{Session, SessionMeta, SessionMsg, Standing, refused_by_store, stopping};
+use super::commit::Delivery;
+use super::{Session, SessionMeta, SessionMsg, Standing, stopping};
 use crate::kit::{Ctx, Reply};
 use crate::policy::admission::check_name;
 use crate::ports::{AuditRecord, Op, Refused};
@@ -23,11 +24,16 @@ pub(crate) enum SessionChange {
     Reset,
 }
 
-/// A change that is being committed.
+/// A change that is being committed. Of a patch only what was asked for: another one may be on its way at the same time.
 #[derive(Debug)]
 pub(crate) enum Change {
-    Patch(Arc<SessionMeta>),
-    Reset,
+    Patch { label: Option<Option<String>>, model: Option<Option<ModelChoice>> },
+    Reset(Delivery),
+}
+
+/// The answer where the store does not take a change.
+fn not_changed(refused: &Refused) -> Refusal {
+    Refusal::error("store", format!("nothing was changed: {refused}")).with_hint("try again")
 }
 
 impl Session {
@@ -43,7 +49,7 @@ impl Session {
         let checked = if matches!(self.standing, Standing::Open) {
             match change {
                 SessionChange::Patch { label, model, .. } => self.check_patch(label, model),
-                SessionChange::Reset => self.check_reset().map(|()| Change::Reset),
+                SessionChange::Reset => self.check_reset().map(|()| Change::Reset(Delivery::default())),
             }
         } else {
             Err(stopping())
@@ -53,16 +59,17 @@ impl Session {
             Err(refusal) => return reply.send(Err(refusal)),
         };
         let (op, event) = match &change {
-            Change::Patch(meta) => {
-                let label = (meta.label != self.meta.label).then(|| meta.label.clone());
-                let model = (meta.model != self.meta.model).then(|| meta.model.clone());
+            Change::Patch { label, model } => {
+                let (label, model) = (label.clone(), model.clone());
                 (Op::PatchSession { session: session.clone(), label, model }, "session.changed")
             }
-            Change::Reset => (Op::ResetSession { session: session.clone(), at }, "session.reset"),
+            Change::Reset(_) => (Op::ResetSession { session: session.clone(), at }, "session.reset"),
         };
         let audit = AuditRecord { at, event, origin, session: Some(session), run: None, facts: Vec::new() };
         // Nothing is appended to a transcript that is about to be another.
-        self.delivering |= matches!(change, Change::Reset);
+        if let Change::Reset(delivery) = &change {
+            self.delivering = Some(delivery.clone());
+        }
         self.accepting += 1;
         let myself = ctx.myself().clone();
         self.shared.commit(vec![op, Op::Audit(Box::new(audit))], move |result| {
@@ -76,24 +83,20 @@ impl Session {
         label: Option<Option<String>>,
         model: Option<Option<String>>,
     ) -> Result<Change, Refusal> {
-        let mut meta = SessionMeta::clone(&self.meta);
-        if let Some(label) = label {
+        if let Some(Some(label)) = &label {
             let most = self.shared.settings().prompts.max_label;
-            if label.as_ref().is_some_and(|label| label.len() > most) {
+            if label.len() > most {
                 return Err(too_long("the label", most, "use a shorter one"));
             }
-            meta.label = label;
         }
-        if let Some(model) = model {
-            check_name("the model", model.as_deref())?;
-            let resolve = |name: String| {
-                let resolved = self.shared.models.resolve(&name);
-                resolved.map_err(|error| Refusal::error("model", error.to_string()))
-            };
-            let primary = model.map(resolve).transpose()?;
-            meta.model = primary.map(|primary| ModelChoice { primary, fallbacks: Vec::new() });
-        }
-        Ok(Change::Patch(Arc::new(meta)))
+        let resolve = |name: String| {
+            check_name("the model", Some(&name))?;
+            let resolved = self.shared.models.resolve(&name);
+            let primary = resolved.map_err(|error| Refusal::error("model", error.to_string()))?;
+            Ok(ModelChoice { primary, fallbacks: Vec::new() })
+        };
+        let model = model.map(|name| name.map(resolve).transpose()).transpose()?;
+        Ok(Change::Patch { label, model })
     }
 
     fn check_reset(&self) -> Result<(), Refusal> {
@@ -102,7 +105,7 @@ impl Session {
             || !self.queue.is_empty()
             || !self.unsettled.is_empty()
             || self.accepting > 0
-            || self.delivering
+            || self.delivering.is_some()
             || self.loading.is_some();
         if busy {
             return Err(Refusal::forbidden(
@@ -123,24 +126,25 @@ impl Session {
     ) {
         self.accepting = self.accepting.saturating_sub(1);
         match (change, &result) {
-            (Change::Patch(meta), Ok(())) => {
-                // Of two changes on their way at once the later one was made of the earlier state.
-                self.meta = Arc::new(SessionMeta {
-                    label: meta.label.clone(),
-                    model: meta.model.clone(),
-                    ..SessionMeta::clone(&self.meta)
-                });
+            (Change::Patch { label, model }, Ok(())) => {
+                let mut meta = SessionMeta::clone(&self.meta);
+                meta.label = label.unwrap_or(meta.label);
+                meta.model = model.unwrap_or(meta.model);
+                self.meta = Arc::new(meta);
                 self.say_up(ctx);
             }
-            (Change::Reset, Ok(())) => {
-                self.delivering = false;
-                self.transcript = Some(Transcript::default());
+            (Change::Reset(delivery), result) => {
+                if self.is_delivered(&delivery) && result.is_ok() {
+                    self.transcript = Some(Transcript::default());
+                }
                 self.shared.changed();
             }
-            (Change::Reset, Err(_)) => self.delivering = false,
-            (Change::Patch(_), Err(_)) => {}
+            (Change::Patch { .. }, Err(_)) => {}
         }
-        reply.send(result.map_err(|refused| refused_by_store(&refused)));
+        if let Err(refused) = &result {
+            self.doubt(refused, ctx);
+        }
+        reply.send(result.map_err(|refused| not_changed(&refused)));
         self.advance(ctx);
     }
 }

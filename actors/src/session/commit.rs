@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::inject::{InjectedAt, answer_injected};
 use super::{Session, SessionChild, SessionMeta, SessionMsg, Stage, name_once};
 use crate::kit::{Backoff, Ctx};
 use crate::ports::{Announce, AuditRecord, Event, Op, Refused, RunEnd, RunRow, Transaction};
@@ -69,6 +70,11 @@ impl Taken {
     }
 }
 
+/// Stands for one transaction that changes the transcript while no run has its turn. What comes back of one that was sent
+/// before a panic is known from the store since, and maybe more.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Delivery(Arc<()>);
+
 /// Who closes a run.
 #[derive(Debug)]
 pub(super) struct Closing {
@@ -106,8 +112,9 @@ pub(crate) enum Ticket {
     Boundary { run: RunId, taken: Taken, permit: Option<Permit> },
     /// The run waits for the children of the session.
     Yield { run: RunId },
-    /// Results or steering messages are appended while no run has its turn; `row` is the run that this starts.
-    Deliver { row: Option<Box<RunRow>>, taken: Taken },
+    /// Results or messages are appended while no run has its turn; `row` is the run that this starts.
+    /// `injected` are those who wait for the places of messages in the agent's name.
+    Deliver { delivery: Delivery, row: Option<Box<RunRow>>, taken: Taken, injected: Vec<InjectedAt> },
     /// A run ends.
     End(Box<End>),
 }
@@ -182,10 +189,12 @@ impl Session {
                 self.go_on(run, taken.transcript, permit, ctx);
             }
             (Ticket::Yield { run }, Ok(())) => self.yield_begins(run, ctx),
-            (Ticket::Deliver { row, taken }, Ok(())) => {
+            (Ticket::Deliver { delivery, row, taken, injected }, Ok(())) => {
                 self.took(&taken);
-                self.injected(Ok(()));
-                self.delivering = false;
+                answer_injected(injected, Ok(()));
+                if !self.is_delivered(&delivery) {
+                    return self.advance(ctx);
+                }
                 self.next = None;
                 self.retries = 0;
                 self.transcript = Some(taken.transcript);
@@ -211,13 +220,16 @@ impl Session {
                 self.ended(*end, ctx);
             }
             (Ticket::End(end), Err(refused)) => self.end_refused(end, &refused, ctx),
-            (Ticket::Deliver { .. }, Err(refused)) => {
-                self.injected(Err(&refused));
-                self.delivering = false;
+            (Ticket::Deliver { delivery, injected, .. }, Err(refused)) => {
+                answer_injected(injected, Err(&refused));
+                if !self.is_delivered(&delivery) {
+                    return self.advance(ctx);
+                }
                 self.next = None;
                 tracing::warn!(session = %self.meta.key, %refused, "results could not be appended, will try again");
                 self.transcript = None;
                 self.suspect = Some(self.inbox());
+                self.doubt(&refused, ctx);
                 self.try_again(ctx);
             }
             (
@@ -228,6 +240,11 @@ impl Session {
                 self.fail_run(run, format!("the store refused to go on: {refused}"), ctx);
             }
         }
+    }
+
+    /// A transaction between two turns is decided; false if this is not the one that is awaited.
+    pub(super) fn is_delivered(&mut self, delivery: &Delivery) -> bool {
+        self.delivering.take_if(|awaited| Arc::ptr_eq(&awaited.0, &delivery.0)).is_some()
     }
 
     /// Forgets what a transaction took out of the inbox.

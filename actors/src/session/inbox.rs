@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::commit::{Inbox, Taken, Ticket};
+use super::commit::{Delivery, Inbox, Taken, Ticket};
 use super::prompts::NOTHING_REPORTED;
 use super::{Active, Session, SessionArgs, SessionChild, SessionMsg, Stage, Standing};
 use crate::kit::{ChildSpec, Ctx};
-use crate::ports::{Announce, Cause, Op, OpenRun, RunRow, StoreError, StoredSession, Transaction};
+use crate::ports::{Announce, Cause, Op, OpenRun, Refused, RunRow, StoreError, StoredSession, Transaction};
 use crate::run::Fate;
 use crate::sessions::SessionsMsg;
 use crate::types::{Cleanup, Entry, RunId, SessionKey, Transcript};
@@ -167,8 +167,13 @@ impl Session {
             transaction.push(Op::InsertRun(Box::new(row.clone())));
         }
         taken.ops(&self.meta.key, None, &mut transaction);
-        self.delivering = true;
-        self.commit(transaction, Ticket::Deliver { row: row.map(Box::new), taken }, ctx);
+        let delivery = Delivery::default();
+        self.delivering = Some(delivery.clone());
+        self.commit(
+            transaction,
+            Ticket::Deliver { delivery, row: row.map(Box::new), taken, injected: Vec::new() },
+            ctx,
+        );
     }
 
     /// All children of a yielded session have ended: its run goes on with their results.
@@ -205,6 +210,15 @@ impl Session {
     pub(super) fn load(&mut self, ctx: &Ctx<Self>) {
         if self.loading.is_none() {
             self.read_again(None, ctx);
+        }
+    }
+
+    /// The store did not take a request of a client. Where that does not fit what is stored, the session may have been
+    /// deleted: it is read again, and stops if it is not there, so that the next request finds what is.
+    pub(super) fn doubt(&mut self, refused: &Refused, ctx: &Ctx<Self>) {
+        if matches!(refused, Refused::Conflict(_)) {
+            self.transcript = None;
+            self.load(ctx);
         }
     }
 
@@ -275,8 +289,11 @@ impl Session {
             .current
             .and_then(|run| self.runs.get(&run))
             .is_some_and(|active| active.stage.has_transcript());
-        if !works {
-            self.transcript = Some(Transcript::new(stored.transcript));
+        let read = Transcript::new(stored.transcript);
+        // Something may have been appended since it was read.
+        let newer = self.transcript.as_ref().is_none_or(|own| own.next_seq() < read.next_seq());
+        if !works && newer {
+            self.transcript = Some(read);
         }
         self.resume_loading(ctx);
         self.check_joined(ctx);

@@ -1,7 +1,7 @@
 //! Messages in the agent's name that no model wrote: appended between two turns, and nobody is woken for them.
 
 use super::accept::{stopping, too_long};
-use super::commit::{Taken, Ticket};
+use super::commit::{Delivery, Taken, Ticket};
 use super::{Session, Standing};
 use crate::kit::{Ctx, Reply};
 use crate::ports::{AuditRecord, Op, Refused, Transaction};
@@ -13,6 +13,19 @@ pub(super) struct Injected {
     text: String,
     origin: Origin,
     reply: Reply<Result<u64, Refusal>>,
+}
+
+/// The place of a message that is being committed, and who waits for it. It goes with the transaction, so that a panic of
+/// the session gives nobody the answer to another one's.
+pub(super) type InjectedAt = (u64, Reply<Result<u64, Refusal>>);
+
+/// What was appended is committed, or not.
+pub(super) fn answer_injected(injected: Vec<InjectedAt>, result: Result<(), &Refused>) {
+    for (seq, reply) in injected {
+        reply.send(result.map(|()| seq).map_err(|refused| {
+            Refusal::error("store", format!("nothing was appended: {refused}")).with_hint("try again")
+        }));
+    }
 }
 
 impl Session {
@@ -48,7 +61,7 @@ impl Session {
     pub(super) fn append_injected(&mut self, ctx: &Ctx<Self>) {
         let Some(mut transcript) = self.transcript.take() else { return self.load(ctx) };
         let at = ctx.system().clock.now();
-        let mut entries = Vec::new();
+        let (mut entries, mut injected) = (Vec::new(), Vec::new());
         let mut audits = Transaction::new();
         for Injected { text, origin, reply } in self.injected.drain(..) {
             let entry = Entry::Assistant {
@@ -66,24 +79,16 @@ impl Session {
                 run: None,
                 facts: vec![("seq", entry.seq.to_string())],
             })));
-            self.injecting.push((entry.seq, reply));
+            injected.push((entry.seq, reply));
             entries.push(entry);
         }
         let taken = Taken { entries, transcript, ..Taken::default() };
         let mut transaction = Transaction::new();
         taken.ops(&self.meta.key, None, &mut transaction);
         transaction.append(&mut audits);
-        self.delivering = true;
-        self.commit(transaction, Ticket::Deliver { row: None, taken }, ctx);
-    }
-
-    /// What was appended is committed, or not.
-    pub(super) fn injected(&mut self, result: Result<(), &Refused>) {
-        for (seq, reply) in self.injecting.drain(..) {
-            reply.send(result.map(|()| seq).map_err(|refused| {
-                Refusal::error("store", format!("nothing was appended: {refused}")).with_hint("try again")
-            }));
-        }
+        let delivery = Delivery::default();
+        self.delivering = Some(delivery.clone());
+        self.commit(transaction, Ticket::Deliver { delivery, row: None, taken, injected }, ctx);
     }
 
     /// The session stops: what waits is not appended any more.

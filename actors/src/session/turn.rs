@@ -19,7 +19,7 @@ const ASK_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 impl Session {
     /// Does the next thing that can be done. Called after every change.
     pub(super) fn advance(&mut self, ctx: &mut Ctx<Self>) {
-        if matches!(self.standing, Standing::Asleep) || self.delivering || self.retry.is_some() {
+        if matches!(self.standing, Standing::Asleep) || self.delivering.is_some() || self.retry.is_some() {
             return;
         }
         if matches!(self.standing, Standing::Stopping { .. }) {
@@ -412,7 +412,7 @@ impl Session {
             && self.children.is_empty()
             && ctx.children().is_empty()
             && self.accepting == 0
-            && !self.delivering
+            && self.delivering.is_none()
             && !self.has_news()
             && self.injected.is_empty()
             && self.loading.is_none()

@@ -1,8 +1,8 @@
 //! Sessions that get other names, begin anew, or go.
 
-use offshoot_actors::SessionPatch;
-use offshoot_actors::ports::Answer;
-use offshoot_actors::types::{Origin, SessionKey, Terminal};
+use offshoot_actors::ports::{Answer, Op};
+use offshoot_actors::types::{Origin, PromptRequest, SessionKey, Terminal};
+use offshoot_actors::{SessionPatch, delete_stored};
 
 use crate::rig::{Call, Rig, call, main_key, setup, soon, texts};
 
@@ -136,4 +136,64 @@ async fn a_sub_agent_is_deleted_once_its_parent_was_told() {
     let told = rig.transcript(&main_key());
     assert!(crate::rig::items(&told).iter().any(|item| item.state == Terminal::Cancelled), "{told:?}");
     rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_changes_at_once_each_is_carried_out() {
+    let rig = setup().start(tell).await;
+    let first = label(Some("first"));
+    soon("create", rig.handle.create_session(&desk(), first, Origin::Operator)).await.unwrap();
+    let desk = desk();
+    let patch = |patch| rig.handle.patch_session(&desk, patch, Origin::Operator);
+    let (label_, model_) = tokio::join!(patch(label(Some("second"))), patch(model(Some("test/other"))));
+    label_.and(model_).unwrap();
+    let seen = |rig: &Rig| {
+        let live = rig.handle.live().into_iter().find(|live| live.key == desk).unwrap();
+        let stored = rig.storage.all_sessions().into_iter().find(|row| row.key == desk).unwrap();
+        (live.label, stored.label)
+    };
+    let both = |label: &str| (Some(label.to_owned()), Some(label.to_owned()));
+    assert_eq!(seen(&rig), both("second"));
+    assert_eq!(reply(&rig, "hello").await, "test/other 1");
+    // The later one asks for what there was when it came.
+    let (one, two) = tokio::join!(patch(label(Some("third"))), patch(label(Some("second"))));
+    one.and(two).unwrap();
+    assert_eq!(seen(&rig), both("second"));
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_the_store_does_not_take_says_that_nothing_was_changed() {
+    let (setup, faulty) = setup().faulty();
+    let rig = setup.start(tell).await;
+    assert_eq!(reply(&rig, "hello").await, "test/script 1");
+    faulty.refuse(|op| matches!(op, Op::PatchSession { .. }));
+    let refusal = rig.handle.patch_session(&desk(), label(Some("x")), Origin::Operator).await.unwrap_err();
+    assert_eq!((refusal.code, refusal.hint.as_deref()), ("store", Some("try again")));
+    assert!(refusal.message.starts_with("nothing was changed: "), "{refusal}");
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_deleted_while_it_is_awake_is_soon_a_new_one() {
+    for request in 0..4 {
+        let rig = setup().start(tell).await;
+        assert_eq!(reply(&rig, "hello").await, "test/script 1");
+        let deleted =
+            delete_stored(rig.storage.as_ref(), rig.clock.as_ref(), &desk(), Origin::Operator).await;
+        assert_eq!(deleted, Ok(vec![desk()]));
+        let refused = match request {
+            0 => {
+                let prompt = PromptRequest::new(desk(), "hello");
+                rig.handle.submit(prompt, Origin::Operator).await.unwrap_err()
+            }
+            1 => rig.handle.patch_session(&desk(), label(None), Origin::Operator).await.unwrap_err(),
+            2 => rig.handle.inject(desk(), "by the way".to_owned(), Origin::Operator).await.unwrap_err(),
+            _ => rig.handle.reset_session(&desk(), Origin::Operator).await.unwrap_err(),
+        };
+        assert!(["store", "unknown_session"].contains(&refused.code), "{request}: {refused}");
+        rig.sleep(10).await;
+        assert_eq!(reply(&rig, "hello").await, "test/script 1", "after request {request}");
+        finish(rig).await;
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offshoot_actors::ports::{Answer, Cause, Event, ModelError, ModelErrorKind, Op, RunEnd, Storage};
-use offshoot_actors::types::{Origin, Outcome, PromptRequest, SessionKey, Terminal, Usage};
+use offshoot_actors::types::{Entry, Origin, Outcome, PromptRequest, SessionKey, Terminal, Usage};
 
 use crate::rig::{Answered, Asked, Call, Once, Rig, call, items, main_key, soon, with};
 
@@ -336,5 +336,110 @@ async fn what_a_failed_session_left_open_is_not_executed_after_a_panic_of_the_ma
     assert_eq!(rig.answer("hello").await.text.as_deref(), Some("did hello"));
     let worked_on = |event: &Event| matches!(event, Event::Started { run, .. } if *run == waiting);
     assert_eq!(rig.events.count(worked_on), 0);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_message_in_the_agents_name_is_answered_for_itself_after_a_panic() {
+    for refused in [false, true] {
+        let faults = Arc::new(Once::default());
+        let (setup, faulty) = with(&faults).faulty();
+        let rig = setup.start(|_| async { Ok(Answer::text("answer")) }).await;
+        rig.answer("hello").await;
+        rig.quiet().await;
+        let said = |transaction: &Vec<Op>, wanted: &str| {
+            transaction.iter().any(|op| match op {
+                Op::Append { entries, .. } => entries
+                    .iter()
+                    .any(|entry| matches!(&entry.entry, Entry::Assistant { text, .. } if text == wanted)),
+                _ => false,
+            })
+        };
+        // The first one is on its way for longer than the barrier of the rebuild, and so is what it says when it is back.
+        faulty.spoil(move |asked| match asked {
+            Asked::Submit(transaction) if said(transaction, "first") => {
+                Answered::Late(Duration::from_millis(50))
+            }
+            Asked::Submit(transaction) if transaction.is_empty() => Answered::Late(Duration::from_millis(60)),
+            Asked::Submit(transaction) if said(transaction, "second") && refused => Answered::WithAnError,
+            Asked::Submit(transaction) if said(transaction, "second") => {
+                Answered::Late(Duration::from_millis(50))
+            }
+            _ => Answered::Well,
+        });
+        let inject = |text: &str| rig.handle.inject(main_key(), text.to_owned(), Origin::Operator);
+        let panic = async {
+            rig.sleep(10).await;
+            faults.arm("session", "steer");
+            let _ = rig.handle.steer(main_key(), "hello".into(), Origin::Operator).await;
+        };
+        let second = async {
+            rig.sleep(20).await;
+            inject("second").await
+        };
+        let third = async {
+            rig.sleep(80).await;
+            inject("third").await
+        };
+        let (first, (), second, third) = tokio::join!(inject("first"), panic, second, third);
+        assert!(faults.fired());
+        let expected = if refused { [Some(2), None, Some(3)] } else { [Some(2), Some(3), Some(4)] };
+        assert_eq!([first.ok(), second.ok(), third.ok()], expected);
+        faulty.spoil(|_| Answered::Well);
+        assert_eq!(rig.answer("hello").await.state, Terminal::Ok);
+        rig.finish().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_late_does_not_take_the_place_of_what_was_appended_since() {
+    let faults = Arc::new(Once::default());
+    let (setup, faulty) = with(&faults).faulty();
+    let rig = setup
+        .start(|call_: Call| async move {
+            Ok(match (&*call_.task(), call_.request.step) {
+                ("wait", 1) => Answer::tools(vec![call("1", "spawn", "hang"), call("2", "yield", "")]),
+                ("hang", _) => std::future::pending().await,
+                _ => Answer::text("NO_REPLY"),
+            })
+        })
+        .await;
+    let child = rig.spawn("session|wait").await;
+    rig.until("it waits", |rig| rig.row(child.run).state.as_str() == "yielded").await;
+    let below = rig.storage.all_runs().into_iter().find(|row| row.session != child.session).unwrap().id;
+    // The session below fails with both runs. The end of the leaf comes late, and so does the word of the other's.
+    faulty.spoil(move |asked| match asked {
+        Asked::Submit(transaction)
+            if transaction.iter().any(|op| matches!(op, Op::EndRun(end) if end.run == below)) =>
+        {
+            Answered::Late(Duration::from_secs(1))
+        }
+        _ => Answered::Well,
+    });
+    for _ in 0..6 {
+        faults.arm("session", "steer");
+        let _ = rig.handle.steer(child.session.clone(), "hello".into(), Origin::Operator).await;
+    }
+    rig.until("its run is ended", |rig| !rig.row(child.run).state.is_open()).await;
+    // The parent finds the result in the store, and takes it.
+    faults.arm("session", "steer");
+    let _ = rig.handle.steer(main_key(), "hello".into(), Origin::Operator).await;
+    rig.until("it is taken", |rig| items(&rig.transcript(&main_key())).len() == 1).await;
+    rig.sleep(500).await;
+    let reads = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let read = Arc::clone(&reads);
+    faulty.spoil(move |asked| match asked {
+        Asked::Load(key) if **key == main_key() => {
+            read.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Answered::Late(Duration::from_millis(500))
+        }
+        _ => Answered::Well,
+    });
+    // Now it is told of it too, and reads whether it has it.
+    rig.until("it reads", |_| reads.load(std::sync::atomic::Ordering::Relaxed) == 1).await;
+    rig.handle.inject(main_key(), "by the way".to_owned(), Origin::Operator).await.unwrap();
+    rig.sleep(1_000).await;
+    assert_eq!(rig.answer("hello").await.state, Terminal::Ok);
+    faulty.spoil(|_| Answered::Well);
     rig.finish().await;
 }
