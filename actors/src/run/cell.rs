@@ -79,6 +79,8 @@ pub(crate) struct RunCell {
     progress: Mutex<Progress>,
     deadline: Mutex<Deadline>,
     spawned: Mutex<BTreeSet<SessionKey>>,
+    /// Whether its end is told, or about to be.
+    ended: Mutex<bool>,
 }
 
 impl RunCell {
@@ -103,6 +105,7 @@ impl RunCell {
             progress: Mutex::new(progress),
             deadline: Mutex::new(Deadline::new(row.timeout)),
             spawned: Mutex::default(),
+            ended: Mutex::default(),
         }
     }
 
@@ -125,6 +128,20 @@ impl RunCell {
     /// also where their first runs have ended.
     pub(crate) fn spawned(&self) -> MutexGuard<'_, BTreeSet<SessionKey>> {
         self.spawned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what nobody may see after the run's end, unless that is told already: on several threads an aborted call may
+    /// be in the middle of a piece of text.
+    pub(crate) fn before_end(&self, act: impl FnOnce()) {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*ended {
+            act();
+        }
+    }
+
+    /// The run's end is about to be told.
+    pub(crate) fn close(&self) {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
     /// The text there was until now, for a run that ends otherwise than with its answer.

@@ -29,16 +29,18 @@ struct Listener {
 
 impl ModelSink for Listener {
     fn text(&self, piece: &str) {
-        self.cell.update(|progress| {
-            if std::mem::take(&mut progress.fresh) {
-                progress.text.clear();
-            }
-            progress.text.push_str(piece);
-        });
-        self.events.publish(Event::Text {
-            session: self.cell.session.clone(),
-            run: self.cell.id,
-            piece: piece.into(),
+        self.cell.before_end(|| {
+            self.cell.update(|progress| {
+                if std::mem::take(&mut progress.fresh) {
+                    progress.text.clear();
+                }
+                progress.text.push_str(piece);
+            });
+            self.events.publish(Event::Text {
+                session: self.cell.session.clone(),
+                run: self.cell.id,
+                piece: piece.into(),
+            });
         });
     }
 }

@@ -147,7 +147,9 @@ impl Ticket {
                 shared.publish(Event::Yielded { session: meta.key.clone(), run: *run });
             }
             Self::End(end) => {
-                shared.runs.remove(&end.end.run);
+                if let Some((_, cell)) = shared.runs.remove(&end.end.run) {
+                    cell.close();
+                }
                 appended();
                 // First, so that a parent that waits never counts too few.
                 if let Some(next) = &end.next {

@@ -116,6 +116,7 @@ fn decide(shared: &Shared, run: SubtreeRun, verdict: Verdict<'_>) -> Ending {
     let Verdict { state, reason, quiet, .. } = verdict;
     let partial = shared.runs.remove(&run.row.id).and_then(|(_, cell)| {
         cell.cancelled.cancel();
+        cell.close();
         cell.partial()
     });
     let record = Record {
