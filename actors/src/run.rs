@@ -258,8 +258,8 @@ impl Run {
     fn commit(&self, transaction: Transaction, ctx: &Ctx<Self>) {
         let (myself, shared, session) =
             (ctx.myself().clone(), Arc::clone(&self.shared), self.meta.key.clone());
-        // Nothing is copied for nobody.
-        let appended = if self.shared.events.listens() { appended(&transaction) } else { Vec::new() };
+        // Whether anybody listens is asked when there is something to tell: somebody may come meanwhile.
+        let appended = appended(&transaction);
         self.shared.commit(transaction, move |result| {
             if result.is_ok() {
                 shared.tell_appended(&session, &appended);

@@ -1,9 +1,11 @@
 //! Tool calls of one step.
 
-use offshoot_actors::ports::{Answer, Event};
+use std::time::Duration;
+
+use offshoot_actors::ports::{Answer, Event, Op};
 use offshoot_actors::types::{Entry, Terminal, ToolCall, ToolStatus};
 
-use crate::rig::{Call, Rig, call, main_key, setup};
+use crate::rig::{Answered, Asked, Call, Rig, call, main_key, setup};
 
 /// A tree whose main session makes these calls in its first step.
 async fn making(calls: Vec<ToolCall>) -> Rig {
@@ -113,4 +115,37 @@ async fn each_is_told_of_when_it_starts_and_when_it_is_done() {
     let audited = rig.storage.audit().iter().filter(|line| line.event == "tool.started").count();
     assert_eq!(audited, 2);
     rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_begins_to_listen_while_a_step_is_committed_hears_of_it() {
+    let (setup, faulty) = setup().faulty();
+    let rig = setup
+        .start(|call_: Call| async move {
+            Ok(match call_.request.step {
+                1 => Answer::tools(vec![call("1", "wait", "1")]),
+                _ => Answer::text("done"),
+            })
+        })
+        .await;
+    rig.events.listen(false);
+    faulty.spoil(|asked| match asked {
+        Asked::Submit(transaction) if transaction.iter().any(|op| matches!(op, Op::StartTools { .. })) => {
+            Answered::Late(Duration::from_millis(100))
+        }
+        _ => Answered::Well,
+    });
+    let run = rig.say("hello").await;
+    rig.sleep(50).await;
+    rig.events.listen(true);
+    rig.outcome(run).await;
+    rig.quiet().await;
+    let mut told = Vec::new();
+    for event in rig.events.all() {
+        if let Event::Appended { entries, .. } = event {
+            told.extend(entries.iter().map(|entry| entry.seq));
+        }
+    }
+    assert_eq!(told, [1, 2, 3], "nothing is missing from where they began");
+    rig.stop().await;
 }
