@@ -97,6 +97,8 @@ impl Behaviour for Root {
 
     fn handle(&mut self, message: RootMsg, ctx: &mut Ctx<Self>) {
         match message {
+            // It may have come up with one before it in the order while this message waited.
+            RootMsg::Start(child) if ctx.children().contains(&child) => drop(self.pauses.remove(&child)),
             RootMsg::Start(child) => self.start_child(child, ctx),
         }
     }
@@ -176,5 +178,38 @@ impl Root {
         if let Err(error) = started {
             ctx.fail(error.to_string());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::kit::{System, spawn_root};
+    use crate::ports::{FnModels, ModelRequest, SeededIds, TokioClock};
+    use crate::tree::TreeOptions;
+    use crate::types::{AgentId, ModelRef, Settings, Timestamp};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_child_that_is_there_when_its_pause_is_over_is_not_started_again() {
+        let models = FnModels::new(|_: ModelRequest, _| std::future::pending());
+        let settings = Settings::with_model(AgentId::main(), ModelRef::rehearsal());
+        let clock = TokioClock::starting_at(Timestamp(0));
+        let options = TreeOptions::in_memory(clock, SeededIds::new(1), models, settings);
+        let system = Arc::new(System::new(Arc::clone(&options.clock), Arc::clone(&options.ids)));
+        let shared = Arc::new(Shared::new(Arc::clone(&system), options));
+        let (sender, ready) = oneshot::channel();
+        let args = RootArgs { shared: Arc::clone(&shared), ready: Some(Reply::Channel(sender)) };
+        let root = spawn_root::<Root>(Arc::clone(&system), "offshoot".into(), args).unwrap();
+        ready.await.unwrap().unwrap();
+        let before = system.index.views().len();
+        for child in ORDER {
+            root.send(RootMsg::Start(child)).unwrap();
+        }
+        system.clock.sleep(Duration::from_secs(1)).await;
+        assert_eq!(system.index.views().len(), before);
+        root.stop();
+        root.ended().await;
     }
 }
