@@ -16,6 +16,7 @@ mod residents;
 pub(crate) mod settle;
 mod spawn;
 mod tally;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,11 +26,12 @@ use std::time::Duration;
 use self::lanes::{Lane, Waiter};
 pub(crate) use self::lanes::{LaneName, Permit};
 pub(crate) use self::requests::Named;
+use self::residents::Resident;
 pub(crate) use self::residents::unknown as unknown_session;
-use self::residents::{Resident, Waiting};
 use self::settle::{DETACHED, Unsettled, Verdict, WAITED_FOR};
 pub(crate) use self::spawn::{Reserved, SpawnCall};
 use self::tally::Tally;
+use self::waiting::Waiting;
 use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError};
 use crate::ports::{
     Cause, Earlier, Host, OpenRun, Refused, RequestKey, RunRow, StoreError, StoredSession, SubtreeRun,

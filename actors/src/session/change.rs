@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::accept::too_long;
-use super::commit::Delivery;
+use super::inbox::Delivery;
 use super::{Session, SessionMeta, SessionMsg, Standing, stopping};
 use crate::kit::{Ctx, Reply};
 use crate::policy::admission::check_name;

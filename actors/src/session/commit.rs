@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::inbox::Delivery;
 use super::inject::{InjectedAt, answer_injected};
 use super::{Session, SessionChild, SessionMeta, SessionMsg, Stage, name_once};
 use crate::kit::{Backoff, Ctx};
@@ -69,11 +70,6 @@ impl Taken {
         })
     }
 }
-
-/// Stands for one transaction that changes the transcript while no run has its turn. What comes back of one that was sent
-/// before a panic is known from the store since, and maybe more.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Delivery(Arc<()>);
 
 /// Who closes a run.
 #[derive(Debug)]
@@ -242,11 +238,6 @@ impl Session {
                 self.fail_run(run, format!("the store refused to go on: {refused}"), ctx);
             }
         }
-    }
-
-    /// A transaction between two turns is decided; false if this is not the one that is awaited.
-    pub(super) fn is_delivered(&mut self, delivery: &Delivery) -> bool {
-        self.delivering.take_if(|awaited| Arc::ptr_eq(&awaited.0, &delivery.0)).is_some()
     }
 
     /// Forgets what a transaction took out of the inbox.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::commit::{Delivery, Inbox, Taken, Ticket};
+use super::commit::{Inbox, Taken, Ticket};
 use super::prompts::NOTHING_REPORTED;
 use super::{Active, Session, SessionArgs, SessionChild, SessionMsg, Stage, Standing};
 use crate::kit::{ChildSpec, Ctx};
@@ -14,6 +14,11 @@ use crate::types::{Cleanup, Entry, RunId, SessionKey, Transcript};
 
 /// A child session may have a stop of its own subtree to finish.
 const STOP_CHILD_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Stands for one transaction that changes the transcript while no run has its turn. What comes back of one that was sent
+/// before a panic is known from the store since, and maybe more.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Delivery(Arc<()>);
 
 /// Which part of what has arrived is taken.
 #[derive(Debug, Clone, Copy)]
@@ -174,6 +179,11 @@ impl Session {
             Ticket::Deliver { delivery, row: row.map(Box::new), taken, injected: Vec::new() },
             ctx,
         );
+    }
+
+    /// A transaction between two turns is decided; false if this is not the one that is awaited.
+    pub(super) fn is_delivered(&mut self, delivery: &Delivery) -> bool {
+        self.delivering.take_if(|awaited| Arc::ptr_eq(&awaited.0, &delivery.0)).is_some()
     }
 
     /// All children of a yielded session have ended: its run goes on with their results.

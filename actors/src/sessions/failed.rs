@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::residents::{Resident, Waiting};
+use super::residents::Resident;
 use super::settle::{DETACHED, Verdict, read, settle};
+use super::waiting::Waiting;
 use super::{Sessions, SessionsMsg};
 use crate::kit::Ctx;
 use crate::ports::BoxFuture;

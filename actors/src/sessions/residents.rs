@@ -10,7 +10,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::settle::BACKOFF;
-use super::{Sessions, SessionsMsg, SpawnCall};
+use super::waiting::{Waiting, too_many};
+use super::{Sessions, SessionsMsg};
 use crate::kit::{ChildSpec, Ctx};
 use crate::policy::tools::{Role, effective};
 use crate::ports::{Op, Refused, SessionRow, StoreError, StoredSession};
@@ -20,41 +21,6 @@ use crate::types::{Cleanup, Mode, Refusal, SessionKey};
 
 /// A session may have the stop of its subtree to finish.
 const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(20);
-
-/// What waits for a session.
-#[derive(Debug)]
-pub(super) enum Waiting {
-    Message(Box<SessionMsg>),
-    Spawn(Box<SpawnCall>),
-    /// A child session to be started under it, with the count of settlements when it was read.
-    Child(Box<StoredSession>, u64),
-    /// Only that it is awake.
-    Nothing,
-}
-
-impl Waiting {
-    /// Whether it may be the first that a session gets.
-    fn begins(&self) -> bool {
-        match self {
-            Self::Message(message) => {
-                matches!(&**message, SessionMsg::Prompt { .. } | SessionMsg::Steer { .. })
-                    || message.creates()
-            }
-            Self::Spawn(_) => true,
-            Self::Child(..) | Self::Nothing => false,
-        }
-    }
-
-    /// Refuses what somebody asks for and can ask for again; returns everything else.
-    fn refuse_request(self, refusal: &Refusal) -> Option<Self> {
-        match self {
-            Self::Message(message) if message.is_request() => message.refuse(refusal.clone()),
-            Self::Spawn(call) => call.reply.send(Err(refusal.clone())),
-            other => return Some(other),
-        }
-        None
-    }
-}
 
 /// Where a session is between asleep and awake. One without an entry is asleep.
 #[derive(Debug)]
@@ -108,14 +74,6 @@ impl Resident {
 pub(crate) fn unknown(key: &SessionKey) -> Refusal {
     Refusal::error("unknown_session", format!("there is no session {key}"))
         .with_hint("list the sessions with `offshoot sessions list`")
-}
-
-/// The answer to whoever comes while so many wait already for a session whose runs are being ended.
-fn too_many(key: &SessionKey, waiting: usize) -> Refusal {
-    let text = format!(
-        "{waiting} requests wait already for session {key}, which has runs that the store does not end"
-    );
-    Refusal::error("store", text).with_hint("try again once the store takes changes")
 }
 
 impl Sessions {
