@@ -19,9 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use self::state::State;
 pub(crate) use self::table::Table;
 use crate::ports::{
-    Announce, AuditRecord, BoxFuture, CallbackRow, DayUsage, Done, Earlier, ListFilter, OpenRun,
+    Announce, AuditRecord, BoxFuture, CallbackRow, DayUsage, Done, Earlier, Host, ListFilter, OpenRun,
     OverviewFilter, Overviews, Page, Refused, RequestKey, RunRow, SessionRow, Steer, Storage, StoreError,
-    StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction,
+    StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
 
@@ -308,6 +308,14 @@ impl Storage for MemoryStorage {
 
     fn waiting_sessions(&self) -> BoxFuture<Result<Vec<SessionKey>, StoreError>> {
         self.read(State::waiting_sessions)
+    }
+
+    fn unfinished(&self, root: SessionKey, host: Host) -> BoxFuture<Result<Unfinished, StoreError>> {
+        self.read(|state| state.unfinished(&root, host))
+    }
+
+    fn undelivered(&self, key: SessionKey) -> BoxFuture<Result<Option<SessionKey>, StoreError>> {
+        self.read(|state| state.undelivered(&key))
     }
 
     fn subtree_usage(&self, key: SessionKey) -> BoxFuture<Result<Usage, StoreError>> {

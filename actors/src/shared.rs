@@ -3,7 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use dashmap::DashMap;
 use tokio::sync::{oneshot, watch};
@@ -73,7 +73,8 @@ pub(crate) struct Shared {
     /// The runs that have an actor. Written by their sessions.
     pub(crate) runs: DashMap<RunId, Arc<RunCell>>,
     waiters: Mutex<BTreeMap<RunId, Vec<oneshot::Sender<Outcome>>>>,
-    changes: watch::Sender<u64>,
+    /// Who waits for the tree of a root to be quiet.
+    watched: Mutex<BTreeMap<SessionKey, watch::Sender<()>>>,
 }
 
 impl Shared {
@@ -96,7 +97,7 @@ impl Shared {
             live: DashMap::new(),
             runs: DashMap::new(),
             waiters: Mutex::default(),
-            changes: watch::Sender::new(0),
+            watched: Mutex::default(),
         }
     }
 
@@ -172,6 +173,18 @@ impl Shared {
         self.left_asleep.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
+    /// Whether a run of this process is open in the tree of this root, or something waits for a session of it that is
+    /// to take it. After everything that was handed to the store before is decided.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) async fn is_at_work(&self, root: &SessionKey) -> Result<bool, StoreError> {
+        self.barrier().await?;
+        let left = self.storage.unfinished(root.clone(), self.host).await?;
+        let asleep = self.left_asleep.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(left.open || left.waiting.iter().any(|key| !asleep.contains(key)))
+    }
+
     /// The sessions that are to take what waits for them in the store.
     ///
     /// # Errors
@@ -198,13 +211,14 @@ impl Shared {
     }
 
     pub(crate) fn publish(&self, event: Event) {
-        if matches!(
-            event,
-            Event::Spawned { .. } | Event::Ended { .. } | Event::Announced { .. } | Event::Submitted { .. }
-        ) {
-            self.changed();
-        }
+        let settled = match &event {
+            Event::Ended { session, .. } | Event::Announced { session, .. } => Some(session.clone()),
+            _ => None,
+        };
         self.events.publish(event);
+        if let Some(session) = settled {
+            self.changed(&session);
+        }
     }
 
     /// Tells of entries that are committed.
@@ -214,9 +228,30 @@ impl Shared {
         }
     }
 
-    /// Tells whoever waits for quiet to look again.
-    pub(crate) fn changed(&self) {
-        self.changes.send_modify(|version| *version = version.wrapping_add(1));
+    /// Something has ended in this session, or was taken by it: tells whoever waits for its tree to be quiet to look
+    /// again.
+    pub(crate) fn changed(&self, session: &SessionKey) {
+        if self.watched().is_empty() {
+            return;
+        }
+        let root = self.live.get(session).map(|entry| entry.meta.root.clone());
+        let watched = self.watched();
+        match root {
+            Some(root) => watched.get(&root).into_iter().for_each(|root| _ = root.send(())),
+            // Of one that sleeps the root is not at hand.
+            None => watched.values().for_each(|root| _ = root.send(())),
+        }
+    }
+
+    /// Hears of every change in the tree of this root from now on.
+    pub(crate) fn watch_root(&self, root: &SessionKey) -> RootWatch<'_> {
+        let changes =
+            self.watched().entry(root.clone()).or_insert_with(|| watch::Sender::new(())).subscribe();
+        RootWatch { shared: self, root: root.clone(), changes }
+    }
+
+    fn watched(&self) -> MutexGuard<'_, BTreeMap<SessionKey, watch::Sender<()>>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells whoever waits for a run that its end is committed.
@@ -234,10 +269,35 @@ impl Shared {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner).entry(run).or_default().push(sender);
         RunWatch { shared: self, run, outcome }
     }
+}
 
-    /// Changes whenever a run was accepted or ended, or something that waited for a session was taken.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+/// Somebody who waits for a tree to be quiet; forgotten when dropped.
+pub(crate) struct RootWatch<'a> {
+    shared: &'a Shared,
+    root: SessionKey,
+    changes: watch::Receiver<()>,
+}
+
+impl RootWatch<'_> {
+    /// What has changed until now counts for nothing.
+    pub(crate) fn seen(&mut self) {
+        self.changes.mark_unchanged();
+    }
+
+    /// The next change.
+    pub(crate) async fn changed(&mut self) {
+        // The sender stays for as long as anybody watches.
+        let _ = self.changes.changed().await;
+    }
+}
+
+impl Drop for RootWatch<'_> {
+    fn drop(&mut self) {
+        let mut watched = self.shared.watched();
+        // This one is still counted.
+        if watched.get(&self.root).is_some_and(|root| root.receiver_count() <= 1) {
+            watched.remove(&self.root);
+        }
     }
 }
 

@@ -17,8 +17,7 @@ use crate::MemoryStorage;
 use crate::config::ConfigMsg;
 use crate::kit::{ActorView, Handle, Reply, StartError, System, spawn_root};
 use crate::ports::{
-    AuditRecord, Clock, EventSink, Host, Ids, ListFilter, Models, NoEvents, NoTools, Op, Page, Storage,
-    StoreError, Tools,
+    AuditRecord, Clock, EventSink, Host, Ids, Models, NoEvents, NoTools, Op, Storage, StoreError, Tools,
 };
 use crate::root::{Root, RootArgs, RootMsg};
 use crate::service::Service;
@@ -389,46 +388,16 @@ impl TreeHandle {
     /// # Errors
     /// The store cannot be read.
     pub async fn quiet(&self, root: &SessionKey) -> Result<(), Refusal> {
-        let mut changes = self.shared.changes();
+        let read = |error: StoreError| Refusal::error("store", error.to_string());
+        let mut changes = self.shared.watch_root(root);
         loop {
-            changes.borrow_and_update();
-            let read = |error: StoreError| Refusal::error("store", error.to_string());
-            if self.is_quiet(root).await.map_err(read)? {
-                // The store shows an end before its commit tells of it, and between two questions a result may have
-                // become a run.
-                self.shared.barrier().await.map_err(read)?;
-                if !changes.has_changed().unwrap_or(false) {
-                    return Ok(());
-                }
-                continue;
+            changes.seen();
+            if !self.shared.is_at_work(root).await.map_err(read)? {
+                // The store shows an end before its commit tells of it.
+                return self.shared.barrier().await.map_err(read);
             }
-            if changes.changed().await.is_err() {
-                return Err(gone());
-            }
+            changes.changed().await;
         }
-    }
-
-    async fn is_quiet(&self, root: &SessionKey) -> Result<bool, StoreError> {
-        self.shared.barrier().await?;
-        let storage = &self.shared.storage;
-        let open = ListFilter { root: Some(root.clone()), open: true, ..ListFilter::default() };
-        let mut page = Page { offset: 0, limit: 16 };
-        loop {
-            let runs = storage.list_runs(open.clone(), page).await?;
-            if runs.iter().any(|run| run.host == self.shared.host) {
-                return Ok(false);
-            }
-            if runs.len() < page.limit as usize {
-                break;
-            }
-            page.offset = page.offset.saturating_add(page.limit);
-        }
-        for key in self.shared.waiting_sessions().await? {
-            if storage.session(key).await?.is_some_and(|session| session.root == *root) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     /// Puts other settings in force.

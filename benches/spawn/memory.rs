@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, CallbackRow, DayUsage, Done, Earlier, ListFilter, OpenRun, OverviewFilter, Overviews, Page,
-    RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies,
-    ToolUse, ToolUseFilter, Transaction,
+    BoxFuture, CallbackRow, DayUsage, Done, Earlier, Host, ListFilter, OpenRun, OverviewFilter, Overviews,
+    Page, RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun,
+    Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use tokio::sync::mpsc;
@@ -67,6 +67,12 @@ impl Storage for NoStorage {
     }
     fn waiting_sessions(&self) -> BoxFuture<Result<Vec<SessionKey>, StoreError>> {
         nothing(Vec::new())
+    }
+    fn unfinished(&self, _: SessionKey, _: Host) -> BoxFuture<Result<Unfinished, StoreError>> {
+        nothing(Unfinished::default())
+    }
+    fn undelivered(&self, _: SessionKey) -> BoxFuture<Result<Option<SessionKey>, StoreError>> {
+        nothing(None)
     }
     fn subtree_usage(&self, _: SessionKey) -> BoxFuture<Result<Usage, StoreError>> {
         nothing(Usage::default())

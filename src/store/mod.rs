@@ -21,9 +21,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    BoxFuture, CallbackRow, DayUsage, Done, Earlier, ListFilter, OpenRun, OverviewFilter, Overviews, Page,
-    RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies,
-    ToolUse, ToolUseFilter, Transaction,
+    BoxFuture, CallbackRow, DayUsage, Done, Earlier, Host, ListFilter, OpenRun, OverviewFilter, Overviews,
+    Page, RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun,
+    Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
@@ -183,6 +183,14 @@ impl Storage for SqliteStorage {
 
     fn waiting_sessions(&self) -> BoxFuture<Result<Vec<SessionKey>, StoreError>> {
         self.readers.ask(queries::waiting_sessions)
+    }
+
+    fn unfinished(&self, root: SessionKey, host: Host) -> BoxFuture<Result<Unfinished, StoreError>> {
+        self.readers.ask(move |connection| queries::unfinished(connection, &root, host))
+    }
+
+    fn undelivered(&self, key: SessionKey) -> BoxFuture<Result<Option<SessionKey>, StoreError>> {
+        self.readers.ask(move |connection| queries::undelivered(connection, &key))
     }
 
     fn subtree_usage(&self, key: SessionKey) -> BoxFuture<Result<Usage, StoreError>> {

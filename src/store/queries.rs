@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    CallbackRow, DAY_MS, DayUsage, Earlier, ListFilter, OpenRun, Page, RequestKey, RunRow, RunTally,
-    SessionRow, StoredSession, SubtreeRun, Tallies,
+    CallbackRow, DAY_MS, DayUsage, Earlier, Host, ListFilter, OpenRun, Page, RequestKey, RunRow, RunTally,
+    SessionRow, StoredSession, SubtreeRun, Tallies, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use rusqlite::{Connection, OptionalExtension, Params, Result, ToSql, params};
@@ -210,6 +210,42 @@ pub(super) fn waiting_sessions(connection: &Connection) -> Result<Vec<SessionKey
         [],
         |mut columns| columns.parsed(),
     )
+}
+
+/// What is open or waits in the whole store is little beside what is stored, so the root is looked up for each of that.
+pub(super) fn unfinished(connection: &Connection, root: &SessionKey, host: Host) -> Result<Unfinished> {
+    let snapshot = connection.unchecked_transaction()?;
+    let open = snapshot
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM runs r INDEXED BY runs_open \
+             CROSS JOIN sessions s ON s.id = r.session \
+             WHERE r.ended_at IS NULL AND r.host = ?2 AND s.root_key = ?1)",
+        )?
+        .query_row(params![root.as_str(), host.as_str()], |row| row.get(0))?;
+    let waiting = all(
+        &snapshot,
+        "SELECT s.key FROM (SELECT receiver AS key FROM outbox UNION SELECT session_key FROM steers) w \
+         CROSS JOIN sessions s ON s.key = w.key WHERE s.root_key = ?1 ORDER BY 1",
+        [root.as_str()],
+        |mut columns| columns.parsed(),
+    )?;
+    snapshot.finish()?;
+    Ok(Unfinished { open, waiting })
+}
+
+pub(super) fn undelivered(connection: &Connection, key: &SessionKey) -> Result<Option<SessionKey>> {
+    let found = all(
+        connection,
+        "WITH RECURSIVE tree (key) AS (SELECT key FROM sessions WHERE key = ?1 \
+         UNION ALL SELECT c.key FROM tree t JOIN sessions c ON c.parent_key = t.key) \
+         SELECT receiver FROM outbox \
+         WHERE receiver IN (SELECT key FROM tree) OR session_key IN (SELECT key FROM tree) \
+         UNION SELECT session_key FROM steers WHERE session_key IN (SELECT key FROM tree) \
+         ORDER BY 1 LIMIT 1",
+        [key.as_str()],
+        |mut columns| columns.parsed(),
+    )?;
+    Ok(found.into_iter().next())
 }
 
 pub(super) fn subtree_usage(connection: &Connection, key: &SessionKey) -> Result<Usage> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use offshoot_actors::ports::{
     BoxFuture, CallbackRow, Cause, DayUsage, Done, Earlier, Host, ListFilter, OpenRun, OverviewFilter,
     Overviews, Page, RequestKey, RunRow, RunState, SessionRow, Storage, StoreError, StoredPairing,
-    StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction,
+    StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{
     AgentSettings, Cleanup, Entry, Mode, ModelChoice, Origin, Outcome, RunId, SessionKey, Settings,
@@ -201,6 +201,14 @@ impl Storage for Store {
 
     fn waiting_sessions(&self) -> BoxFuture<Result<Vec<SessionKey>, StoreError>> {
         ready(Vec::new())
+    }
+
+    fn unfinished(&self, _: SessionKey, _: Host) -> BoxFuture<Result<Unfinished, StoreError>> {
+        ready(Unfinished::default())
+    }
+
+    fn undelivered(&self, _: SessionKey) -> BoxFuture<Result<Option<SessionKey>, StoreError>> {
+        ready(None)
     }
 
     fn subtree_usage(&self, key: SessionKey) -> BoxFuture<Result<Usage, StoreError>> {

@@ -67,6 +67,8 @@ macro_rules! storage_contract {
             a_subtree_is_listed_deepest_first,
             usage_of_a_tree_is_the_sum_over_its_runs,
             waiting_sessions_have_something_to_take,
+            what_is_unfinished_is_told_by_root,
+            what_is_on_its_way_to_or_from_a_subtree_is_found,
             everything_is_counted,
             usage_is_added_up_by_day,
             sessions_are_filtered_and_paged,

@@ -2,8 +2,8 @@
 
 use super::fixtures::*;
 use crate::ports::{
-    Cause, DAY_MS, DayUsage, ListFilter, Op, OverviewFilter, Page, RunRow, SessionRow, Storage, Tallies,
-    ToolMark, ToolUse, ToolUseFilter,
+    Cause, DAY_MS, DayUsage, Host, ListFilter, Op, OverviewFilter, Page, RunRow, SessionRow, Storage,
+    Tallies, ToolMark, ToolUse, ToolUseFilter, Unfinished,
 };
 use crate::types::{Entry, SessionKey, Terminal, Timestamp, ToolStatus, Usage};
 
@@ -142,6 +142,58 @@ pub async fn waiting_sessions_have_something_to_take(store: &dyn Storage) {
     let ids = vec![steer(1, &rows[2].key).id];
     apply(store, vec![Op::TakeSteers { session: rows[2].key.clone(), ids }]).await;
     assert_eq!(store.waiting_sessions().await.unwrap(), [rows[1].key.clone()]);
+}
+
+/// A tree is finished when nothing is open and nothing waits in it; other trees count for nothing, nor do the runs of
+/// another kind of host.
+pub async fn what_is_unfinished_is_told_by_root(store: &dyn Storage) {
+    let rows = tree(store).await;
+    let (root, other) = (&rows[0].key, session("other"));
+    apply(store, vec![create(&other), insert(&run(20, &other.key))]).await;
+    let unfinished = async |root: &SessionKey, host| store.unfinished(root.clone(), host).await.unwrap();
+    let (own, another) = (run(0, root).host, Host::Daemon);
+    let left = |open, waiting: &[&SessionKey]| Unfinished {
+        open,
+        waiting: waiting.iter().map(|key| (*key).clone()).collect(),
+    };
+    assert_eq!(unfinished(root, own).await, left(true, &[]));
+    assert_eq!(unfinished(&key("nowhere"), own).await, left(false, &[]));
+    apply(store, vec![end(0, Terminal::Ok)]).await;
+    assert_eq!(unfinished(root, own).await, left(false, &[]));
+    assert_eq!(unfinished(root, another).await, left(true, &[]));
+    let ends = (1..rows.len() as u64).map(|number| end(number, Terminal::Ok));
+    apply(store, ends.collect()).await;
+    assert_eq!(unfinished(root, another).await, left(false, &[]));
+    assert_eq!(unfinished(&other.key, own).await, left(true, &[]));
+    apply(store, vec![queue(&announce(5, &rows[5].key, &rows[2].key))]).await;
+    apply(store, vec![Op::QueueSteer(Box::new(steer(1, &rows[1].key)))]).await;
+    apply(store, vec![Op::QueueSteer(Box::new(steer(2, &other.key)))]).await;
+    assert_eq!(unfinished(root, own).await, left(false, &[&rows[1].key, &rows[2].key]));
+    assert_eq!(unfinished(&other.key, own).await, left(true, &[&other.key]));
+    apply(store, vec![take(&rows[2].key, &[5])]).await;
+    assert_eq!(unfinished(root, another).await, left(false, &[&rows[1].key]));
+}
+
+/// A result from below that somebody above is to take counts, and all that waits for a session of the subtree.
+pub async fn what_is_on_its_way_to_or_from_a_subtree_is_found(store: &dyn Storage) {
+    let rows = tree(store).await;
+    let (main, child, beside, below) = (&rows[0], &rows[1], &rows[2], &rows[3]);
+    assert_eq!(below.parent.as_ref(), Some(&child.key));
+    let undelivered = async |row: &SessionRow| store.undelivered(row.key.clone()).await.unwrap();
+    for row in &rows {
+        assert_eq!(undelivered(row).await, None);
+    }
+    assert_eq!(store.undelivered(key("nowhere")).await.unwrap(), None);
+    // On its way past the parent.
+    apply(store, vec![queue(&announce(3, &below.key, &main.key))]).await;
+    for row in [main, child, below] {
+        assert_eq!(undelivered(row).await.as_ref(), Some(&main.key));
+    }
+    assert_eq!(undelivered(beside).await, None);
+    apply(store, vec![Op::QueueSteer(Box::new(steer(1, &beside.key)))]).await;
+    assert_eq!(undelivered(beside).await.as_ref(), Some(&beside.key));
+    apply(store, vec![take(&main.key, &[3])]).await;
+    assert_eq!([undelivered(child).await, undelivered(below).await], [None, None]);
 }
 
 /// Each filter alone, all together, and pages.

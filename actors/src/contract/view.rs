@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::ports::{
-    CallbackRow, ListFilter, OpenRun, OverviewFilter, Overviews, Page, RunRow, SessionRow, Storage,
-    StoredPairing,
+    CallbackRow, Host, ListFilter, OpenRun, OverviewFilter, Overviews, Page, RunRow, SessionRow, Storage,
+    StoredPairing, Unfinished,
 };
 use crate::types::{RunId, SessionKey, Usage};
 
@@ -18,6 +18,7 @@ pub struct View {
     waiting: Vec<SessionKey>,
     loaded: BTreeMap<SessionKey, String>,
     subtrees: BTreeMap<SessionKey, (Vec<RunId>, Usage)>,
+    unfinished: BTreeMap<SessionKey, ([Unfinished; 2], Option<SessionKey>)>,
     pairing: StoredPairing,
     callbacks: Vec<CallbackRow>,
 }
@@ -31,19 +32,23 @@ impl View {
         let runs = store.list_runs(ListFilter::default(), all).await.unwrap();
         let mut keys: Vec<_> = sessions.iter().map(|row| &row.key).collect();
         keys.extend(runs.iter().map(|row| &row.session));
-        let (mut loaded, mut subtrees) = (BTreeMap::new(), BTreeMap::new());
+        let (mut loaded, mut subtrees, mut unfinished) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for key in keys {
             let session = store.load_session(key.clone()).await.unwrap();
             loaded.insert(key.clone(), format!("{session:?}"));
             let open = store.open_in_subtree(key.clone()).await.unwrap();
             let open = open.iter().map(|open| open.row.id).collect();
             subtrees.insert(key.clone(), (open, store.subtree_usage(key.clone()).await.unwrap()));
+            let one_shot = store.unfinished(key.clone(), Host::OneShot).await.unwrap();
+            let daemon = store.unfinished(key.clone(), Host::Daemon).await.unwrap();
+            let undelivered = store.undelivered(key.clone()).await.unwrap();
+            unfinished.insert(key.clone(), ([one_shot, daemon], undelivered));
         }
         let open = store.open_runs().await.unwrap();
         let waiting = store.waiting_sessions().await.unwrap();
         let pairing = store.pairing().await.unwrap();
         let callbacks = store.callbacks().await.unwrap();
-        Self { sessions, overviews, runs, open, waiting, loaded, subtrees, pairing, callbacks }
+        Self { sessions, overviews, runs, open, waiting, loaded, subtrees, unfinished, pairing, callbacks }
     }
 
     /// The sum over all runs.

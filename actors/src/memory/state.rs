@@ -10,8 +10,8 @@ use super::table::Table;
 use super::{Delivery, OutboxRow, ToolRow};
 use crate::devices::Devices;
 use crate::ports::{
-    Announce, AuditRecord, CallbackRow, DAY_MS, DayUsage, Earlier, ListFilter, OpenRun, Page, RequestKey,
-    RunRow, RunTally, SessionRow, Steer, StoredSession, SubtreeRun, Tallies,
+    Announce, AuditRecord, CallbackRow, DAY_MS, DayUsage, Earlier, Host, ListFilter, OpenRun, Page,
+    RequestKey, RunRow, RunTally, SessionRow, Steer, StoredSession, SubtreeRun, Tallies, Unfinished,
 };
 use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
 
@@ -201,7 +201,8 @@ impl State {
         })
     }
 
-    pub(super) fn open_in_subtree(&self, key: &SessionKey) -> Vec<SubtreeRun> {
+    /// A session and all its descendants.
+    fn subtree(&self, key: &SessionKey) -> Vec<SessionKey> {
         let mut keys = vec![key.clone()];
         let mut next = 0;
         while let Some(parent) = keys.get(next) {
@@ -209,6 +210,11 @@ impl State {
             keys.extend(children);
             next += 1;
         }
+        keys
+    }
+
+    pub(super) fn open_in_subtree(&self, key: &SessionKey) -> Vec<SubtreeRun> {
+        let keys = self.subtree(key);
         let mut found = Vec::new();
         for key in &keys {
             let Some(session) = self.sessions.get(key) else { continue };
@@ -227,6 +233,27 @@ impl State {
             self.outbox.iter().map(|(place, _)| place).chain(self.steers.iter().map(|(place, _)| place));
         let keys: BTreeSet<_> = places.map(|(key, _)| key).collect();
         keys.into_iter().cloned().collect()
+    }
+
+    pub(super) fn unfinished(&self, root: &SessionKey, host: Host) -> Unfinished {
+        let is_in =
+            |key: &SessionKey| self.sessions.get(key).is_some_and(|session| session.row.root == *root);
+        let open = self.open.iter().filter_map(|(_, run)| self.runs.get(run));
+        let mut waiting = self.waiting_sessions();
+        waiting.retain(is_in);
+        Unfinished {
+            open: open.into_iter().any(|run| run.row.host == host && is_in(&run.row.session)),
+            waiting,
+        }
+    }
+
+    pub(super) fn undelivered(&self, key: &SessionKey) -> Option<SessionKey> {
+        let tree: BTreeSet<SessionKey> = self.subtree(key).into_iter().collect();
+        let results = self.outbox.iter().filter(|((receiver, _), announce)| {
+            tree.contains(receiver) || tree.contains(&announce.item.session)
+        });
+        let steers = self.steers.iter().map(|(place, _)| place).filter(|place| tree.contains(&place.0));
+        results.map(|(place, _)| place).chain(steers).map(|(receiver, _)| receiver).min().cloned()
     }
 
     pub(super) fn subtree_usage(&self, key: &SessionKey) -> Usage {

@@ -19,7 +19,7 @@ pub use storage::{
     Done, Earlier, Host, ListFilter, Op, OpenRun, Overview, OverviewFilter, Overviews, Page, PairRequestRow,
     Refused, RequestKey, RunEnd, RunGlance, RunRow, RunState, RunTally, SessionRow, Steer, Storage,
     StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolMark, ToolUse, ToolUseFilter,
-    Transaction,
+    Transaction, Unfinished,
 };
 pub use tools::{Effect, NoTools, ToolContext, ToolOutput, Tools};
 

@@ -137,7 +137,7 @@ impl Session {
                 if self.is_delivered(&delivery) && result.is_ok() {
                     self.transcript = Some(Transcript::default());
                 }
-                self.shared.changed();
+                self.shared.changed(&self.meta.key);
             }
             (Change::Patch { .. }, Err(_)) => {}
         }

@@ -155,7 +155,7 @@ impl Ticket {
             }
             // No event tells of messages that start no run.
             Self::Deliver { row: None, .. } => {
-                shared.changed();
+                shared.changed(&meta.key);
                 appended();
             }
             Self::Start { .. } | Self::Boundary { .. } => appended(),

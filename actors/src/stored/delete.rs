@@ -1,7 +1,5 @@
 //! Deletes a session with all that is below it.
 
-use std::collections::BTreeSet;
-
 use super::{apply, failed};
 use crate::ports::{AuditRecord, Clock, ListFilter, Op, Page, Storage, StoreError};
 use crate::sessions::unknown_session;
@@ -31,9 +29,8 @@ pub async fn deletable(storage: &dyn Storage, session: &SessionKey) -> Result<Ve
             format!("end it first, with `offshoot runs cancel {run}`"),
         ));
     }
-    let doomed = subtree(storage, session).await.map_err(failed)?;
-    match undelivered(storage, &doomed).await.map_err(failed)? {
-        None => Ok(doomed),
+    match storage.undelivered(session.clone()).await.map_err(failed)? {
+        None => subtree(storage, session).await.map_err(failed),
         Some(receiver) => Err(Refusal::forbidden(
             "session_open",
             format!("session {session} cannot be deleted: something waits to be taken by session {receiver}"),
@@ -102,19 +99,4 @@ async fn subtree(storage: &dyn Storage, session: &SessionKey) -> Result<Vec<Sess
     }
     found.reverse();
     Ok(found)
-}
-
-/// The receiver of something that is on its way to or from one of these sessions.
-async fn undelivered(storage: &dyn Storage, doomed: &[SessionKey]) -> Result<Option<SessionKey>, StoreError> {
-    let doomed: BTreeSet<&SessionKey> = doomed.iter().collect();
-    for receiver in storage.waiting_sessions().await? {
-        if doomed.contains(&receiver) {
-            return Ok(Some(receiver));
-        }
-        let Some(stored) = storage.load_session(receiver.clone()).await? else { continue };
-        if stored.announces.iter().any(|announce| doomed.contains(&announce.item.session)) {
-            return Ok(Some(receiver));
-        }
-    }
-    Ok(None)
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, CallbackRow, Clock, DayUsage, Done, Earlier, ListFilter, Op, OpenRun, OverviewFilter,
+    BoxFuture, CallbackRow, Clock, DayUsage, Done, Earlier, Host, ListFilter, Op, OpenRun, OverviewFilter,
     Overviews, Page, Refused, RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing,
-    StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction,
+    StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use tokio::sync::Notify;
@@ -240,6 +240,14 @@ impl Storage for SimStorage {
 
     fn waiting_sessions(&self) -> BoxFuture<Result<Vec<SessionKey>, StoreError>> {
         self.read(Storage::waiting_sessions)
+    }
+
+    fn unfinished(&self, root: SessionKey, host: Host) -> BoxFuture<Result<Unfinished, StoreError>> {
+        self.read(move |store| store.unfinished(root, host))
+    }
+
+    fn undelivered(&self, key: SessionKey) -> BoxFuture<Result<Option<SessionKey>, StoreError>> {
+        self.read(|store| store.undelivered(key))
     }
 
     fn subtree_usage(&self, key: SessionKey) -> BoxFuture<Result<Usage, StoreError>> {

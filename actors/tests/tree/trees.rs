@@ -1,9 +1,12 @@
 //! Trees of several levels, wide fan-outs, and a stop in the middle of one.
 
-use offshoot_actors::ports::{Answer, RunState};
-use offshoot_actors::types::{Entry, Origin, Terminal, Usage};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::rig::{Call, Rig, brief, call, items, main_key, setup, soon};
+use offshoot_actors::ports::{Answer, RunState};
+use offshoot_actors::types::{Entry, Origin, SessionKey, Terminal, Usage};
+
+use crate::rig::{Answered, Asked, Call, Rig, brief, call, items, main_key, setup, soon};
 
 /// Every session above the last level spawns `width` children, waits for them, and joins their results.
 async fn join_below(call_: Call, width: usize, levels: usize) -> Answer {
@@ -212,5 +215,39 @@ async fn a_grandchild_of_a_finished_child_reaches_the_root() {
         _ => None,
     });
     assert!(last.unwrap().ends_with("got ok:from the leaf"));
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_tree_to_be_quiet_is_not_held_up_by_another_tree() {
+    let (setup, faulty) = setup().faulty();
+    let rig = setup
+        .start(|call: Call| async move {
+            call.sleep(if call.task() == "long" { 1_000 } else { 1 }).await;
+            Ok(Answer::text("done"))
+        })
+        .await;
+    let looks = Arc::new(AtomicU32::new(0));
+    let look = Arc::clone(&looks);
+    faulty.spoil(move |asked| {
+        look.fetch_add(u32::from(matches!(asked, Asked::Unfinished(_))), Ordering::Relaxed);
+        Answered::Well
+    });
+    let other: SessionKey = "agent:main:other".parse().unwrap();
+    let long = rig.say("long").await;
+    let busy = async {
+        loop {
+            let run = rig.say_to(other.clone(), "short").await;
+            rig.outcome(run).await;
+        }
+    };
+    tokio::select! {
+        () = busy => {}
+        () = rig.quiet() => {}
+    }
+    assert!(!rig.row(long).state.is_open());
+    assert!(rig.runs_of(&other).len() > 100, "the other tree worked all the while");
+    assert!(looks.load(Ordering::Relaxed) <= 3, "{looks:?} looks");
+    soon("the other tree", rig.handle.quiet(&other)).await.unwrap();
     rig.finish().await;
 }

@@ -19,7 +19,7 @@ pub use self::ops::{AuditRecord, Done, Op, Refused, RunEnd, StoreError, ToolMark
 pub use self::pairing::{BootstrapRow, DeviceRow, DeviceTokenRow, PairRequestRow, StoredPairing};
 pub use self::reads::{
     DAY_MS, DayUsage, Earlier, ListFilter, OpenRun, Overview, OverviewFilter, Overviews, Page, RunGlance,
-    RunTally, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter,
+    RunTally, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Unfinished,
 };
 pub use self::rows::{Announce, CallbackRow, Cause, Host, RequestKey, RunRow, RunState, SessionRow, Steer};
 use super::BoxFuture;
@@ -66,6 +66,14 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Sessions that have results or steering messages waiting for them.
     fn waiting_sessions(&self) -> BoxFuture<Result<Vec<SessionKey>, StoreError>>;
+
+    /// What is not done in the tree of this root session, of runs only those that this kind of process accepted. All of
+    /// one moment.
+    fn unfinished(&self, root: SessionKey, host: Host) -> BoxFuture<Result<Unfinished, StoreError>>;
+
+    /// Some session that is still to take a result of this session or of one of its descendants, or anything that
+    /// waits for one of them.
+    fn undelivered(&self, key: SessionKey) -> BoxFuture<Result<Option<SessionKey>, StoreError>>;
 
     /// Tokens of all runs of a session and of all its descendants, the deleted ones included.
     fn subtree_usage(&self, key: SessionKey) -> BoxFuture<Result<Usage, StoreError>>;

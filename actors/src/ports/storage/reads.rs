@@ -81,6 +81,15 @@ pub struct SubtreeRun {
     pub session: SessionRow,
 }
 
+/// What is not done in the tree of a root session.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Whether a run is open.
+    pub open: bool,
+    /// Its sessions that have results or steering messages waiting for them.
+    pub waiting: Vec<SessionKey>,
+}
+
 /// Which rows a list holds.
 #[derive(Debug, Clone, Default)]
 pub struct ListFilter {

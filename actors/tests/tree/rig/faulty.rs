@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, CallbackRow, Clock, DayUsage, Done, Earlier, ListFilter, Op, OpenRun, OverviewFilter,
+    BoxFuture, CallbackRow, Clock, DayUsage, Done, Earlier, Host, ListFilter, Op, OpenRun, OverviewFilter,
     Overviews, Page, RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing, StoredSession,
-    SubtreeRun, Tallies, TokioClock, ToolUse, ToolUseFilter, Transaction,
+    SubtreeRun, Tallies, TokioClock, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
@@ -20,6 +20,7 @@ pub enum Asked<'a> {
     Load(&'a SessionKey),
     Subtree(&'a SessionKey),
     Waiting,
+    Unfinished(&'a SessionKey),
     Pairing,
     Callbacks,
 }
@@ -190,6 +191,14 @@ impl Storage for Faulty {
 
     fn waiting_sessions(&self) -> BoxFuture<Result<Vec<SessionKey>, StoreError>> {
         self.answer(&Asked::Waiting, Storage::waiting_sessions)
+    }
+
+    fn unfinished(&self, root: SessionKey, host: Host) -> BoxFuture<Result<Unfinished, StoreError>> {
+        self.answer(&Asked::Unfinished(&root.clone()), |store| store.unfinished(root, host))
+    }
+
+    fn undelivered(&self, key: SessionKey) -> BoxFuture<Result<Option<SessionKey>, StoreError>> {
+        self.inner.undelivered(key)
     }
 
     fn subtree_usage(&self, key: SessionKey) -> BoxFuture<Result<Usage, StoreError>> {
