@@ -22,6 +22,18 @@ pub fn take_callback(number: u64) -> Op {
     Op::TakeCallback { run: run_id(number) }
 }
 
+/// A run can be accepted together with where its result is wanted: both are kept, or neither.
+pub async fn a_run_and_where_its_result_is_wanted_are_kept_together(store: &dyn Storage) {
+    let main = session("main");
+    apply(store, vec![create(&main)]).await;
+    let row = callback(1, "http://a/");
+    conflict(store, vec![insert(&run(1, &main.key)), put_callback(&row), take_callback(2)]).await;
+    assert_eq!(store.callbacks().await.unwrap(), []);
+    assert_eq!(store.run(run_id(1)).await.unwrap(), None);
+    apply(store, vec![insert(&run(1, &main.key)), put_callback(&row)]).await;
+    assert_eq!(store.callbacks().await.unwrap(), [row]);
+}
+
 /// A result is wanted in one place, until it was delivered, also when its run has ended and its session is gone.
 pub async fn a_result_is_wanted_until_it_is_taken(store: &dyn Storage) {
     let main = session("main");

@@ -84,6 +84,7 @@ macro_rules! storage_contract {
             a_token_needs_its_device,
             a_request_for_approval_is_taken_once,
             a_setup_code_is_taken_once,
+            a_run_and_where_its_result_is_wanted_are_kept_together,
             a_result_is_wanted_until_it_is_taken,
         }
     };

@@ -9,7 +9,7 @@ use super::{Session, SessionMeta, SessionMsg, Standing};
 use crate::kit::{Ctx, Reply};
 use crate::policy::admission::{check_name, deadline};
 use crate::ports::{
-    AuditRecord, Cause, Event, Op, Refused, RequestKey, RunRow, RunState, Steer, Transaction,
+    AuditRecord, CallbackRow, Cause, Event, Op, Refused, RequestKey, RunRow, RunState, Steer, Transaction,
 };
 use crate::sessions::Named;
 use crate::shared::Shared;
@@ -159,6 +159,9 @@ impl Session {
             run: Some(row.id),
             facts: vec![("model", row.model.primary.to_string())],
         };
+        if let Some(address) = request.callback {
+            transaction.push(Op::PutCallback(Box::new(CallbackRow { run: row.id, address, at })));
+        }
         row.input = Some(Entry::User { text, origin });
         transaction.insert(0, Op::InsertRun(row.clone()));
         transaction.push(Op::Audit(Box::new(audit)));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AgentId, ModelChoice, RunId, SessionKey};
+use super::{AgentId, ModelChoice, RunId, Secret, SessionKey};
 
 /// Whether a child session ends with its run or stays for further messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,13 +174,24 @@ pub struct PromptRequest {
     pub wire_id: Option<String>,
     /// The client's key for this request.
     pub idempotency: Option<IdempotencyKey>,
+    /// Where the run's result is wanted outside: kept in the commit that accepts the run. A request that repeats an
+    /// earlier one keeps nothing.
+    pub callback: Option<Secret>,
 }
 
 impl PromptRequest {
     /// A message with every choice left to the configuration.
     #[must_use]
     pub fn new(session: SessionKey, text: impl Into<String>) -> Self {
-        Self { session, text: text.into(), model: None, timeout: None, wire_id: None, idempotency: None }
+        Self {
+            session,
+            text: text.into(),
+            model: None,
+            timeout: None,
+            wire_id: None,
+            idempotency: None,
+            callback: None,
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! The same request twice is one request.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::join_all;
 use offshoot_actors::MemoryStorage;
-use offshoot_actors::ports::Answer;
-use offshoot_actors::types::{IdempotencyKey, Origin, PromptRequest, RunId};
+use offshoot_actors::ports::{Answer, Op, Storage};
+use offshoot_actors::types::{IdempotencyKey, Origin, PromptRequest, RunId, Secret};
 
-use crate::rig::{Call, Rig, main_key, request, setup};
+use crate::rig::{Answered, Asked, Call, Rig, main_key, request, setup};
 
 async fn echo(call: Call) -> Result<Answer, offshoot_actors::ports::ModelError> {
     call.sleep(100).await;
@@ -92,5 +93,37 @@ async fn a_repeat_after_a_restart_is_the_same_request() {
     assert_eq!(rig.spawn("key=k|work").await, child);
     assert_eq!(submit(&rig, prompt("hello", "k")).await, Ok(run));
     assert_eq!(rig.storage.all_runs().len(), runs);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_result_is_wanted_is_kept_in_the_commit_that_accepts_the_run() {
+    let (setup, faulty) = setup().faulty();
+    let rig = setup.start(echo).await;
+    let wanted = || {
+        let mut request = prompt("hello", "k");
+        request.callback = Some(Secret::presented("http://receiver/"));
+        request
+    };
+    faulty.refuse(|op| matches!(op, Op::InsertRun(_)));
+    assert_eq!(submit(&rig, wanted()).await, Err("store"));
+    assert_eq!(rig.storage.callbacks().await.unwrap(), []);
+    let together = Arc::new(AtomicBool::new(false));
+    let saw = Arc::clone(&together);
+    faulty.spoil(move |asked| {
+        if let Asked::Submit(transaction) = asked
+            && transaction.iter().any(|op| matches!(op, Op::InsertRun(_)))
+        {
+            saw.store(transaction.iter().any(|op| matches!(op, Op::PutCallback(_))), Ordering::Relaxed);
+        }
+        Answered::Well
+    });
+    let run = submit(&rig, wanted()).await.unwrap();
+    assert!(together.load(Ordering::Relaxed));
+    let kept = rig.storage.callbacks().await.unwrap();
+    let kept: Vec<_> = kept.iter().map(|row| (row.run, row.address.expose())).collect();
+    assert_eq!(kept, [(run, "http://receiver/")]);
+    assert_eq!(submit(&rig, wanted()).await, Ok(run));
+    assert_eq!(rig.storage.callbacks().await.unwrap().len(), 1);
     rig.finish().await;
 }

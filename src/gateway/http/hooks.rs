@@ -159,10 +159,14 @@ async fn agent(
     request.model = wish.model.clone().filter(|model| !model.trim().is_empty());
     request.timeout = wish.timeout_seconds.map(timeout).transpose()?;
     request.idempotency = key.map(|key| IdempotencyKey { key: format!("hook:{key}"), may_repeat: true });
+    request.callback = address.clone();
     let submitted = tree.submit(request, origin).await.map_err(|refusal| by_tree(&refusal))?;
     if let Some(address) = address {
         let callback = CallbackRow { run: submitted.run, address, at: daemon.clock.now() };
-        tree.keep_callback(callback.clone()).await.map_err(|refusal| by_tree(&refusal))?;
+        // The run of an earlier request was accepted with the address that that one named.
+        if submitted.repeated {
+            tree.keep_callback(callback.clone()).await.map_err(|refusal| by_tree(&refusal))?;
+        }
         daemon.call_back(callback);
     }
     let answer = json!({ "ok": true, "runId": submitted.run, "sessionKey": submitted.session });

@@ -149,6 +149,7 @@ pub(super) async fn submit(call: &Call, tree: &TreeHandle, prompt: Prompt) -> Re
         timeout,
         wire_id: Some(name.clone()),
         idempotency: Some(IdempotencyKey { key: name, may_repeat: true }),
+        callback: None,
     };
     tree.submit(request, call.origin()).await.map_err(|refusal| refused(&refusal))
 }
