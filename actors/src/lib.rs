@@ -47,5 +47,6 @@ pub use service::Service;
 pub use session::is_silent;
 pub use stored::{cancel_stored, deletable, delete_stored};
 pub use tree::{
-    LiveRun, LiveSession, PairingHandle, SessionPatch, Steered, Stopped, Tree, TreeHandle, TreeOptions,
+    LiveRun, LiveSession, PairingHandle, SessionPatch, Settled, Steered, Stopped, Tree, TreeHandle,
+    TreeOptions,
 };

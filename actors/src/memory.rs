@@ -5,6 +5,7 @@
 //! stack does not grow.
 
 mod apply;
+mod consequences;
 mod overviews;
 mod state;
 mod table;
@@ -19,9 +20,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use self::state::State;
 pub(crate) use self::table::Table;
 use crate::ports::{
-    Announce, AuditRecord, BoxFuture, CallbackRow, DayUsage, Done, Earlier, Host, ListFilter, OpenRun,
-    OverviewFilter, Overviews, Page, Refused, RequestKey, RunRow, SessionRow, Steer, Storage, StoreError,
-    StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    Announce, AuditRecord, BoxFuture, CallbackRow, Consequences, DayUsage, Done, Earlier, Host, ListFilter,
+    OpenRun, OverviewFilter, Overviews, Page, Refused, RequestKey, RunRow, SessionRow, Steer, Storage,
+    StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction,
+    Unfinished,
 };
 use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
 
@@ -353,6 +355,23 @@ impl Storage for MemoryStorage {
 
     fn tool_uses(&self, filter: ToolUseFilter) -> BoxFuture<Result<Vec<ToolUse>, StoreError>> {
         self.read(|state| state.tool_uses(&filter))
+    }
+
+    fn consequences(
+        &self,
+        run: RunId,
+        session: Option<SessionKey>,
+        limit: u32,
+    ) -> BoxFuture<Result<Consequences, StoreError>> {
+        self.read(|state| state.consequences(run, session.as_ref(), limit as usize))
+    }
+
+    fn runs_named(&self, wire_id: String, limit: u32) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
+        self.read(|state| {
+            let rows = state.run_order.iter().rev().filter_map(|(_, run)| state.run(*run));
+            let rows = rows.filter(|row| row.wire_id.as_deref() == Some(&*wire_id));
+            rows.take(limit as usize).collect()
+        })
     }
 
     fn pairing(&self) -> BoxFuture<Result<StoredPairing, StoreError>> {

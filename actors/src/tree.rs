@@ -11,6 +11,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 use tokio::sync::oneshot;
 
+pub use self::callbacks::Settled;
 pub use self::manage::SessionPatch;
 pub use self::pairing::PairingHandle;
 use crate::MemoryStorage;

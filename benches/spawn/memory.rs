@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, CallbackRow, DayUsage, Done, Earlier, Host, ListFilter, OpenRun, OverviewFilter, Overviews,
-    Page, RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun,
-    Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    BoxFuture, CallbackRow, Consequences, DayUsage, Done, Earlier, Host, ListFilter, OpenRun, OverviewFilter,
+    Overviews, Page, RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing, StoredSession,
+    SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use tokio::sync::mpsc;
@@ -98,6 +98,19 @@ impl Storage for NoStorage {
     }
 
     fn tool_uses(&self, _: ToolUseFilter) -> BoxFuture<Result<Vec<ToolUse>, StoreError>> {
+        nothing(Vec::new())
+    }
+
+    fn consequences(
+        &self,
+        _: RunId,
+        _: Option<SessionKey>,
+        _: u32,
+    ) -> BoxFuture<Result<Consequences, StoreError>> {
+        nothing(Consequences::default())
+    }
+
+    fn runs_named(&self, _: String, _: u32) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
         nothing(Vec::new())
     }
 

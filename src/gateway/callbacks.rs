@@ -11,9 +11,9 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName};
 use offshoot_actors::kit::{Behaviour, Ctx, Msg, StartError, Task};
-use offshoot_actors::ports::{CallbackRow, Cause, ListFilter, Page, RunRow, StoreError};
-use offshoot_actors::types::{Outcome, Refusal, RunId, Usage};
-use offshoot_actors::{TreeHandle, is_silent};
+use offshoot_actors::ports::{CallbackRow, StoreError};
+use offshoot_actors::types::{Outcome, RunId, Usage};
+use offshoot_actors::{Settled, TreeHandle, is_silent};
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 
@@ -42,8 +42,8 @@ pub(crate) enum CallbacksMsg {
     Found(Result<Vec<CallbackRow>, StoreError>),
     /// Read the store again. From a timer.
     ReadAgain,
-    /// A result was delivered, or nobody takes it. From its task.
-    Settled(RunId),
+    /// A result was delivered, or nobody takes it. From its task, by the task's number.
+    Settled(RunId, u64),
 }
 
 impl Msg for CallbacksMsg {
@@ -52,7 +52,7 @@ impl Msg for CallbacksMsg {
             Self::Kept(_) => "kept",
             Self::Found(_) => "found",
             Self::ReadAgain => "read_again",
-            Self::Settled(_) => "settled",
+            Self::Settled(..) => "settled",
         }
     }
 }
@@ -68,7 +68,9 @@ pub(crate) struct CallbacksArgs {
 #[derive(Debug)]
 pub(crate) struct Callbacks {
     courier: Courier,
-    under_way: BTreeMap<RunId, Task>,
+    /// One task a run, with its number: one that was replaced may still say that it is done.
+    under_way: BTreeMap<RunId, (u64, Task)>,
+    tasks: u64,
     _reading: Task,
 }
 
@@ -89,7 +91,7 @@ impl Behaviour for Callbacks {
         let courier = Courier { daemon: Arc::clone(&args.daemon), tree: args.tree.clone(), client };
         let reading = ctx.task(args.tree.storage().callbacks(), CallbacksMsg::Found);
         args.daemon.set_callbacks(ctx.myself().clone());
-        Ok(Self { courier, under_way: BTreeMap::new(), _reading: reading })
+        Ok(Self { courier, under_way: BTreeMap::new(), tasks: 0, _reading: reading })
     }
 
     fn handle(&mut self, message: CallbacksMsg, ctx: &mut Ctx<Self>) {
@@ -110,17 +112,22 @@ impl Behaviour for Callbacks {
             CallbacksMsg::ReadAgain => {
                 self._reading = ctx.task(self.courier.tree.storage().callbacks(), CallbacksMsg::Found);
             }
-            CallbacksMsg::Settled(run) => drop(self.under_way.remove(&run)),
+            CallbacksMsg::Settled(run, number) => {
+                if self.under_way.get(&run).is_some_and(|(current, _)| *current == number) {
+                    self.under_way.remove(&run);
+                }
+            }
         }
     }
 }
 
 impl Callbacks {
     fn send(&mut self, callback: CallbackRow, ctx: &Ctx<Self>) {
-        let (run, courier) = (callback.run, self.courier.clone());
-        let task =
-            ctx.task(async move { courier.deliver(&callback).await }, move |()| CallbacksMsg::Settled(run));
-        self.under_way.insert(run, task);
+        self.tasks += 1;
+        let (run, number, courier) = (callback.run, self.tasks, self.courier.clone());
+        let settled = move |()| CallbacksMsg::Settled(run, number);
+        let task = ctx.task(async move { courier.deliver(&callback).await }, settled);
+        self.under_way.insert(run, (number, task));
     }
 }
 
@@ -135,21 +142,26 @@ struct Courier {
 impl Courier {
     async fn deliver(&self, callback: &CallbackRow) {
         let run = callback.run;
-        let result = match self.result(run).await {
-            Ok(result) => result,
-            Err(refusal) if refusal.code == "unknown_run" => {
-                return self.settle(run, "there is no such run").await;
+        let mut asked = 0;
+        let body = loop {
+            match self.tree.settled(run, MAX_FOLLOWING).await {
+                Ok(settled) => break document(&settled).to_string(),
+                Err(refusal) if refusal.code == "unknown_run" => {
+                    return self.settle(callback, "there is no such run").await;
+                }
+                Err(refusal) => {
+                    tracing::warn!(%run, %refusal, "a result that is wanted outside could not be read; it is read again");
+                }
             }
-            // The tree stops, or its store does not answer: the next start tries again.
-            Err(refusal) => {
-                return tracing::warn!(%run, %refusal, "a result that is wanted outside is not there yet");
-            }
+            self.daemon.clock.sleep(pause(asked)).await;
+            asked = asked.saturating_add(1);
         };
-        let body = result.to_string();
         for attempt in 0..MAX_ATTEMPTS {
             match self.post(callback, body.clone()).await {
-                Posted::Taken => return self.settle(run, "delivered").await,
-                Posted::Unwanted => return self.settle(run, "the receiver does not want it any more").await,
+                Posted::Taken => return self.settle(callback, "delivered").await,
+                Posted::Unwanted => {
+                    return self.settle(callback, "the receiver does not want it any more").await;
+                }
                 Posted::Failed(reason) => {
                     tracing::info!(%run, attempt, reason, "a result was not taken; it is sent again");
                 }
@@ -157,27 +169,7 @@ impl Courier {
             self.daemon.clock.sleep(pause(attempt)).await;
         }
         tracing::warn!(%run, "a result was not taken in a day; it is not sent again");
-        self.settle(run, "given up").await;
-    }
-
-    /// Waits until the run and what it spawned are done.
-    async fn result(&self, run: RunId) -> Result<Value, Refusal> {
-        let outcome = self.tree.outcome(run).await?;
-        let unread = |error: StoreError| Refusal::error("store", error.to_string());
-        let storage = self.tree.storage();
-        let gone = || Refusal::error("unknown_run", format!("there is no run {run}"));
-        let row = storage.run(run).await.map_err(unread)?.ok_or_else(gone)?;
-        if let Some(session) = storage.session(row.session.clone()).await.map_err(unread)? {
-            self.tree.quiet(&session.root).await?;
-        }
-        let filter = ListFilter {
-            session: Some(row.session.clone()),
-            since: Some(row.accepted_at),
-            ..ListFilter::default()
-        };
-        let page = Page { offset: 0, limit: MAX_FOLLOWING };
-        let runs = storage.list_runs(filter, page).await.map_err(unread)?;
-        Ok(document(&row, &outcome, &following(&row, runs)))
+        self.settle(callback, "given up").await;
     }
 
     async fn post(&self, callback: &CallbackRow, body: String) -> Posted {
@@ -194,10 +186,17 @@ impl Courier {
         }
     }
 
-    async fn settle(&self, run: RunId, how: &str) {
+    async fn settle(&self, callback: &CallbackRow, how: &str) {
+        let run = callback.run;
         tracing::debug!(%run, how, "a result that was wanted outside is settled");
-        if let Err(refusal) = self.tree.drop_callback(run).await {
-            tracing::warn!(%run, %refusal, "a delivered result could not be forgotten; it is sent again after a restart");
+        match self.tree.drop_callback(callback.clone()).await {
+            Ok(()) => {}
+            Err(refusal) if refusal.code == "conflict" => {
+                tracing::debug!(%run, "the result is wanted once more");
+            }
+            Err(refusal) => {
+                tracing::warn!(%run, %refusal, "a delivered result could not be forgotten; it is sent again after a restart");
+            }
         }
     }
 }
@@ -224,18 +223,8 @@ fn pause(attempt: u32) -> Duration {
     (FIRST_PAUSE * 2_u32.pow(attempt.min(16))).min(LONGEST_PAUSE)
 }
 
-/// The runs in which the session took up the results of children afterwards, oldest first.
-fn following(row: &RunRow, newest_first: Vec<RunRow>) -> Vec<RunRow> {
-    let mut runs: Vec<RunRow> = newest_first
-        .into_iter()
-        .filter(|other| other.cause == Cause::Announce && other.id != row.id)
-        .filter(|other| other.outcome.is_some())
-        .collect();
-    runs.reverse();
-    runs
-}
-
-fn document(row: &RunRow, outcome: &Outcome, following: &[RunRow]) -> Value {
+fn document(settled: &Settled) -> Value {
+    let Settled { row, outcome, follow_ups: following } = settled;
     let said = |outcome: &Outcome| outcome.text.clone().filter(|text| !is_silent(text));
     let last = following.iter().rev().filter_map(|run| run.outcome.as_ref()).find_map(said);
     let usage: Usage = std::iter::once(row).chain(following).map(|run| run.usage).sum();

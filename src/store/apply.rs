@@ -68,7 +68,7 @@ impl Apply<'_> {
             Op::YieldRun { run } => self.yield_run(*run),
             Op::EndRun(end) => self.end_run(end),
             Op::QueueAnnounce(announce) => self.queue_announce(announce),
-            Op::TakeAnnounces { session, runs } => self.take_announces(session, runs),
+            Op::TakeAnnounces { session, runs, by } => self.take_announces(session, runs, *by),
             Op::QueueSteer(steer) => self.queue_steer(steer),
             Op::TakeSteers { session, ids } => ids.iter().try_for_each(|id| self.take_steer(session, *id)),
             Op::DeleteSession { session, with_parents } => self.delete_session(session, *with_parents),
@@ -84,7 +84,7 @@ impl Apply<'_> {
             | Op::AddBootstrap(_)
             | Op::TakeBootstrap { .. } => self.device_change(op),
             Op::PutCallback(row) => self.put_callback(row),
-            Op::TakeCallback { run } => self.take_callback(*run),
+            Op::TakeCallback(row) => self.take_callback(row),
             Op::Audit(record) => self.heads.audit.append(self.connection, record),
         }
     }
@@ -221,14 +221,21 @@ impl Apply<'_> {
     }
 
     /// In one statement however many they are: a parent that stops takes the results of thousands at once.
-    fn take_announces(&self, session: &SessionKey, runs: &[RunId]) -> Applied {
+    fn take_announces(&self, session: &SessionKey, runs: &[RunId], by: Option<RunId>) -> Applied {
         let mut take = self.connection.prepare_cached(
             "DELETE FROM outbox WHERE run_id IN (SELECT value FROM json_each(?1)) AND receiver = ?2 \
              RETURNING run_id",
         )?;
-        let taken = take.query_map(params![json(runs)?, session.as_str()], |row| row.get(0))?;
+        let ids = json(runs)?;
+        let taken = take.query_map(params![ids, session.as_str()], |row| row.get(0))?;
         let taken = taken.collect::<rusqlite::Result<Vec<String>>>()?;
         if taken.len() == runs.len() {
+            if let Some(by) = by {
+                self.execute(
+                    "UPDATE runs SET taken_by = ?1 WHERE id IN (SELECT value FROM json_each(?2))",
+                    params![IdText::from(by), ids],
+                )?;
+            }
             return Ok(());
         }
         let mut taken: BTreeSet<String> = taken.into_iter().collect();

@@ -21,9 +21,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    BoxFuture, CallbackRow, DayUsage, Done, Earlier, Host, ListFilter, OpenRun, OverviewFilter, Overviews,
-    Page, RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun,
-    Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    BoxFuture, CallbackRow, Consequences, DayUsage, Done, Earlier, Host, ListFilter, OpenRun, OverviewFilter,
+    Overviews, Page, RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing, StoredSession,
+    SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
@@ -228,6 +228,19 @@ impl Storage for SqliteStorage {
 
     fn tool_uses(&self, filter: ToolUseFilter) -> BoxFuture<Result<Vec<ToolUse>, StoreError>> {
         self.readers.ask(move |connection| queries::tool_uses(connection, &filter))
+    }
+
+    fn consequences(
+        &self,
+        run: RunId,
+        session: Option<SessionKey>,
+        limit: u32,
+    ) -> BoxFuture<Result<Consequences, StoreError>> {
+        self.readers.ask(move |connection| queries::consequences(connection, run, session.as_ref(), limit))
+    }
+
+    fn runs_named(&self, wire_id: String, limit: u32) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
+        self.readers.ask(move |connection| queries::runs_named(connection, &wire_id, limit))
     }
 
     fn pairing(&self) -> BoxFuture<Result<StoredPairing, StoreError>> {

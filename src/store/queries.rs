@@ -1,5 +1,6 @@
 //! Questions to the database.
 
+mod consequences;
 mod devices;
 mod overviews;
 
@@ -13,6 +14,7 @@ use offshoot_actors::ports::{
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use rusqlite::{Connection, OptionalExtension, Params, Result, ToSql, params};
 
+pub(super) use self::consequences::{consequences, runs_named};
 pub(super) use self::devices::pairing;
 pub(super) use self::overviews::{overviews, tool_uses};
 use super::rows::{Columns, IdText, count, run_columns, session_columns};

@@ -22,6 +22,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0002_announced.sql")),
     M::up(include_str!("migrations/0003_devices.sql")),
     M::up(include_str!("migrations/0004_callbacks.sql")),
+    M::up(include_str!("migrations/0005_consequences.sql")),
 ];
 pub(super) const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 

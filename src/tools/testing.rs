@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    BoxFuture, CallbackRow, Cause, DayUsage, Done, Earlier, Host, ListFilter, OpenRun, OverviewFilter,
-    Overviews, Page, RequestKey, RunRow, RunState, SessionRow, Storage, StoreError, StoredPairing,
-    StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    BoxFuture, CallbackRow, Cause, Consequences, DayUsage, Done, Earlier, Host, ListFilter, OpenRun,
+    OverviewFilter, Overviews, Page, RequestKey, RunRow, RunState, SessionRow, Storage, StoreError,
+    StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{
     AgentSettings, Cleanup, Entry, Mode, ModelChoice, Origin, Outcome, RunId, SessionKey, Settings,
@@ -265,6 +265,19 @@ impl Storage for Store {
     }
 
     fn tool_uses(&self, _: ToolUseFilter) -> BoxFuture<Result<Vec<ToolUse>, StoreError>> {
+        ready(Vec::new())
+    }
+
+    fn consequences(
+        &self,
+        _: RunId,
+        _: Option<SessionKey>,
+        _: u32,
+    ) -> BoxFuture<Result<Consequences, StoreError>> {
+        Box::pin(async { Ok(Consequences::default()) })
+    }
+
+    fn runs_named(&self, _: String, _: u32) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
         ready(Vec::new())
     }
 

@@ -377,6 +377,37 @@ async fn a_result_reaches_whoever_left_an_address_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_result_is_that_of_its_own_request_whatever_else_the_session_does() {
+    let (address, mut received) = receiver(Arc::new(AtomicBool::new(true))).await;
+    // Without that tool a run does not wait for what it has spawned.
+    let shared = r#"{ hooks: { enabled: true, token: "hook-token", defaultSessionKey: "inbox" },
+                      tools: { deny: ["sessions_yield"] } }"#;
+    let daemon = Daemon::with(shared).await;
+    let mut client = daemon.client().await;
+    let wish =
+        |task: &str, key: &str| json!({ "message": task, "callbackUrl": address, "idempotencyKey": key });
+    let task = r#"Spawn: {"task": "Wait: 1h", "label": "slow"}"#;
+    let (_, first) = sent(hook(&daemon, "agent", &wish(task, "first"))).await;
+    let first_run = json!({ "runId": first["runId"] });
+    assert_eq!(client.call("agent.wait", first_run).await.unwrap()["status"], "ok");
+    let second = wish("Reply with exactly: the second", "second");
+    for _ in 0..2 {
+        let (_, answer) = sent(hook(&daemon, "agent", &second)).await;
+        assert_eq!(answer["sessionKey"], first["sessionKey"]);
+        let (_, _, result) = received.recv().await.unwrap();
+        assert_eq!(result["runId"], answer["runId"]);
+        assert_eq!((&result["text"], &result["followUps"]), (&json!("the second"), &json!([])));
+    }
+    let sessions = client.call("sessions.list", json!({ "label": "slow" })).await.unwrap();
+    let child = json!({ "key": sessions["sessions"][0]["key"] });
+    client.call("sessions.abort", child).await.unwrap();
+    let (_, _, result) = received.recv().await.unwrap();
+    assert_eq!(result["runId"], first["runId"]);
+    assert_eq!(result["followUps"].as_array().map(Vec::len), Some(1), "{result}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn the_control_ui_is_served_from_its_folder() {
     let root = tempfile::tempdir().unwrap();
     std::fs::create_dir(root.path().join("assets")).unwrap();

@@ -18,8 +18,8 @@ pub fn put_callback(row: &CallbackRow) -> Op {
 
 /// Takes it.
 #[must_use]
-pub fn take_callback(number: u64) -> Op {
-    Op::TakeCallback { run: run_id(number) }
+pub fn take_callback(row: &CallbackRow) -> Op {
+    Op::TakeCallback(Box::new(row.clone()))
 }
 
 /// A run can be accepted together with where its result is wanted: both are kept, or neither.
@@ -46,8 +46,12 @@ pub async fn a_result_is_wanted_until_it_is_taken(store: &dyn Storage) {
     apply(store, vec![Op::DeleteSession { session: main.key, with_parents: true }]).await;
     let wanted = [callback(1, "http://b/"), callback(2, "http://a/")];
     assert_eq!(store.callbacks().await.unwrap(), wanted);
-    conflict(store, vec![take_callback(2), take_callback(3)]).await;
-    apply(store, vec![take_callback(1)]).await;
-    conflict(store, vec![take_callback(1)]).await;
+    let [first, second] = &wanted;
+    conflict(store, vec![take_callback(second), take_callback(&callback(3, "http://a/"))]).await;
+    // Whoever has delivered the one before does not take the one that came in its place.
+    conflict(store, vec![take_callback(&callback(1, "http://a/"))]).await;
+    conflict(store, vec![take_callback(&CallbackRow { at: Timestamp(999), ..first.clone() })]).await;
+    apply(store, vec![take_callback(first)]).await;
+    conflict(store, vec![take_callback(first)]).await;
     assert_eq!(store.callbacks().await.unwrap(), [callback(2, "http://a/")]);
 }

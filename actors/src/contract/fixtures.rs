@@ -218,7 +218,18 @@ pub fn queue(announce: &Announce) -> Op {
 /// Takes results.
 #[must_use]
 pub fn take(session: &SessionKey, numbers: &[u64]) -> Op {
-    Op::TakeAnnounces { session: session.clone(), runs: numbers.iter().map(|n| run_id(*n)).collect() }
+    Op::TakeAnnounces {
+        session: session.clone(),
+        runs: numbers.iter().map(|n| run_id(*n)).collect(),
+        by: None,
+    }
+}
+
+/// Takes results for the run of that number.
+#[must_use]
+pub fn take_for(by: u64, session: &SessionKey, numbers: &[u64]) -> Op {
+    let runs = numbers.iter().map(|n| run_id(*n)).collect();
+    Op::TakeAnnounces { session: session.clone(), runs, by: Some(run_id(by)) }
 }
 
 /// A steering message.

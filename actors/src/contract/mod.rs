@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "all of this is test code")]
 
 mod callbacks;
+mod consequences;
 mod delivery;
 mod devices;
 mod fixtures;
@@ -16,6 +17,7 @@ mod transactions;
 mod view;
 
 pub use callbacks::*;
+pub use consequences::*;
 pub use delivery::*;
 pub use devices::*;
 pub use fixtures::*;
@@ -60,6 +62,8 @@ macro_rules! storage_contract {
             a_tool_call_starts_and_finishes_once,
             a_result_is_put_on_its_way_once_ever,
             results_are_taken_exactly_once,
+            what_a_run_led_to_is_found_and_nothing_else,
+            runs_are_found_by_the_names_that_clients_gave_them,
             steering_messages_are_taken_exactly_once,
             a_request_is_named_once,
             an_earlier_request_survives_its_session,

@@ -207,7 +207,10 @@ impl Draft {
                 let run = self.run(store, false);
                 put_callback(&CallbackRow { run, at, ..callback(0, "http://a/") })
             }
-            Kind::TakeCallback => Op::TakeCallback { run: self.run(store, false) },
+            Kind::TakeCallback => {
+                let run = self.run(store, false);
+                Op::TakeCallback(Box::new(CallbackRow { run, at, ..callback(0, "http://a/") }))
+            }
             Kind::Audit => audit(&self.name, self.number),
         }
     }
@@ -282,7 +285,8 @@ impl Draft {
         rows.retain(|row| row.announce.is_some());
         match self.some(&rows).and_then(|row| row.announce.as_ref()) {
             Some(announce) => {
-                Op::TakeAnnounces { session: announce.to.clone(), runs: vec![announce.item.run] }
+                let by = self.flag.then(|| self.run(store, false));
+                Op::TakeAnnounces { session: announce.to.clone(), runs: vec![announce.item.run], by }
             }
             None => take(&self.name, &[self.number % 10]),
         }

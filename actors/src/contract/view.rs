@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::ports::{
-    CallbackRow, Host, ListFilter, OpenRun, OverviewFilter, Overviews, Page, RunRow, SessionRow, Storage,
-    StoredPairing, Unfinished,
+    CallbackRow, Consequences, Host, ListFilter, OpenRun, OverviewFilter, Overviews, Page, RunRow,
+    SessionRow, Storage, StoredPairing, Unfinished,
 };
 use crate::types::{RunId, SessionKey, Usage};
 
@@ -21,6 +21,7 @@ pub struct View {
     unfinished: BTreeMap<SessionKey, ([Unfinished; 2], Option<SessionKey>)>,
     pairing: StoredPairing,
     callbacks: Vec<CallbackRow>,
+    consequences: Vec<Consequences>,
 }
 
 impl View {
@@ -48,7 +49,23 @@ impl View {
         let waiting = store.waiting_sessions().await.unwrap();
         let pairing = store.pairing().await.unwrap();
         let callbacks = store.callbacks().await.unwrap();
-        Self { sessions, overviews, runs, open, waiting, loaded, subtrees, unfinished, pairing, callbacks }
+        let mut consequences = Vec::new();
+        for run in &runs {
+            consequences.push(store.consequences(run.id, None, u32::MAX).await.unwrap());
+        }
+        Self {
+            sessions,
+            overviews,
+            runs,
+            open,
+            waiting,
+            loaded,
+            subtrees,
+            unfinished,
+            pairing,
+            callbacks,
+            consequences,
+        }
     }
 
     /// The sum over all runs.

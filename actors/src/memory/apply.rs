@@ -45,8 +45,8 @@ impl State {
             Op::YieldRun { run } => self.yield_run(run),
             Op::EndRun(end) => self.end_run(*end),
             Op::QueueAnnounce(announce) => self.queue_announce(*announce),
-            Op::TakeAnnounces { session, runs } => {
-                runs.into_iter().try_for_each(|run| self.take_announce(&session, run))
+            Op::TakeAnnounces { session, runs, by } => {
+                runs.into_iter().try_for_each(|run| self.take_announce(&session, run, by))
             }
             Op::QueueSteer(steer) => self.queue_steer(*steer),
             Op::TakeSteers { session, ids } => ids.into_iter().try_for_each(|id| {
@@ -85,12 +85,12 @@ impl State {
                 self.callbacks.insert(row.run, *row);
                 Ok(())
             }
-            Op::TakeCallback { run } => {
-                if self.callbacks.remove(&run) {
-                    Ok(())
-                } else {
-                    Err(Refused::no_callback(run))
+            Op::TakeCallback(row) => {
+                if self.callbacks.get(&row.run) != Some(&*row) {
+                    return Err(Refused::no_callback(row.run));
                 }
+                self.callbacks.remove(&row.run);
+                Ok(())
             }
             Op::Audit(record) => {
                 self.audit.push(*record);
@@ -273,14 +273,14 @@ impl State {
         Ok(())
     }
 
-    fn take_announce(&mut self, session: &SessionKey, run: RunId) -> Result<(), Refused> {
+    fn take_announce(&mut self, session: &SessionKey, run: RunId, by: Option<RunId>) -> Result<(), Refused> {
         let place: Option<Place> = match self.runs.get(&run).and_then(|stored| stored.announced.as_ref()) {
             Some(Announced::Open(place)) if place.0 == *session => Some(place.clone()),
             _ => None,
         };
         let place = place.ok_or_else(|| Refused::no_announce(session, run))?;
         self.outbox.remove(&place);
-        self.runs.change(&run, |stored| stored.announced = Some(Announced::Delivered));
+        self.runs.change(&run, |stored| stored.announced = Some(Announced::Delivered(by)));
         Ok(())
     }
 

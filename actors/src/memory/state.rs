@@ -38,8 +38,8 @@ pub(super) struct Run {
 pub(super) enum Announced {
     /// In the outbox, here.
     Open(Place),
-    /// Taken.
-    Delivered,
+    /// Taken, by this run.
+    Delivered(Option<RunId>),
 }
 
 #[derive(Debug, Clone)]
@@ -352,7 +352,7 @@ impl State {
         let rows = self.run_order.iter().filter_map(|(_, run)| {
             let (delivery, announce) = match self.runs.get(run)?.announced.as_ref()? {
                 Announced::Open(place) => (Delivery::Open, self.outbox.get(place).cloned()),
-                Announced::Delivered => (Delivery::Delivered, None),
+                Announced::Delivered(_) => (Delivery::Delivered, None),
             };
             Some(OutboxRow { run: *run, delivery, announce })
         });

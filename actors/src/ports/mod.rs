@@ -15,10 +15,10 @@ pub use model::{
     Answer, FnModels, ModelError, ModelErrorKind, ModelRequest, ModelSink, Models, StopReason, ToolSpec,
 };
 pub use storage::{
-    Announce, AuditRecord, BootstrapRow, CallbackRow, Cause, DAY_MS, DayUsage, DeviceRow, DeviceTokenRow,
-    Done, Earlier, Host, ListFilter, Op, OpenRun, Overview, OverviewFilter, Overviews, Page, PairRequestRow,
-    Refused, RequestKey, RunEnd, RunGlance, RunRow, RunState, RunTally, SessionRow, Steer, Storage,
-    StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolMark, ToolUse, ToolUseFilter,
+    Announce, AuditRecord, BootstrapRow, CallbackRow, Cause, Consequences, DAY_MS, DayUsage, DeviceRow,
+    DeviceTokenRow, Done, Earlier, Host, ListFilter, Op, OpenRun, Overview, OverviewFilter, Overviews, Page,
+    PairRequestRow, Refused, RequestKey, RunEnd, RunGlance, RunRow, RunState, RunTally, SessionRow, Steer,
+    Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolMark, ToolUse, ToolUseFilter,
     Transaction, Unfinished,
 };
 pub use tools::{Effect, NoTools, ToolContext, ToolOutput, Tools};

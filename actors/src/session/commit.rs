@@ -34,6 +34,8 @@ pub(super) struct Inbox {
 pub(crate) struct Taken {
     pub(super) announces: Vec<RunId>,
     pub(super) steers: Vec<Uuid>,
+    /// The run that goes on with the results.
+    pub(super) by: Option<RunId>,
     /// Child sessions that are deleted once their result is taken.
     pub(super) delete: Vec<SessionKey>,
     pub(super) entries: Vec<Arc<StoredEntry>>,
@@ -48,7 +50,8 @@ impl Taken {
             into.push(Op::Append { session: session.clone(), open_run, entries });
         }
         if !self.announces.is_empty() {
-            into.push(Op::TakeAnnounces { session: session.clone(), runs: self.announces.clone() });
+            let (session, runs) = (session.clone(), self.announces.clone());
+            into.push(Op::TakeAnnounces { session, runs, by: self.by });
         }
         if !self.steers.is_empty() {
             into.push(Op::TakeSteers { session: session.clone(), ids: self.steers.clone() });

@@ -145,6 +145,8 @@ impl Session {
         Taken {
             announces: announces.clone().map(|announce| announce.item.run).collect(),
             steers: steers.map(|steer| steer.id).collect(),
+            // A run that is stopped takes them with its end.
+            by: run.filter(|_| !matches!(due, Due::QuietOf(_))),
             delete: announces
                 .filter(|announce| announce.cleanup == Cleanup::Delete)
                 .map(|announce| announce.item.session.clone())

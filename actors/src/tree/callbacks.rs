@@ -3,8 +3,19 @@
 use tokio::sync::oneshot;
 
 use super::TreeHandle;
-use crate::ports::{CallbackRow, Op, Refused};
-use crate::types::{Refusal, RunId};
+use crate::ports::{CallbackRow, Cause, Op, Refused, RunRow, StoreError};
+use crate::types::{Outcome, Refusal, RunId};
+
+/// A run of which nothing is left to do.
+#[derive(Debug, Clone)]
+pub struct Settled {
+    /// The run.
+    pub row: RunRow,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The runs in which its session took up the results of what it spawned, oldest first.
+    pub follow_ups: Vec<RunRow>,
+}
 
 impl TreeHandle {
     /// Keeps where the result of a run is wanted, in the place of what was kept for it before. Answers once that is
@@ -19,9 +30,36 @@ impl TreeHandle {
     /// Forgets it: the result was delivered, or nobody will take it.
     ///
     /// # Errors
-    /// It is not there, or the store does not take the change.
-    pub async fn drop_callback(&self, run: RunId) -> Result<(), Refusal> {
-        self.change_callbacks(Op::TakeCallback { run }).await
+    /// It is not there, or another is kept in its place, or the store does not take the change.
+    pub async fn drop_callback(&self, callback: CallbackRow) -> Result<(), Refusal> {
+        self.change_callbacks(Op::TakeCallback(Box::new(callback))).await
+    }
+
+    /// Waits until a run and all that it led to are done. Returns the runs of its own session, at
+    /// most `limit` of the newest, the oldest first: the run itself, and those on the results of what it spawned.
+    ///
+    /// # Errors
+    /// The run does not exist, or the store cannot be read.
+    pub async fn settled(&self, run: RunId, limit: u32) -> Result<Settled, Refusal> {
+        let read = |error: StoreError| Refusal::error("store", error.to_string());
+        self.outcome(run).await?;
+        let mut changes = self.shared.changes();
+        loop {
+            changes.borrow_and_update();
+            let storage = &self.shared.storage;
+            let row = storage.run(run).await.map_err(read)?.ok_or_else(|| super::unknown_run(run))?;
+            let session = Some(row.session.clone());
+            let found = storage.consequences(run, session, limit).await.map_err(read)?;
+            if let Some(outcome) = row.outcome.clone().filter(|_| !found.pending) {
+                let follow_ups = found.runs.into_iter().filter(|other| other.cause == Cause::Announce);
+                let follow_ups = follow_ups.filter(|other| other.id != run).collect();
+                return Ok(Settled { row, outcome, follow_ups });
+            }
+            // The store may show an end before its commit tells of it, never after.
+            if changes.changed().await.is_err() {
+                return Err(super::gone());
+            }
+        }
     }
 
     async fn change_callbacks(&self, op: Op) -> Result<(), Refusal> {

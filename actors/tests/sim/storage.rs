@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, CallbackRow, Clock, DayUsage, Done, Earlier, Host, ListFilter, Op, OpenRun, OverviewFilter,
-    Overviews, Page, Refused, RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing,
-    StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    BoxFuture, CallbackRow, Clock, Consequences, DayUsage, Done, Earlier, Host, ListFilter, Op, OpenRun,
+    OverviewFilter, Overviews, Page, Refused, RequestKey, RunRow, SessionRow, Storage, StoreError,
+    StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use tokio::sync::Notify;
@@ -132,7 +132,7 @@ impl SimStorage {
     fn check_order(&self, transaction: &Transaction) {
         let state = self.state.lock().unwrap();
         for op in transaction {
-            let Op::TakeAnnounces { session, runs } = op else { continue };
+            let Op::TakeAnnounces { session, runs, .. } = op else { continue };
             for run in runs.iter().filter(|run| !state.announced.contains(run)) {
                 let text = format!("{session} takes the result of run {run} before that is committed");
                 self.history.note(What::Broken(text));
@@ -281,6 +281,19 @@ impl Storage for SimStorage {
 
     fn tool_uses(&self, filter: ToolUseFilter) -> BoxFuture<Result<Vec<ToolUse>, StoreError>> {
         self.read(move |store| store.tool_uses(filter))
+    }
+
+    fn consequences(
+        &self,
+        run: RunId,
+        session: Option<SessionKey>,
+        limit: u32,
+    ) -> BoxFuture<Result<Consequences, StoreError>> {
+        self.read(move |store| store.consequences(run, session, limit))
+    }
+
+    fn runs_named(&self, wire_id: String, limit: u32) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
+        self.read(move |store| store.runs_named(wire_id, limit))
     }
 
     fn pairing(&self) -> BoxFuture<Result<StoredPairing, StoreError>> {

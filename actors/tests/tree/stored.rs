@@ -94,7 +94,7 @@ async fn take_all(storage: &dyn Storage) {
         let stored = storage.load_session(session.clone()).await.unwrap().unwrap();
         let runs = stored.announces.iter().map(|announce| announce.item.run).collect();
         let (sender, receiver) = tokio::sync::oneshot::channel();
-        let take = vec![Op::TakeAnnounces { session, runs }];
+        let take = vec![Op::TakeAnnounces { session, runs, by: None }];
         storage.submit(take, Box::new(move |result| drop(sender.send(result))));
         receiver.await.unwrap().unwrap();
     }

@@ -1,7 +1,6 @@
 //! Where results are wanted outside.
 
 use offshoot_actors::ports::{CallbackRow, Refused};
-use offshoot_actors::types::RunId;
 use rusqlite::params;
 
 use super::{Applied, Apply};
@@ -17,9 +16,13 @@ impl Apply<'_> {
         Ok(())
     }
 
-    pub(super) fn take_callback(&self, run: RunId) -> Applied {
-        if self.execute("DELETE FROM callbacks WHERE run_id = ?1", [IdText::from(run)])? == 0 {
-            return Err(Refused::no_callback(run).into());
+    pub(super) fn take_callback(&self, row: &CallbackRow) -> Applied {
+        let taken = self.execute(
+            "DELETE FROM callbacks WHERE run_id = ?1 AND address = ?2 AND at = ?3",
+            params![IdText::from(row.run), row.address.expose(), row.at.0],
+        )?;
+        if taken == 0 {
+            return Err(Refused::no_callback(row.run).into());
         }
         Ok(())
     }

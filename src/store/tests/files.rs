@@ -149,9 +149,9 @@ fn a_newer_schema_is_refused_with_both_versions() {
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
     for error in [open(dir.path()).unwrap_err(), SqliteStorage::open_read_only(dir.path()).unwrap_err()] {
-        assert!(matches!(error, OpenError::Newer { found: 99, known: 4, .. }), "{error:?}");
+        assert!(matches!(error, OpenError::Newer { found: 99, known: 5, .. }), "{error:?}");
         let text = error.to_string();
-        assert!(text.contains("version 99") && text.contains("up to 4") && text.contains(DATABASE), "{text}");
+        assert!(text.contains("version 99") && text.contains("up to 5") && text.contains(DATABASE), "{text}");
     }
 }
 
@@ -208,12 +208,49 @@ fn a_migration_keeps_what_the_first_version_wrote() {
             .unwrap();
         drop(first);
         let error = SqliteStorage::open_read_only(dir.path()).unwrap_err();
-        assert!(matches!(error, OpenError::Older { found: 1, known: 4, .. }), "{error:?}");
+        assert!(matches!(error, OpenError::Older { found: 1, known: 5, .. }), "{error:?}");
         let store = open(dir.path()).unwrap();
         let main = contract::session("main");
         assert_eq!(store.session(main.key.clone()).await.unwrap(), Some(main.clone()));
         assert_eq!(store.entries(main.key, 0, 9).await.unwrap().len(), 1);
         assert_eq!(store.pairing().await.unwrap(), offshoot_actors::ports::StoredPairing::default());
+    });
+}
+
+#[test]
+fn what_a_run_led_to_before_that_was_kept_is_read_from_the_transcript() {
+    block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut earlier = Connection::open(dir.path().join(DATABASE)).unwrap();
+        MIGRATIONS.to_version(&mut earlier, 4).unwrap();
+        earlier
+            .execute_batch(
+                "INSERT INTO sessions VALUES (4, 'agent:main:main', 'main', NULL, 'agent:main:main', 0, NULL, \
+                 'session', 'keep', NULL, NULL, NULL, NULL, 1, 1000, 1000);",
+            )
+            .unwrap();
+        let runs = [(1, 4, "message", None), (2, 5, "spawn", Some(1)), (3, 4, "announce", None)];
+        for (number, session, cause, spawner) in runs {
+            let id = |number| contract::run_id(number).to_string();
+            earlier
+                .execute(
+                    "INSERT INTO runs (id, session, session_key, state, cause, spawner_id, expects_completion, \
+                     model, fallbacks, steps, input_tokens, output_tokens, cached_tokens, accepted_at, ended_at, \
+                     host) VALUES (?1, ?2, 'agent:main:main', 'ok', ?3, ?4, 1, 'builtin/rehearsal', '[]', 1, 1, 1, \
+                     0, 1000, 1000, 'daemon')",
+                    rusqlite::params![id(number), session, cause, spawner.map(id)],
+                )
+                .unwrap();
+        }
+        let items = vec![contract::announce(2, &contract::key("child"), &contract::key("main")).item];
+        let entry = serde_json::to_string(&offshoot_actors::types::Entry::Announce { items }).unwrap();
+        let by = contract::run_id(3).to_string();
+        earlier.execute("INSERT INTO entries VALUES (4, 0, ?1, 1000, ?2)", [by, entry]).unwrap();
+        drop(earlier);
+        let store = open(dir.path()).unwrap();
+        let led = store.consequences(contract::run_id(1), None, 9).await.unwrap();
+        let ids: Vec<_> = led.runs.iter().map(|row| row.id).collect();
+        assert_eq!((ids, led.pending), ([1, 2, 3].map(contract::run_id).to_vec(), false));
     });
 }
 

@@ -18,8 +18,8 @@ use std::sync::Arc;
 pub use self::ops::{AuditRecord, Done, Op, Refused, RunEnd, StoreError, ToolMark, Transaction};
 pub use self::pairing::{BootstrapRow, DeviceRow, DeviceTokenRow, PairRequestRow, StoredPairing};
 pub use self::reads::{
-    DAY_MS, DayUsage, Earlier, ListFilter, OpenRun, Overview, OverviewFilter, Overviews, Page, RunGlance,
-    RunTally, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Unfinished,
+    Consequences, DAY_MS, DayUsage, Earlier, ListFilter, OpenRun, Overview, OverviewFilter, Overviews, Page,
+    RunGlance, RunTally, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Unfinished,
 };
 pub use self::rows::{Announce, CallbackRow, Cause, Host, RequestKey, RunRow, RunState, SessionRow, Steer};
 use super::BoxFuture;
@@ -87,6 +87,18 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Runs, newest first.
     fn list_runs(&self, filter: ListFilter, page: Page) -> BoxFuture<Result<Vec<RunRow>, StoreError>>;
+
+    /// What a run led to, all of one moment: of one session or of all, and of these the newest, at most `limit`. Empty if
+    /// there is no such run.
+    fn consequences(
+        &self,
+        run: RunId,
+        session: Option<SessionKey>,
+        limit: u32,
+    ) -> BoxFuture<Result<Consequences, StoreError>>;
+
+    /// The runs that clients gave this name, the newest first, at most `limit`.
+    fn runs_named(&self, wire_id: String, limit: u32) -> BoxFuture<Result<Vec<RunRow>, StoreError>>;
 
     /// How many sessions and runs there are, by kind.
     fn tallies(&self) -> BoxFuture<Result<Tallies, StoreError>>;

@@ -140,6 +140,8 @@ pub enum Op {
         session: SessionKey,
         /// The children's runs.
         runs: Vec<RunId>,
+        /// The run that goes on with them, if there is one.
+        by: Option<RunId>,
     },
     /// Keeps a steering message for its run. Refused if its id is taken or its session does not exist.
     QueueSteer(Box<Steer>),
@@ -203,11 +205,9 @@ pub enum Op {
     /// Keeps where the result of a run is wanted, in the place of what was kept for it before. Refused if there is no such
     /// run.
     PutCallback(Box<CallbackRow>),
-    /// Takes it, because the result was delivered or nobody will take it. Refused if it is not there.
-    TakeCallback {
-        /// The run.
-        run: RunId,
-    },
+    /// Takes it, because the result was delivered or nobody will take it. Refused if it is not there as it is here:
+    /// another may have been put in its place.
+    TakeCallback(Box<CallbackRow>),
     /// Adds a line to the audit record.
     Audit(Box<AuditRecord>),
 }

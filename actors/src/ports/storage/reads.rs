@@ -51,6 +51,16 @@ impl RunRow {
     }
 }
 
+/// What a run led to: the runs that it spawned, at any depth, and those that its session and the sessions below were
+/// given on the results of these. What the session's own parent makes of its result is none of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Consequences {
+    /// The run itself and the others, oldest first.
+    pub runs: Vec<RunRow>,
+    /// Whether any of all of them, also of those that were not asked for, is open, or has a result on its way.
+    pub pending: bool,
+}
+
 /// A run that has not ended, with its place in the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenRun {

@@ -89,7 +89,7 @@ fn results(facts: &Facts<'_>, broken: &mut Vec<String>) {
                     *ended.entry(&row.session).or_default() += end.usage;
                 }
             }
-            Op::TakeAnnounces { session, runs } => {
+            Op::TakeAnnounces { session, runs, .. } => {
                 for (child, usage) in runs.iter().filter_map(|run| told.remove(run)) {
                     taken.entry(session).or_default().insert(child, usage);
                 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, CallbackRow, Clock, DayUsage, Done, Earlier, Host, ListFilter, Op, OpenRun, OverviewFilter,
-    Overviews, Page, RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing, StoredSession,
-    SubtreeRun, Tallies, TokioClock, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    BoxFuture, CallbackRow, Clock, Consequences, DayUsage, Done, Earlier, Host, ListFilter, Op, OpenRun,
+    OverviewFilter, Overviews, Page, RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing,
+    StoredSession, SubtreeRun, Tallies, TokioClock, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
@@ -232,6 +232,19 @@ impl Storage for Faulty {
 
     fn tool_uses(&self, filter: ToolUseFilter) -> BoxFuture<Result<Vec<ToolUse>, StoreError>> {
         self.inner.tool_uses(filter)
+    }
+
+    fn consequences(
+        &self,
+        run: RunId,
+        session: Option<SessionKey>,
+        limit: u32,
+    ) -> BoxFuture<Result<Consequences, StoreError>> {
+        self.inner.consequences(run, session, limit)
+    }
+
+    fn runs_named(&self, wire_id: String, limit: u32) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
+        self.inner.runs_named(wire_id, limit)
     }
 
     fn pairing(&self) -> BoxFuture<Result<StoredPairing, StoreError>> {

@@ -1,0 +1,70 @@
+//! What runs led to, and the names that clients gave them.
+
+use offshoot_actors::ports::{Consequences, RunRow};
+use offshoot_actors::types::{RunId, SessionKey};
+use rusqlite::{Connection, Result, params};
+
+use super::all;
+use crate::store::rows::{IdText, run_columns};
+
+/// The numbers of the run ?1 and of all that it led to. A result that leaves the run's own session goes up, to a parent
+/// whose affair it is.
+macro_rules! led_to {
+    () => {
+        "WITH RECURSIVE led (number, id) AS (SELECT number, id FROM runs WHERE id = ?1 \
+         UNION SELECT n.number, n.id FROM led l CROSS JOIN runs n ON n.spawner_id = l.id \
+         UNION SELECT n.number, n.id FROM led l CROSS JOIN runs c ON c.number = l.number \
+         CROSS JOIN runs n ON n.id = c.taken_by \
+         WHERE n.cause = 'announce' AND c.session <> (SELECT session FROM runs WHERE id = ?1)) "
+    };
+}
+
+pub(in crate::store) fn consequences(
+    connection: &Connection,
+    run: RunId,
+    session: Option<&SessionKey>,
+    limit: u32,
+) -> Result<Consequences> {
+    let snapshot = connection.unchecked_transaction()?;
+    let id = IdText::from(run);
+    let mut runs = all(
+        &snapshot,
+        concat!(
+            led_to!(),
+            "SELECT ",
+            run_columns!(),
+            " FROM led l CROSS JOIN runs r ON r.number = l.number \
+             WHERE ?2 IS NULL OR r.session_key = ?2 ORDER BY r.number DESC LIMIT ?3"
+        ),
+        params![id, session.map(SessionKey::as_str), limit],
+        |mut columns| columns.run(),
+    )?;
+    runs.reverse();
+    let pending = snapshot
+        .prepare_cached(concat!(
+            led_to!(),
+            "SELECT 1 FROM led l CROSS JOIN runs r ON r.number = l.number WHERE r.ended_at IS NULL \
+             OR (r.session <> (SELECT session FROM runs WHERE id = ?1) \
+             AND EXISTS (SELECT 1 FROM outbox o WHERE o.run_id = r.id)) LIMIT 1"
+        ))?
+        .exists(params![IdText::from(run)])?;
+    snapshot.finish()?;
+    Ok(Consequences { runs, pending })
+}
+
+pub(in crate::store) fn runs_named(
+    connection: &Connection,
+    wire_id: &str,
+    limit: u32,
+) -> Result<Vec<RunRow>> {
+    all(
+        connection,
+        concat!(
+            "SELECT ",
+            run_columns!(),
+            " FROM runs r WHERE r.wire_id = ?1 ORDER BY r.number DESC LIMIT ?2"
+        ),
+        params![wire_id, limit],
+        |mut columns| columns.run(),
+    )
+}
