@@ -25,8 +25,9 @@ mod visibility;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+use offshoot_actors::TreeHandle;
 use offshoot_actors::ports::{BoxFuture, Clock, ToolContext, ToolOutput, ToolSpec, Tools};
-use offshoot_actors::types::{Timestamp, ToolCall};
+use offshoot_actors::types::{AgentId, IdempotencyKey, Origin, SessionKey, Timestamp, ToolCall};
 use serde_json::{Map, Value};
 
 use reply::Failure;
@@ -64,6 +65,10 @@ struct Tool {
 }
 
 impl Tool {
+    async fn answer(&self, call: Call) -> ToolOutput {
+        (self.run)(call).await.unwrap_or_else(|failure| reply::failure(self.name, &failure))
+    }
+
     fn spec(&self) -> ToolSpec {
         ToolSpec {
             name: self.name.into(),
@@ -76,12 +81,48 @@ impl Tool {
     }
 }
 
+/// For whom a tool works.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The agent of the session.
+    pub(crate) agent: AgentId,
+    /// The session whose tool it is.
+    pub(crate) session: SessionKey,
+    /// Who asks: a run of that session, or a client in its place.
+    pub(crate) origin: Origin,
+    /// The name of the request. Only idempotent tools have use for it.
+    pub(crate) idempotency: Option<IdempotencyKey>,
+    /// The tree.
+    pub(crate) tree: TreeHandle,
+}
+
 /// One call, with its arguments as an object.
 struct Call {
-    context: ToolContext,
-    id: Arc<str>,
+    context: Context,
     arguments: Map<String, Value>,
     now: Timestamp,
+}
+
+/// Uses a tool for a client, which is not in a run.
+///
+/// # Errors
+/// The tool has no meaning outside a run, or cannot be asked twice under one name.
+pub(crate) async fn invoke(
+    context: Context,
+    name: &str,
+    arguments: Map<String, Value>,
+    now: Timestamp,
+) -> Result<ToolOutput, String> {
+    let Some(tool) = TABLE.iter().find(|tool| tool.name == name) else {
+        return Ok(reply::unknown_tool(name, TABLE.iter().map(|tool| tool.name)));
+    };
+    if name == sessions_yield::TOOL.name {
+        return Err(format!("{name} is not supported outside a run: wait for the run with agent.wait"));
+    }
+    if context.idempotency.is_some() && !tool.idempotent {
+        return Err(format!("idempotencyKey is not supported by offshoot for the tool {name}; leave it out"));
+    }
+    Ok(tool.answer(Call { context, arguments, now }).await)
 }
 
 /// The tools for sub-agents and sessions, behind the port of the tree.
@@ -114,11 +155,16 @@ impl Tools for AgentTools {
             let Some(tool) = TABLE.iter().find(|tool| *tool.name == *call.name) else {
                 return reply::unknown_tool(&call.name, TABLE.iter().map(|tool| tool.name));
             };
-            let answer = match arguments::object(&call.arguments) {
-                Ok(arguments) => (tool.run)(Call { context, id: call.id, arguments, now }).await,
-                Err(error) => Err(error.into()),
+            let arguments = match arguments::object(&call.arguments) {
+                Ok(arguments) => arguments,
+                Err(error) => return reply::failure(tool.name, &error.into()),
             };
-            answer.unwrap_or_else(|failure| reply::failure(tool.name, &failure))
+            let ToolContext { agent, session, run, step, repeated, tree, .. } = context;
+            let key = format!("{run}:{step}:{}", call.id);
+            let idempotency = Some(IdempotencyKey { key, may_repeat: repeated });
+            let origin = Origin::Agent { session: session.clone(), run };
+            let context = Context { agent, session, origin, idempotency, tree };
+            tool.answer(Call { context, arguments, now }).await
         })
     }
 }

@@ -3,16 +3,14 @@
 use std::time::Duration;
 
 use offshoot_actors::ports::ToolOutput;
-use offshoot_actors::types::{
-    Accepted, Cleanup, IdempotencyKey, MAX_TIMEOUT, Mode, Origin, RunId, SessionKey, SpawnRequest,
-};
+use offshoot_actors::types::{Accepted, Cleanup, MAX_TIMEOUT, Mode, RunId, SessionKey, SpawnRequest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value, json};
 
 use super::arguments::{self, BadArguments, filled};
 use super::reply::{self, Failure};
-use super::{Call, Tool, schema};
+use super::{Call, Context, Tool, schema};
 
 const NAME: &str = "sessions_spawn";
 
@@ -127,15 +125,11 @@ struct AcceptedReply {
 }
 
 async fn run(call: Call) -> Result<ToolOutput, Failure> {
-    let context = &call.context;
-    let mut request = parse(context.session.clone(), call.arguments)?;
-    request.idempotency = Some(IdempotencyKey {
-        key: format!("{}:{}:{}", context.run, context.step, call.id),
-        may_repeat: context.repeated,
-    });
+    let Context { session, origin, idempotency, tree, .. } = call.context;
+    let mut request = parse(session, call.arguments)?;
+    request.idempotency = idempotency;
     let model_given = request.model.is_some();
-    let origin = Origin::Agent { session: context.session.clone(), run: context.run };
-    let accepted = context.tree.spawn(request, origin).await?;
+    let accepted = tree.spawn(request, origin).await?;
     Ok(reply::ok(&shape(&accepted, model_given)))
 }
 

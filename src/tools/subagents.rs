@@ -114,7 +114,7 @@ async fn run(call: Call) -> Result<ToolOutput, Failure> {
     }
     let back = i64::from(minutes) * 60_000;
     let family = Family::read(storage, caller, Timestamp(now.0.saturating_sub(back))).await?;
-    let origin = Origin::Agent { session: caller.clone(), run: context.run };
+    let origin = context.origin.clone();
     match wish {
         Wish::List => {
             let request = list::Request { caller, role, minutes, now };

@@ -269,6 +269,39 @@ async fn programs_use_the_tools_that_are_open_to_them() {
 }
 
 #[tokio::test]
+async fn clients_spawn_with_the_tool_and_are_told_what_has_no_meaning_outside_a_run() {
+    let open = r#"{ gateway: { tools: { allow: ["sessions_spawn", "sessions_yield"] } } }"#;
+    let daemon = Daemon::with(open).await;
+    let invoke = |body: Value| sent(post(&daemon, "/tools/invoke", &body));
+    let arguments = json!({ "task": "Reply with exactly: x" });
+    let spawn = json!({ "tool": "sessions_spawn", "args": arguments, "idempotencyKey": "k" });
+    let (status, first) = invoke(spawn.clone()).await;
+    let details = &first["result"]["details"];
+    assert_eq!((status, &details["status"]), (StatusCode::OK, &json!("accepted")), "{first}");
+    assert_eq!(invoke(spawn.clone()).await.1["result"]["details"]["runId"], details["runId"]);
+    let mut client = daemon.client().await;
+    let spawn = json!({ "name": "sessions_spawn", "args": arguments, "idempotencyKey": "k" });
+    let answer = client.call("tools.invoke", spawn.clone()).await.unwrap();
+    // Both hold the shared secret.
+    assert_eq!(answer["output"]["details"]["runId"], details["runId"], "{answer}");
+    for (name, more) in [
+        ("sessions_yield", json!({})),
+        ("subagents", json!({ "idempotencyKey": "k" })),
+        ("agents_list", json!({ "dryRun": true })),
+        ("agents_list", json!({ "confirm": true })),
+    ] {
+        let mut body = more;
+        body["name"] = json!(name);
+        let (status, refused) = invoke(body.clone()).await;
+        let text = refused["error"]["message"].as_str().unwrap_or_default();
+        assert!(status == StatusCode::BAD_REQUEST && text.contains("not supported"), "{body}: {refused}");
+        let refused = client.call("tools.invoke", body.clone()).await.unwrap_err();
+        assert!(refused["message"].as_str().unwrap().contains("not supported"), "{body}: {refused}");
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_session_is_stopped_by_its_key() {
     let daemon = Daemon::with(OPEN).await;
     let asked = json!({ "messages": said("Reply with exactly: x"), "user": "eve" });

@@ -2,14 +2,12 @@
 
 use http::{Method, StatusCode};
 use offshoot_actors::policy::tools::{Role, effective, wildcard};
-use offshoot_actors::ports::ToolContext;
-use offshoot_actors::types::{AgentId, Refusal, RunId, Scope, SessionKey, ToolCall, ToolRules, ToolStatus};
+use offshoot_actors::types::{AgentId, IdempotencyKey, Refusal, Scope, SessionKey, ToolRules, ToolStatus};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::{Call, Problem, Refused, Response, access, agent_run, body, either};
+use crate::tools::{self, Context};
 
 /// Longest request.
 const MAX_BODY: usize = 2 * 1024 * 1024;
@@ -39,6 +37,9 @@ struct Parameters {
     args: Option<Map<String, Value>>,
     session_key: Option<String>,
     agent_id: Option<String>,
+    idempotency_key: Option<String>,
+    dry_run: Option<Value>,
+    confirm: Option<Value>,
 }
 
 impl Parameters {
@@ -55,9 +56,15 @@ pub(super) async fn answer(call: Call) -> Response {
 
 async fn respond(call: Call) -> Result<Response, Refused> {
     call.only(&Method::POST)?;
-    access::caller(&call).await?.needs(Scope::Write)?;
+    let caller = access::caller(&call).await?;
+    caller.needs(Scope::Write)?;
     let Call { daemon, config, request, .. } = call;
     let parameters: Parameters = body::read_json(request, MAX_BODY).await?;
+    for (name, value) in [("dryRun", &parameters.dry_run), ("confirm", &parameters.confirm)] {
+        if !matches!(value, None | Some(Value::Null | Value::Bool(false))) {
+            return Err(Problem::invalid(format!("{name} is not supported by offshoot; leave it out")).into());
+        }
+    }
     let Some(name) = parameters.tool() else {
         return Err(Problem::invalid("tools.invoke requires body.tool").into());
     };
@@ -90,22 +97,15 @@ async fn respond(call: Call) -> Result<Response, Refused> {
     if let Some(action) = &parameters.action {
         arguments.entry("action").or_insert_with(|| action.clone().into());
     }
-    let context = ToolContext {
+    let context = Context {
         agent: session.agent(),
         session,
-        // No run asks: this one is of no other use than to tell calls apart.
-        run: RunId(Uuid::new_v4()),
-        step: 0,
-        repeated: false,
-        cancelled: CancellationToken::new(),
+        origin: caller.origin,
+        idempotency: parameters.idempotency_key.clone().map(|key| IdempotencyKey { key, may_repeat: true }),
         tree: tree.clone(),
     };
-    let call = ToolCall {
-        id: format!("invoke_{}", Uuid::new_v4()).into(),
-        name: name.into(),
-        arguments: Value::Object(arguments).to_string().into(),
-    };
-    let output = tree.tools().call(context, call).await;
+    let output = tools::invoke(context, name, arguments, daemon.clock.now()).await;
+    let output = output.map_err(Problem::invalid)?;
     let details: Option<Value> = serde_json::from_str(&output.text).ok();
     if output.status != ToolStatus::Ok {
         let told = details.as_ref().and_then(|details| details["error"].as_str());

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use offshoot_actors::policy::tools::{self as policy, Role, profile};
-use offshoot_actors::ports::{ToolContext, ToolSpec};
-use offshoot_actors::types::{RunId, SessionKey, ToolCall, ToolRules, ToolStatus};
+use offshoot_actors::ports::ToolSpec;
+use offshoot_actors::types::{IdempotencyKey, SessionKey, ToolRules, ToolStatus};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::agents::named;
 use super::{Answer, Call, Method, READ, WRITE, answer, later, now};
 use crate::protocol::error::ErrorShape;
+use crate::tools::{self, Context};
 
 pub(super) const METHODS: &[Method] = &[
     now("tools.catalog", READ, catalog),
@@ -47,6 +46,7 @@ struct Invoke {
     args: Option<Map<String, Value>>,
     session_key: Option<String>,
     agent_id: Option<String>,
+    idempotency_key: Option<String>,
 }
 
 fn catalog(call: &Call) -> Answer {
@@ -97,7 +97,7 @@ fn effective(call: Call) -> BoxFuture<'static, Answer> {
 /// Calls a tool as the session's agent would, with what the session may.
 fn invoke(call: Call) -> BoxFuture<'static, Answer> {
     Box::pin(async move {
-        call.refuse(&["conversationReadOrigin"])?;
+        call.refuse(&["confirm", "conversationReadOrigin", "dryRun"])?;
         let params: Invoke = call.params()?;
         let session = params.session_key.as_deref();
         let (key, tools) = of_session(&call, session, params.agent_id.as_deref()).await?;
@@ -107,20 +107,16 @@ fn invoke(call: Call) -> BoxFuture<'static, Answer> {
             let error = json!({ "code": "not_found", "message": format!("tool not available: {name}") });
             return answer(&json!({ "ok": false, "toolName": name, "error": error }));
         }
-        let tree = call.daemon.tree()?.clone();
-        // A call needs a run only as the parent of what it spawns; nobody waits in this one.
-        let context = ToolContext {
+        let context = Context {
             agent: key.agent(),
             session: key,
-            run: RunId(Uuid::now_v7()),
-            step: 0,
-            repeated: false,
-            cancelled: CancellationToken::new(),
-            tree: tree.clone(),
+            origin: call.origin(),
+            idempotency: params.idempotency_key.map(|key| IdempotencyKey { key, may_repeat: true }),
+            tree: call.daemon.tree()?.clone(),
         };
-        let arguments = Value::Object(params.args.unwrap_or_default()).to_string();
-        let asked = ToolCall { id: call.id.as_str().into(), name: name.into(), arguments: arguments.into() };
-        let output = tree.tools().call(context, asked).await;
+        let output = tools::invoke(context, name, params.args.unwrap_or_default(), call.now()).await;
+        let output = output
+            .map_err(|problem| ErrorShape::invalid(format!("invalid {} params: {problem}", call.method)))?;
         let details: Value = serde_json::from_str(&output.text).unwrap_or(Value::Null);
         let content = json!([{ "type": "text", "text": output.text }]);
         if output.status == ToolStatus::Ok {
