@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::accept::{refused_by_store, stopping};
+pub(crate) use self::accept::{refused_by_store, stopping, submitted};
 use self::announces::Announces;
 pub(crate) use self::change::{Change, SessionChange};
 use self::commit::{End, Inbox, Ticket};

@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod manage;
+mod messages;
 mod pairing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,8 +27,8 @@ use crate::session::{SessionMsg, already_ended, name_once};
 use crate::sessions::{SessionsMsg, SpawnCall, unknown_session};
 use crate::shared::Shared;
 use crate::types::{
-    Accepted, Mode, ModelRef, Origin, Outcome, PromptRequest, Refusal, RunId, SessionKey, Settings,
-    SettingsError, SpawnRequest, Submitted, Timestamp, Usage,
+    Accepted, Mode, ModelRef, Origin, Outcome, Refusal, RunId, SessionKey, Settings, SettingsError,
+    SpawnRequest, Timestamp, Usage,
 };
 
 /// How often a session is told to stop that panics on it: more often than it survives.
@@ -237,34 +238,6 @@ impl TreeHandle {
             return Err(gone());
         }
         receiver.await.unwrap_or_else(|_| Err(gone()))
-    }
-
-    /// Sends a message to a session, which starts a run there. Its result is announced to the parent if a run of
-    /// the parent sends it.
-    ///
-    /// # Errors
-    /// The refusal, with its exact reason and what changes it.
-    pub async fn submit(&self, request: PromptRequest, origin: Origin) -> Result<Submitted, Refusal> {
-        let key = request.session.clone();
-        self.ask(&key, |reply| SessionMsg::Prompt { request: Box::new(request), origin, reply }).await
-    }
-
-    /// Gives a message to a session's open run before its next step, or starts a run with it, as
-    /// [`submit`](Self::submit) does.
-    ///
-    /// # Errors
-    /// The refusal, with its exact reason and what changes it.
-    pub async fn steer(&self, session: SessionKey, text: String, origin: Origin) -> Result<Steered, Refusal> {
-        self.ask(&session, |reply| SessionMsg::Steer { text, origin, reply }).await
-    }
-
-    /// Appends a message in the agent's name that no model wrote, and that starts no run. Answers its place in the
-    /// transcript.
-    ///
-    /// # Errors
-    /// There is no such session, a run is at work in it, or the store refuses.
-    pub async fn inject(&self, session: SessionKey, text: String, origin: Origin) -> Result<u64, Refusal> {
-        self.ask(&session, |reply| SessionMsg::Inject { text, origin, reply }).await
     }
 
     /// Cancels a run and the open descendants that it spawned. Answers when all of them are terminal.

@@ -154,3 +154,22 @@ async fn whoever_waits_for_many_runs_can_still_ask_and_abort() {
     assert_eq!(aborted["runIds"], json!(["slow"]));
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_repeat_is_answered_also_when_its_agent_is_not_configured_any_more() {
+    let daemon = Daemon::with(r#"{ agents: { list: [{ id: "main" }, { id: "old" }] } }"#).await;
+    let mut client = daemon.client().await;
+    let mine = json!({"message": "Reply with exactly: x", "idempotencyKey": "k", "agentId": "old"});
+    let id = client.send("agent", mine.clone()).await;
+    client.answer(&id).await.unwrap();
+    client.answer(&id).await.unwrap();
+    let daemon = daemon.restart_with(r#"{ agents: { list: [{ id: "main" }] } }"#).await;
+    let mut client = daemon.client().await;
+    let again = client.call("agent", mine.clone()).await.unwrap();
+    assert_eq!(again["result"]["payloads"][0]["text"], "x");
+    let mut new = mine;
+    new["idempotencyKey"] = json!("new");
+    let refused = client.call("agent", new).await.unwrap_err();
+    assert!(refused["message"].as_str().unwrap().contains("unknown agent id \"old\""), "{refused}");
+    daemon.stop().await;
+}

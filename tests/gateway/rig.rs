@@ -92,11 +92,17 @@ impl Daemon {
 
     /// Stops it, as a signal does, and starts another on the same state.
     pub async fn restart(self) -> Self {
-        let Self { serving, storage, state, config, own_auth, vars } = self;
+        let config = self.config.clone();
+        self.restart_with(&config).await
+    }
+
+    /// The same, with another configuration.
+    pub async fn restart_with(self, config: &str) -> Self {
+        let Self { serving, storage, state, own_auth, vars, .. } = self;
         serving.stop("service restart").await;
         storage.close();
         drop(storage);
-        Self::on(state, config, own_auth, vars).await
+        Self::on(state, config.to_owned(), own_auth, vars).await
     }
 
     pub async fn stop(self) {

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use super::{Session, SessionMeta, SessionMsg, Standing};
 use crate::kit::{Ctx, Reply};
 use crate::policy::admission::{check_name, deadline};
 use crate::ports::{
-    AuditRecord, CallbackRow, Cause, Event, Op, Refused, RequestKey, RunRow, RunState, Steer, Transaction,
+    AuditRecord, CallbackRow, Cause, Event, Op, Refused, RunRow, RunState, Steer, Transaction,
 };
 use crate::sessions::Named;
 use crate::shared::Shared;
@@ -41,7 +39,7 @@ pub(super) fn tell_accepted(shared: &Shared, meta: &SessionMeta, row: &RunRow) {
     }
 }
 
-fn submitted(row: &RunRow, repeated: bool) -> Submitted {
+pub(crate) fn submitted(row: &RunRow, repeated: bool) -> Submitted {
     Submitted { run: row.id, session: row.session.clone(), model: row.model.clone(), repeated }
 }
 
@@ -138,16 +136,11 @@ impl Session {
     ) {
         let at = ctx.system().clock.now();
         let mut transaction = Transaction::new();
+        let named = Named::prompt(&request, &origin).map(Box::new);
         let text = request.text;
         let announce_to = self.asked_by_parent([&origin]);
         let mut row = Box::new(self.new_row(Cause::Message, announce_to, terms, ctx));
         row.wire_id = request.wire_id;
-        let named = request.idempotency.map(|idempotency| {
-            let parameters = format!("{}\n{:?}\n{:?}\n{text}", self.meta.key, request.model, request.timeout);
-            let digest = Sha256::digest(parameters.as_bytes()).into();
-            let key = RequestKey { principal: origin.principal(), method: "prompt", key: idempotency.key };
-            Box::new(Named { key, digest })
-        });
         if let Some(Named { key, digest }) = named.as_deref() {
             transaction.push(Op::NameRequest { key: key.clone(), digest: *digest, run: row.id });
         }

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ports::{Earlier, RequestKey};
 use crate::shared::Shared;
-use crate::types::{Accepted, Origin, Refusal, SpawnRequest};
+use crate::types::{Accepted, Origin, PromptRequest, Refusal, SpawnRequest};
 
 /// A request's name with the digest of its parameters.
 #[derive(Debug, Clone)]
@@ -37,6 +37,17 @@ impl Named {
         Some(Self { key, digest: hash.finalize().into() })
     }
 
+    /// The name of a message, if its client gave one.
+    pub(crate) fn prompt(request: &PromptRequest, origin: &Origin) -> Option<Self> {
+        let idempotency = request.idempotency.as_ref()?;
+        let parameters =
+            format!("{}\n{:?}\n{:?}\n{}", request.session, request.model, request.timeout, request.text);
+        let digest = Sha256::digest(parameters.as_bytes()).into();
+        let key =
+            RequestKey { principal: origin.principal(), method: "prompt", key: idempotency.key.clone() };
+        Some(Self { key, digest })
+    }
+
     /// What was carried out under this name.
     pub(crate) async fn earlier(&self, shared: &Shared) -> Result<Earlier, Refusal> {
         match shared.storage.earlier(self.key.clone()).await {
@@ -47,7 +58,7 @@ impl Named {
     }
 
     /// The earlier request, if its parameters were the same.
-    pub(super) fn same(&self, earlier: Earlier) -> Result<Earlier, Refusal> {
+    pub(crate) fn same(&self, earlier: Earlier) -> Result<Earlier, Refusal> {
         if earlier.digest == self.digest { Ok(earlier) } else { Err(self.differs()) }
     }
 

@@ -127,3 +127,23 @@ async fn where_a_result_is_wanted_is_kept_in_the_commit_that_accepts_the_run() {
     assert_eq!(rig.storage.callbacks().await.unwrap().len(), 1);
     rig.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_was_accepted_is_not_refused_when_it_comes_again() {
+    let rig = setup().with(|settings| settings.prompts.max_queued = 2).start(echo).await;
+    let mut last = Ok(RunId(uuid::Uuid::nil()));
+    let mut accepted = 0;
+    let code = loop {
+        let key = accepted.to_string();
+        match submit(&rig, prompt("hello", &key)).await {
+            Ok(run) => last = Ok(run),
+            Err(code) => break code,
+        }
+        accepted += 1;
+    };
+    assert_eq!(code, "queue_full");
+    let name = (accepted - 1).to_string();
+    assert_eq!(submit(&rig, prompt("hello", &name)).await, last);
+    assert_eq!(submit(&rig, prompt("other", &name)).await, Err("idempotency_conflict"));
+    rig.finish().await;
+}

@@ -72,7 +72,7 @@ fn agent(call: Call) -> BoxFuture<'static, Answer> {
         let model = model(&call, params.provider, params.model)?;
         let tree = call.daemon.tree()?;
         let (agent, key) = (params.agent_id.as_deref(), params.session_key.as_deref());
-        let session = target::session(call.method, &tree.settings(), agent, key)?;
+        let session = target::any_session(call.method, &tree.settings(), agent, key)?;
         let prompt = Prompt {
             session,
             message: params.message,
@@ -140,6 +140,7 @@ pub(super) async fn submit(call: &Call, tree: &TreeHandle, prompt: Prompt) -> Re
             format!("{command}: offshoot does not reset sessions; start another one by its sessionKey");
         return Err(ErrorShape::invalid(text));
     }
+    let known = target::known_agent(call.method, &tree.settings(), session.agent().as_str());
     // Before there is a run, so that none of its tool events is missed.
     call.client.follows.started(&name);
     let request = PromptRequest {
@@ -151,7 +152,12 @@ pub(super) async fn submit(call: &Call, tree: &TreeHandle, prompt: Prompt) -> Re
         idempotency: Some(IdempotencyKey { key: name, may_repeat: true }),
         callback: None,
     };
-    tree.submit(request, call.origin()).await.map_err(|refusal| refused(&refusal))
+    let submitted = match known {
+        Ok(_) => tree.submit(request, call.origin()).await,
+        // What was accepted before its agent went away still is.
+        Err(unknown) => tree.submitted_before(&request, call.origin()).await.ok_or(unknown)?,
+    };
+    submitted.map_err(|refusal| refused(&refusal))
 }
 
 /// A run's row.

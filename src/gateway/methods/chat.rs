@@ -75,7 +75,7 @@ fn send(call: Call) -> BoxFuture<'static, Answer> {
         call.refuse(NOT_HERE)?;
         let tree = call.daemon.tree()?;
         let (agent, key) = (params.agent_id.as_deref(), Some(params.session_key.as_str()));
-        let session = target::session(call.method, &tree.settings(), agent, key)?;
+        let session = target::any_session(call.method, &tree.settings(), agent, key)?;
         if STOP.iter().any(|stop| params.message.trim().eq_ignore_ascii_case(stop)) {
             return stop(&call, tree, &session, None).await;
         }

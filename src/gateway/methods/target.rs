@@ -17,9 +17,25 @@ pub(crate) fn session(
     agent: Option<&str>,
     key: Option<&str>,
 ) -> Result<SessionKey, ErrorShape> {
+    let session = any_session(method, settings, agent, key)?;
+    known_agent(method, settings, session.agent().as_str())?;
+    Ok(session)
+}
+
+/// The session of a request, also if its agent is not configured any more.
+///
+/// # Errors
+/// The agent's id or the key is not valid, or it is another agent's.
+pub(crate) fn any_session(
+    method: &str,
+    settings: &Settings,
+    agent: Option<&str>,
+    key: Option<&str>,
+) -> Result<SessionKey, ErrorShape> {
     let invalid = |problem: String| ErrorShape::invalid(format!("invalid {method} params: {problem}"));
     let named = agent.map(str::trim).filter(|agent| !agent.is_empty());
-    let named = named.map(|agent| known_agent(method, settings, agent)).transpose()?;
+    let named = named.map(|agent| agent.parse::<AgentId>().map_err(|_| unknown_agent(method, agent)));
+    let named = named.transpose()?;
     let owner = named.as_ref().unwrap_or(&settings.default_agent);
     let key = key.map(str::trim).filter(|key| !key.is_empty());
     let Some(key) = key.filter(|key| !key.eq_ignore_ascii_case("main")) else {
@@ -35,7 +51,6 @@ pub(crate) fn session(
     {
         return Err(invalid(format!("session {session} belongs to agent \"{owner}\", not to \"{named}\"")));
     }
-    known_agent(method, settings, owner.as_str())?;
     Ok(session)
 }
 
@@ -45,10 +60,12 @@ pub(crate) fn session(
 /// There is none of this id.
 pub(crate) fn known_agent(method: &str, settings: &Settings, id: &str) -> Result<AgentId, ErrorShape> {
     let agent: Option<AgentId> = id.parse().ok();
-    agent.filter(|agent| settings.agents.contains_key(agent)).ok_or_else(|| {
-        let id: String = id.chars().take(80).collect();
-        ErrorShape::invalid(format!("invalid {method} params: unknown agent id {id:?}"))
-    })
+    agent.filter(|agent| settings.agents.contains_key(agent)).ok_or_else(|| unknown_agent(method, id))
+}
+
+fn unknown_agent(method: &str, id: &str) -> ErrorShape {
+    let id: String = id.chars().take(80).collect();
+    ErrorShape::invalid(format!("invalid {method} params: unknown agent id {id:?}"))
 }
 
 /// The run of that name: the caller's own, or another that was named so lately, or the run of that id.

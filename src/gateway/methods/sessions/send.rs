@@ -47,7 +47,7 @@ async fn give(call: &Call, interrupt: bool) -> Answer {
     call.refuse(NOT_HERE)?;
     let tree = call.daemon.tree()?;
     let settings = tree.settings();
-    let key = target::session(call.method, &settings, params.agent_id.as_deref(), Some(&params.key))?;
+    let key = target::any_session(call.method, &settings, params.agent_id.as_deref(), Some(&params.key))?;
     let exists = tree.storage().session(key.clone()).await.map_err(store)?.is_some();
     // A main session is made by its first message; any other name may be a mistake.
     if !exists && key != SessionKey::main(&key.agent()) {
@@ -56,6 +56,9 @@ async fn give(call: &Call, interrupt: bool) -> Answer {
     let name = filled(params.idempotency_key).unwrap_or_else(|| Uuid::new_v4().to_string());
     // A request that comes again must not end the run that it started itself.
     let repeats = interrupt && target::run(&call.daemon, tree, &call.origin(), &name).await?.is_some();
+    if interrupt && !repeats {
+        target::known_agent(call.method, &settings, key.agent().as_str())?;
+    }
     let interrupted = match interrupt && !repeats {
         true => Some(!cancel_all(call, tree, open_runs(tree, &key).await?).await?.is_empty()),
         false => None,
