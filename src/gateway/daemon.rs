@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use super::admission::{Place, Unfinished};
 use super::admit::Admitted;
 use super::callbacks::CallbacksMsg;
 use super::client::Client;
+use super::ending::Ending;
 use super::hub::Hub;
 use super::limits::{FailureLimits, RateLimit};
 use super::methods::{self, Answer};
@@ -90,8 +91,8 @@ pub(crate) struct Daemon {
     bound: watch::Sender<BTreeSet<SocketAddr>>,
     /// The last connection's number: a gateway that is started again counts on.
     connections: AtomicU64,
-    /// Whether nobody else is let in, because the end has begun.
-    stopping: AtomicBool,
+    /// From its beginning on nobody else is let in.
+    pub(crate) ending: Ending,
 }
 
 impl Daemon {
@@ -119,7 +120,7 @@ impl Daemon {
             tree: OnceLock::new(),
             config: RwLock::new(config),
             callbacks: RwLock::new(None),
-            stopping: AtomicBool::new(false),
+            ending: Ending::default(),
             projector: RwLock::new(None),
             bound: watch::Sender::new(BTreeSet::new()),
             connections: AtomicU64::new(0),
@@ -165,11 +166,11 @@ impl Daemon {
 
     /// From now on nobody else is let in, and connections end because the daemon does, not because clients go away.
     pub(crate) fn set_stopping(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.ending.begin();
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.ending.has_begun()
     }
 
     /// Who tells clients of what happens in the tree, from now on.

@@ -24,6 +24,7 @@ mod client;
 mod connection;
 mod daemon;
 pub mod device;
+mod ending;
 mod events;
 mod http;
 mod hub;

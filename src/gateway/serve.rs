@@ -142,16 +142,17 @@ impl Serving {
         self.daemon.hub.drain_all(&close);
         if !self.emptied(DRAIN).await {
             self.daemon.hub.close_all(&close);
+            self.daemon.ending.cut_off();
             // Whoever does not take the last frames is cut off.
             self.emptied(FAREWELL).await;
         }
         self.tree.stop().await;
     }
 
-    /// Whether every client has left within that time.
+    /// Whether every client has left and every request has its answer within that time.
     async fn emptied(&self, within: Duration) -> bool {
         let gone = async {
-            while self.daemon.hub.len() > 0 {
+            while self.daemon.hub.len() > 0 || !self.daemon.ending.is_idle() {
                 tokio::time::sleep(LOOK).await;
             }
         };

@@ -254,6 +254,30 @@ async fn a_run_stops_when_its_client_goes_away() {
 }
 
 #[tokio::test]
+async fn requests_have_an_end_also_when_the_gateway_stops_before_their_runs_do() {
+    let daemon = Daemon::with(OPEN).await;
+    let mut watcher = daemon.client().await;
+    let (chat, responses) = ("/v1/chat/completions", "/v1/responses");
+    let whole = post(&daemon, chat, &json!({ "messages": said("Wait: 1h") }));
+    let streams = [
+        post(&daemon, chat, &json!({ "messages": said("Wait: 1h"), "stream": true })),
+        post(&daemon, responses, &json!({ "input": "Wait: 1h", "stream": true })),
+    ];
+    let [chat, responses] = streams.map(|request| tokio::spawn(streamed(request)));
+    let whole = tokio::spawn(sent(whole));
+    for _ in 0..3 {
+        watcher.event("agent", |event| event["data"]["phase"] == "start").await;
+    }
+    daemon.stop().await;
+    let (status, answer) = whole.await.unwrap();
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
+    let (chunks, done) = chat.await.unwrap();
+    assert!(done && chunks.last().unwrap()["error"]["message"].is_string(), "{chunks:?}");
+    let (events, done) = responses.await.unwrap();
+    assert!(done && events.last().unwrap()["type"] == "response.failed", "{events:?}");
+}
+
+#[tokio::test]
 async fn programs_use_the_tools_that_are_open_to_them() {
     let daemon = Daemon::with(OPEN).await;
     let invoke = |body: Value| sent(post(&daemon, "/tools/invoke", &body));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use offshoot_actors::TreeHandle;
 use offshoot_actors::ports::RequestKey;
 use offshoot_actors::types::{
@@ -74,7 +75,13 @@ pub(super) struct Answered {
 
 impl Started {
     pub(super) async fn next(&mut self) -> Update {
-        let update = self.watch.next().await;
+        let update = tokio::select! {
+            update = self.watch.next() => update,
+            () = self.daemon.ending.due() => {
+                let reason = "the gateway stops, and goes on with the run when it starts again";
+                Update::Ended(Outcome::ended(Terminal::Interrupted, reason, None), Usage::default())
+            }
+        };
         if matches!(update, Update::Ended(..)) {
             self.guard.armed = false;
         }
@@ -100,7 +107,11 @@ pub(super) fn failure(outcome: &Outcome) -> Option<Problem> {
     }
     let reason = outcome.reason.as_deref().unwrap_or("no reason is known");
     let text = format!("the run ended as {}: {reason}", outcome.state);
-    Some(Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR, "api_error", text))
+    let status = match outcome.state {
+        Terminal::Interrupted => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Some(Problem::new(status, "api_error", text))
 }
 
 /// Cancels the run when dropped before its end.
@@ -236,7 +247,7 @@ async fn earlier(
         None => {
             let id: String = id.chars().take(128).collect();
             let text = format!("Previous response with id '{id}' not found.");
-            Err(Problem::new(http::StatusCode::NOT_FOUND, "invalid_request_error", text))
+            Err(Problem::new(StatusCode::NOT_FOUND, "invalid_request_error", text))
         }
     }
 }

@@ -21,7 +21,7 @@ mod tools;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -214,18 +214,32 @@ pub(crate) async fn serve(
 ) {
     // Held until the first request shows that the client can speak, or for as long as a WebSocket is not connected.
     let place = Arc::new(Mutex::new(Some(place)));
-    let service = service_fn(move |request| {
+    // From the first request on, until all of the last answer is written.
+    let at_work = OnceLock::new();
+    let ending = Arc::clone(&daemon);
+    let service = service_fn(|request| {
+        at_work.get_or_init(|| daemon.ending.enter());
         let place = place.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (daemon, gateway) = (Arc::clone(&daemon), gateway.clone());
         async move { Ok::<_, Infallible>(with_headers(answer(request, remote, place, daemon, gateway).await)) }
     });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_WITHIN)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(stream, service)
-        .with_upgrades();
-    if let Err(error) = serving.await {
+    let mut serving = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_WITHIN)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(stream, service)
+            .with_upgrades()
+    );
+    let served = tokio::select! {
+        served = serving.as_mut() => served,
+        () = ending.ending.begun() => {
+            // Answers what is at work; a client that asks nothing is not waited for.
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
         tracing::debug!(%remote, %error, "an HTTP connection ended early");
     }
 }
