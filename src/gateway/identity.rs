@@ -130,12 +130,13 @@ pub fn approves_silently(candidate: &Candidate<'_>) -> bool {
     may && peer.direct_local && (peer.origin.is_none() || ui)
 }
 
-/// Whether the device of this connect is not paired at all: a service of this machine that knows the secret.
+/// Whether the device of this connect is not paired at all: a service of this machine that knows the secret. The token of
+/// a device is not enough: it is good for what its device was approved for, and only the registry knows that.
 #[must_use]
 pub fn skips_pairing(candidate: &Candidate<'_>) -> bool {
     let Candidate { client, peer, method, role, .. } = *candidate;
     let service = client.id == ClientId::GatewayClient && client.mode == ClientMode::Backend;
-    let proved = matches!(method, Some(AuthMethod::Token | AuthMethod::Password | AuthMethod::DeviceToken));
+    let proved = matches!(method, Some(AuthMethod::Token | AuthMethod::Password));
     let vouched_for =
         role == Role::Operator && method == Some(AuthMethod::TrustedProxy) && is_operator_ui(client);
     vouched_for || (service && proved && peer.direct_local && peer.origin.is_none())

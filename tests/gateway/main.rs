@@ -11,3 +11,4 @@ mod first_frames;
 mod handshake;
 mod http;
 mod pairing;
+mod security;

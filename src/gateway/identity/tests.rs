@@ -174,7 +174,7 @@ fn whose_device_is_paired_without_a_question() {
 fn whose_device_is_not_paired_at_all() {
     for (row, (client, peer, method, expected)) in [
         (backend(), local(), TOKEN, true),
-        (backend(), local(), DEVICE, true),
+        (backend(), local(), DEVICE, false),
         (backend(), local(), NONE, false),
         (backend(), page(), TOKEN, false),
         (backend(), remote(), TOKEN, false),
