@@ -7,7 +7,7 @@ use offshoot_actors::Grant;
 use offshoot_actors::types::{DeviceId, Role, Scopes, Vouched};
 use secrecy::ExposeSecret;
 
-use super::auth::{Accepted, AuthFailure, Decision, Presented, RegistryCheck, authenticate};
+use super::auth::{Accepted, AuthFailure, Decision, Guess, Presented, RegistryCheck, authenticate};
 use super::daemon::Daemon;
 use super::device;
 use super::identity::{self, Candidate, NoDevice};
@@ -207,9 +207,8 @@ impl Prove<'_> {
     async fn shared(&self, headers: &HeaderMap) -> Proved {
         let config = self.daemon.config();
         let who = Who::of(self.peer);
-        if self.presented.has_shared()
-            && let Err(locked) = self.check(Proof::SharedSecret, &who)
-        {
+        // All of them before anything is compared: an answer that came after would tell what was right.
+        if let Some(locked) = self.presented.proofs().find_map(|proof| self.check(proof, &who).err()) {
             return Proved::Refused(locked);
         }
         match authenticate(&config.gateway.auth, self.presented, self.peer, headers) {
@@ -231,22 +230,30 @@ impl Prove<'_> {
         check: RegistryCheck,
     ) -> Result<ByRegistry, Rejected> {
         let who = Who::of(self.peer);
-        let RegistryCheck { bootstrap_token, device_token, otherwise } = check;
+        let RegistryCheck { bootstrap_token, device_token, guess, otherwise } = check;
+        if guess == Guess::Wrong {
+            // Also where the registry lets it in: a device must not find out the secret.
+            self.count(Proof::SharedSecret, who.clone()).await;
+        }
         if let Some(code) = &bootstrap_token {
-            self.check(Proof::BootstrapToken, &who)?;
             if let Some(grant) = registry::redeem(self.daemon, entry, code.expose_secret()).await? {
                 self.lock().succeeded(Proof::BootstrapToken, &who);
                 return Ok(ByRegistry::Code(Box::new(grant)));
             }
+            self.count(Proof::BootstrapToken, who.clone()).await;
         }
         if let Some(token) = &device_token {
-            self.check(Proof::DeviceToken, &who)?;
             if registry::verify(self.daemon, entry, token.expose_secret()).await? {
                 self.lock().succeeded(Proof::DeviceToken, &who);
                 return Ok(ByRegistry::Token);
             }
+            let proof = match guess {
+                Guess::UnlessKnown => Proof::SharedSecret,
+                Guess::None | Guess::Wrong => Proof::DeviceToken,
+            };
+            self.count(proof, who).await;
         }
-        Err(self.failed(otherwise, who).await.into())
+        Err(otherwise.error_shape(self.protocol).into())
     }
 
     fn check(&self, proof: Proof, who: &Who) -> Result<(), ErrorShape> {
@@ -259,11 +266,15 @@ impl Prove<'_> {
     /// Counts a failure and holds back the answer.
     async fn failed(&self, failure: AuthFailure, who: Who) -> ErrorShape {
         if let Some(proof) = failure.counts_as() {
-            let now = self.daemon.clock.monotonic();
-            let pause = self.lock().failed(proof, who, now);
-            self.daemon.clock.sleep(pause).await;
+            self.count(proof, who).await;
         }
         failure.error_shape(self.protocol)
+    }
+
+    async fn count(&self, proof: Proof, who: Who) {
+        let now = self.daemon.clock.monotonic();
+        let pause = self.lock().failed(proof, who, now);
+        self.daemon.clock.sleep(pause).await;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, super::limits::FailureLimits> {

@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq as _;
 
 pub use failure::{AuthFailure, AuthReason, ProxyReason};
 
-use super::limits::RateLimit;
+use super::limits::{Proof, RateLimit};
 use super::peer::{Peer, TrustedProxies};
 use crate::protocol::connect::AuthParams;
 use crate::protocol::hello::AuthMethod;
@@ -134,6 +134,18 @@ impl Presented {
     pub const fn has_shared(&self) -> bool {
         self.token.is_some() || self.password.is_some()
     }
+
+    /// What it tries to prove. A token that may be the device's own is an attempt at the shared secret.
+    pub fn proofs(&self) -> impl Iterator<Item = Proof> {
+        let device = self.has_device;
+        [
+            (Proof::SharedSecret, self.has_shared()),
+            (Proof::BootstrapToken, device && self.bootstrap_token.is_some()),
+            (Proof::DeviceToken, device && self.device_token.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(proof, tried)| tried.then_some(proof))
+    }
 }
 
 /// The secret of an `Authorization: Bearer` header.
@@ -164,6 +176,29 @@ pub struct Accepted {
     pub user: Option<String>,
 }
 
+/// Whether an attempt at the shared secret failed: one that counts, whatever else the client offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guess {
+    /// Nothing was compared with it.
+    None,
+    /// A token that may be the device's own was; it is an attempt unless the registry knows it.
+    UnlessKnown,
+    /// Something was that can be nothing else.
+    Wrong,
+}
+
+impl Guess {
+    fn of(reason: &AuthReason, presented: &Presented) -> Self {
+        if !reason.is_of_the_secret() || !presented.has_shared() {
+            Self::None
+        } else if presented.password.is_some() || presented.device_token.is_some() {
+            Self::Wrong
+        } else {
+            Self::UnlessKnown
+        }
+    }
+}
+
 /// What the registry is asked, in this order: the code, then the token.
 #[derive(Debug, Clone)]
 pub struct RegistryCheck {
@@ -171,6 +206,8 @@ pub struct RegistryCheck {
     pub bootstrap_token: Option<SecretString>,
     /// What may be the token of the device.
     pub device_token: Option<SecretString>,
+    /// Whether the shared secret was guessed at beside it.
+    pub guess: Guess,
     /// The answer if the registry knows neither.
     pub otherwise: AuthFailure,
 }
@@ -203,7 +240,13 @@ pub fn authenticate(
     if bootstrap_token.is_none() && device_token.is_none() {
         return Decision::Refused(failure(reason));
     }
-    Decision::AskRegistry(RegistryCheck { bootstrap_token, device_token, otherwise: failure(otherwise) })
+    let guess = Guess::of(&reason, presented);
+    Decision::AskRegistry(RegistryCheck {
+        bootstrap_token,
+        device_token,
+        guess,
+        otherwise: failure(otherwise),
+    })
 }
 
 fn shared(

@@ -108,6 +108,14 @@ impl AuthReason {
         }
     }
 
+    /// Whether what was offered was compared with the shared secret and is another.
+    pub(super) const fn is_of_the_secret(&self) -> bool {
+        matches!(
+            self,
+            Self::TokenMissing | Self::TokenMismatch | Self::PasswordMissing | Self::PasswordMismatch
+        )
+    }
+
     /// What went wrong and what to do, for people. Clients forget a stored token where they read `device token mismatch`.
     fn message(&self) -> &'static str {
         match self {
@@ -146,6 +154,8 @@ pub struct AuthFailure {
     pub can_retry_with_device_token: bool,
     /// When the next attempt is looked at.
     pub retry_after: Option<Duration>,
+    /// Whether something was compared with the shared secret, wherever it stood.
+    guessed: bool,
 }
 
 impl AuthFailure {
@@ -156,7 +166,8 @@ impl AuthFailure {
             presented.token.is_some() && presented.password.is_none() && presented.device_token.is_none();
         let can_retry_with_device_token =
             reason == AuthReason::TokenMismatch && presented.has_device && only_a_token;
-        Self { reason, can_retry_with_device_token, retry_after: None }
+        let guessed = reason.is_of_the_secret() && presented.has_shared();
+        Self { reason, can_retry_with_device_token, retry_after: None, guessed }
     }
 
     /// The failure of someone who is not looked at.
@@ -166,6 +177,7 @@ impl AuthFailure {
             reason: AuthReason::RateLimited,
             can_retry_with_device_token: false,
             retry_after: Some(locked.retry_after),
+            guessed: false,
         }
     }
 
@@ -174,6 +186,10 @@ impl AuthFailure {
     pub const fn counts_as(&self) -> Option<Proof> {
         match self.reason {
             AuthReason::TokenMismatch | AuthReason::PasswordMismatch => Some(Proof::SharedSecret),
+            // Each is compared where the other stands, too.
+            AuthReason::TokenMissing | AuthReason::PasswordMissing if self.guessed => {
+                Some(Proof::SharedSecret)
+            }
             AuthReason::DeviceTokenMismatch => Some(Proof::DeviceToken),
             AuthReason::BootstrapTokenInvalid => Some(Proof::BootstrapToken),
             AuthReason::TokenMissing

@@ -2,8 +2,8 @@ use http::{HeaderMap, HeaderName};
 use serde_json::json;
 
 use super::{
-    AuthFailure, AuthMode, AuthReason, AuthSettings, Decision, Presented, ProxyReason, TrustedProxyAuth,
-    authenticate, bearer, equals,
+    AuthFailure, AuthMode, AuthReason, AuthSettings, Decision, Guess, Presented, ProxyReason,
+    TrustedProxyAuth, authenticate, bearer, equals,
 };
 use crate::gateway::limits::{LockedOut, Proof};
 use crate::gateway::peer::{Peer, TrustedProxies};
@@ -119,6 +119,40 @@ fn what_only_the_registry_knows_is_handed_on_in_order() {
     ] {
         assert_eq!(outcome(&settings, presented), expected, "{presented}");
     }
+}
+
+/// As what the decision counts before the registry is asked.
+fn counted(settings: &AuthSettings, presented: &str) -> Result<Option<Proof>, Guess> {
+    match decide(settings, &offer(presented), "127.0.0.1", &HeaderMap::new()) {
+        Decision::Accepted(accepted) => panic!("{accepted:?}"),
+        Decision::Refused(failure) => Ok(failure.counts_as()),
+        Decision::AskRegistry(check) => Err(check.guess),
+    }
+}
+
+#[test]
+fn a_wrong_secret_counts_wherever_it_stands_and_whatever_stands_beside_it() {
+    let shared = Ok(Some(Proof::SharedSecret));
+    for (mode, presented, expected) in [
+        (AuthMode::Token, "", Ok(None)),
+        (AuthMode::Token, "token=x", shared),
+        (AuthMode::Token, "password=x", shared),
+        (AuthMode::Password, "token=x", shared),
+        (AuthMode::Token, "signed password=x", shared),
+        (AuthMode::Token, "signed device=d", Err(Guess::None)),
+        (AuthMode::Token, "signed boot=b", Err(Guess::None)),
+        (AuthMode::Token, "signed token=d", Err(Guess::UnlessKnown)),
+        (AuthMode::Token, "signed token=d boot=b", Err(Guess::UnlessKnown)),
+        (AuthMode::Token, "signed token=x device=d", Err(Guess::Wrong)),
+        (AuthMode::Token, "signed password=x device=d", Err(Guess::Wrong)),
+        (AuthMode::Password, "signed token=x device=d", Err(Guess::Wrong)),
+        (AuthMode::Token, "signed password=x boot=b", Err(Guess::Wrong)),
+    ] {
+        assert_eq!(counted(&settings(mode), presented), expected, "{mode:?} {presented}");
+    }
+    let bare = AuthSettings::default();
+    assert_eq!(counted(&bare, "token=x"), Ok(None), "there is nothing to guess");
+    assert_eq!(counted(&bare, "signed token=x device=d"), Err(Guess::None));
 }
 
 #[test]
