@@ -1,5 +1,6 @@
 //! What somebody must not come to who means harm.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,6 +22,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 
+mod http;
 mod proofs;
 
 const TOKEN: &str = "the-shared-token";
@@ -57,9 +59,13 @@ impl Door {
         drop(self.state);
     }
 
+    fn address(&self) -> SocketAddr {
+        *self.serving.addresses().first().unwrap()
+    }
+
     /// A socket with these headers, whose challenge came.
     async fn knock(&self, headers: &[(&str, &str)]) -> Guest {
-        let address = *self.serving.addresses().first().unwrap();
+        let address = self.address();
         let mut request = format!("ws://{address}/").into_client_request().unwrap();
         for (name, value) in headers {
             let name: HeaderName = name.parse().unwrap();

@@ -46,6 +46,10 @@ pub(super) async fn caller(call: &Call) -> Result<Caller, Refused> {
     }
     match authenticate(settings, &presented, &call.peer, call.headers()) {
         Decision::Accepted(accepted) => {
+            // Behind a proxy it could be anybody. A WebSocket without a secret is refused there, too.
+            if accepted.method == AuthMethod::None && !call.peer.direct_local {
+                return Err(unauthorized());
+            }
             let by_secret = matches!(accepted.method, AuthMethod::Token | AuthMethod::Password);
             if by_secret {
                 lock(&call.daemon.failures).succeeded(Proof::SharedSecret, &who);
