@@ -92,6 +92,16 @@ impl Host {
         self.address().is_none() && !self.is_loopback()
     }
 
+    /// Whether a page from there is one that the gateway itself serves: to this machine or to others. Of this machine a name
+    /// is believed only if nobody else answers for it.
+    fn is_own(&self, here: bool) -> bool {
+        if here {
+            self.is_loopback() || self.is_private() && !self.is_public_name()
+        } else {
+            self.is_private() && !self.is_loopback()
+        }
+    }
+
     /// Whether a page from there is one of the own network.
     fn is_private(&self) -> bool {
         let name = self.bare_name();
@@ -181,14 +191,16 @@ impl OriginPolicy {
     /// Whether a connect may come from the page that it comes from.
     ///
     /// # Errors
-    /// A client of the web without an origin, or a page that may not.
+    /// A client of the web without an origin, a page that may not, or one that names this machine as anyone may.
     pub fn check_connect(&self, peer: &Peer, client: &ClientInfo) -> Result<AllowedBy, OriginError> {
         let web = matches!(client.id, ClientId::ControlUi | ClientId::Webchat | ClientId::WebchatUi)
             || client.mode == ClientMode::Webchat;
-        match &peer.origin {
+        let allowed = match &peer.origin {
             None if web => Err(OriginError::Missing),
             _ => self.check(peer),
-        }
+        }?;
+        self.check_host(peer)?;
+        Ok(allowed)
     }
 
     /// Whether a request may come from the page that it comes from, if it names one.
@@ -206,7 +218,7 @@ impl OriginPolicy {
             Ok(AllowedBy::List)
         } else if self.host_fallback && same_host {
             Ok(AllowedBy::HostFallback)
-        } else if same_host && page_host.is_private() && (peer.direct_local || !page_host.is_loopback()) {
+        } else if same_host && page_host.is_own(peer.direct_local) {
             Ok(AllowedBy::PrivateSameOrigin)
         } else if peer.direct_local && page_host.is_loopback() {
             Ok(AllowedBy::Loopback)

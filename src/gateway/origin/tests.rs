@@ -75,6 +75,9 @@ fn the_first_rule_that_matches_decides() {
         (&none, lan, "http://192.168.1.5:18789", "192.168.1.5:18789", Ok(AllowedBy::PrivateSameOrigin)),
         (&none, lan, "http://gw.local:18789", "gw.local:18789", Ok(AllowedBy::PrivateSameOrigin)),
         (&none, lan, "https://gw.tail1.ts.net", "gw.tail1.ts.net", Ok(AllowedBy::PrivateSameOrigin)),
+        (&none, local, "http://gw.local:18789", "gw.local:18789", Err(OriginError::NotAllowed)),
+        (&none, local, "https://gw.tail1.ts.net", "gw.tail1.ts.net", Err(OriginError::NotAllowed)),
+        (&none, local, "http://192.168.1.5:18789", "192.168.1.5:18789", Ok(AllowedBy::PrivateSameOrigin)),
         (&none, lan, "http://100.64.0.1:1", "100.64.0.1:1", Ok(AllowedBy::PrivateSameOrigin)),
         (&none, lan, "http://100.128.0.1:1", "100.128.0.1:1", Err(OriginError::NotAllowed)),
         (&none, lan, "http://203.0.113.5:1", "203.0.113.5:1", Err(OriginError::NotAllowed)),
@@ -110,6 +113,21 @@ fn a_client_of_the_web_needs_an_origin_and_others_only_answer_for_theirs() {
         let client = client(id, mode);
         assert_eq!(none.check_connect(&bare, &client), expected, "{id}/{mode}");
         assert_eq!(none.check_connect(&evil, &client), Err(OriginError::NotAllowed), "{id}/{mode}");
+    }
+}
+
+#[test]
+fn a_connect_may_not_come_by_a_name_that_anyone_may_have_pointed_here() {
+    let (none, browser) = (OriginPolicy::default(), ("user-agent", "Mozilla/5.0"));
+    let cli = client(ClientId::Cli, ClientMode::Cli);
+    for (remote, host, expected) in [
+        ("127.0.0.1", "evil.example:18789", Err(OriginError::HostNotAllowed)),
+        ("127.0.0.1", "gw.local", Err(OriginError::HostNotAllowed)),
+        ("127.0.0.1", "localhost:18789", Ok(AllowedBy::NotApplied)),
+        ("192.168.1.9", "gw.local", Ok(AllowedBy::NotApplied)),
+    ] {
+        let peer = peer(remote, &[browser, ("host", host)]);
+        assert_eq!(none.check_connect(&peer, &cli), expected, "{host} from {remote}");
     }
 }
 
