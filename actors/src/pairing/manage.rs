@@ -62,10 +62,12 @@ impl Pairing {
         let row = approved(self.tables.device(&device), &pending, pending.reason, now);
         let mut ops = vec![Op::TakePairRequest { request: pending.id }, Op::PutDevice(Box::new(row.clone()))];
         let mut answer = self.paired(row.clone());
-        if let Some(token) = self.tables.token(device, Role::Operator).filter(|row| row.revoked_at.is_none())
-        {
-            // A device that has nothing but its token comes back with it, to ask for what it now has.
-            let wider = DeviceTokenRow { scopes: row.scopes, ..token.clone() };
+        let token = self.tables.token(device, Role::Operator).filter(|row| row.revoked_at.is_none());
+        if let Some(token) = token.filter(|_| pending.roles.contains(&Role::Operator)) {
+            // A device that has nothing but its token comes back with it, to ask for what it now has. A token that was
+            // narrowed gets no more than what was asked for and approved.
+            let scopes = token.scopes.union(pending.scopes).normalised();
+            let wider = DeviceTokenRow { scopes, ..token.clone() };
             answer.tokens.retain(|token| token.role != Role::Operator);
             answer.tokens.push(TokenInfo::from(&wider));
             ops.push(Op::PutDeviceToken(Box::new(wider)));

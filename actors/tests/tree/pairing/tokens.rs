@@ -119,3 +119,20 @@ async fn a_narrowed_token_gives_no_more_than_it_is_good_for() {
     assert!(door.admit(with_token(WRITE)).await.token.is_none());
     finish(rig).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_approval_gives_a_narrowed_token_no_more_than_was_asked_for() {
+    let rig = rig().await;
+    let door = door(&rig);
+    door.admit(ConnectRequest { scopes: ADMIN, ..local(1) }).await;
+    let narrow = rotate(&door, Some(READ), Caller::OPERATOR).await.unwrap().token;
+    let as_reader = ConnectRequest { has_token: true, scopes: WRITE, ..stranger(1) };
+    let pending = door.pend(as_reader).await;
+    door.approve(&pending.request).await;
+    assert_eq!(door.verify(id(1), &narrow, WRITE).await, TokenCheck::Valid);
+    assert_eq!(door.verify(id(1), &narrow, ADMIN).await, TokenCheck::ScopeMismatch);
+    let node = door.pend(ConnectRequest { role: Role::Node, scopes: Scopes::NONE, ..stranger(1) }).await;
+    door.approve(&node.request).await;
+    assert_eq!(door.verify(id(1), &narrow, ADMIN).await, TokenCheck::ScopeMismatch);
+    finish(rig).await;
+}
