@@ -3,7 +3,7 @@
 //! It owns the socket's task and the requests in work. A crash of it closes the socket and loses the answers that are
 //! under way, which the client asks for again with the same idempotency keys; what was accepted goes on in the tree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,11 @@ const WAITING: usize = 1_024;
 /// Refusals for a wrong role after which a client is closed.
 const MAX_WRONG_ROLE: u32 = 10;
 
+/// How long one that took its own device's rights may wait for the answer.
+const LAST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// Why one is closed that was let in while others were shut out.
+const CHANGED: &str = "gateway auth changed";
+
 /// When a client whose gateway stops may try again: a restart takes less.
 const AFTER_RESTART: Duration = Duration::from_secs(1);
 
@@ -51,8 +56,12 @@ pub(crate) enum ConnectionMsg {
     Overdue,
     /// A request was carried out. From its task.
     Answered { work: u64, id: String, answer: Answer, place: Option<OwnedSemaphorePermit> },
-    /// Close the connection. From the hub.
+    /// Close the connection after what waits for it is written. From the hub.
     Disconnect(Close),
+    /// Close it at once: what it came in with is worth nothing any more. From the hub.
+    CutOff(Close),
+    /// The same, at its own request: its answer comes first. From the hub.
+    Dismiss(Close),
     /// Close the connection when its open requests have ended. From the hub.
     Drain(Close),
     /// The socket is closed, and why. From its task.
@@ -67,6 +76,8 @@ impl Msg for ConnectionMsg {
             Self::Overdue => "overdue",
             Self::Answered { .. } => "answered",
             Self::Disconnect(_) => "disconnect",
+            Self::CutOff(_) => "cut_off",
+            Self::Dismiss(_) => "dismiss",
             Self::Drain(_) => "drain",
             Self::Closed(_) => "closed",
         }
@@ -93,7 +104,7 @@ enum State {
     /// The challenge is out.
     Greeted { nonce: String, entrant: Entrant },
     /// What the client sent is being checked. What it sends meanwhile is read once it is known.
-    Checking { id: String, _check: Task, entrant: Entrant, queued: Vec<Incoming> },
+    Checking { id: String, _check: Task, entrant: Entrant, queued: Vec<Incoming>, invalidations: u64 },
     /// The client is known.
     Open { client: Arc<Client>, wrong_role: u32 },
     /// The last word is said; the socket is being closed.
@@ -120,9 +131,30 @@ pub(crate) struct Connection {
     _socket: Task,
     /// Requests in work, by their places in the order of arrival.
     work: BTreeMap<u64, Task>,
+    /// Those among them that manage devices.
+    managing: BTreeSet<u64>,
     requests: u64,
     /// How to close once no request is in work; new ones are refused.
     draining: Option<Close>,
+    /// Cuts off one whose last answer does not come.
+    dismissed: Option<Task>,
+    /// Among the clients, as long as this actor lives.
+    joined: Option<Joined>,
+}
+
+/// A client among the others. Whatever ends its connection takes it out.
+#[derive(Debug)]
+struct Joined {
+    daemon: Arc<Daemon>,
+    number: u64,
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        if let Some(client) = self.daemon.hub.left(self.number) {
+            events::left(&self.daemon, &client);
+        }
+    }
 }
 
 impl Behaviour for Connection {
@@ -140,7 +172,7 @@ impl Behaviour for Connection {
         let nonce = Daemon::new_id();
         // First of all: the Control UI waits less than a second for it.
         outbox.text(events::challenge(&nonce, daemon.clock.now()));
-        let allowance = Allowance::of(UNKNOWN_MAY_SEND);
+        let allowance = Allowance::of(UNKNOWN_MAY_SEND.saturating_sub(read.len()));
         let stream = Metered::new(wire, allowance.clone());
         let (myself, out) = (ctx.myself().clone(), Arc::clone(&outbox));
         let places = Arc::new(Semaphore::new(IN_WORK));
@@ -154,9 +186,19 @@ impl Behaviour for Connection {
         let (peer, headers) = (Arc::new(peer), Arc::new(headers));
         let entrant = Entrant { peer, headers, allowance, _overdue: overdue, _unfinished: place };
         let state = State::Greeted { nonce, entrant };
-        let (work, requests) = (BTreeMap::new(), 0);
-        let draining = None;
-        Ok(Self { number: args.number, daemon, outbox, state, _socket: socket, work, requests, draining })
+        Ok(Self {
+            number: args.number,
+            daemon,
+            outbox,
+            state,
+            _socket: socket,
+            work: BTreeMap::new(),
+            managing: BTreeSet::new(),
+            requests: 0,
+            draining: None,
+            dismissed: None,
+            joined: None,
+        })
     }
 
     fn handle(&mut self, message: ConnectionMsg, ctx: &mut Ctx<Self>) {
@@ -166,6 +208,7 @@ impl Behaviour for Connection {
             ConnectionMsg::Overdue => self.close(Close::new(1000, "")),
             ConnectionMsg::Answered { work, id, answer, place } => {
                 self.work.remove(&work);
+                self.managing.remove(&work);
                 self.outbox.answer(&id, &answer);
                 drop(place);
                 self.close_if_drained();
@@ -175,6 +218,8 @@ impl Behaviour for Connection {
                 self.close_if_drained();
             }
             ConnectionMsg::Disconnect(close) => self.close(close),
+            ConnectionMsg::CutOff(close) => self.cut_off(close),
+            ConnectionMsg::Dismiss(close) => self.on_dismiss(close, ctx),
             ConnectionMsg::Closed(why) => {
                 tracing::debug!(connection = self.number, why, "closed");
                 ctx.stop();
@@ -230,17 +275,17 @@ impl Connection {
             headers: Arc::clone(&entrant.headers),
         };
         let daemon = Arc::clone(&self.daemon);
+        let invalidations = daemon.hub.invalidations();
         let check = ctx.task(async move { admit::admit(&daemon, applicant).await }, |decided| {
             ConnectionMsg::Decided(Box::new(decided))
         });
-        self.state = State::Checking { id: request.id, _check: check, entrant, queued: Vec::new() };
+        let queued = Vec::new();
+        self.state = State::Checking { id: request.id, _check: check, entrant, queued, invalidations };
     }
 
     fn on_decided(&mut self, decided: Result<Admitted, Rejected>, ctx: &mut Ctx<Self>) {
-        let State::Checking { id, entrant, queued, .. } = std::mem::replace(&mut self.state, State::Closing)
-        else {
-            return;
-        };
+        let checked = std::mem::replace(&mut self.state, State::Closing);
+        let State::Checking { id, entrant, queued, invalidations, .. } = checked else { return };
         let admitted = match decided {
             Ok(admitted) => admitted,
             Err(rejected) => return self.reject(&id, rejected),
@@ -265,6 +310,11 @@ impl Connection {
         // No event comes before the answer, and none after it is missed.
         self.outbox.answer(&id, &self.daemon.hello(&client, &admitted));
         self.daemon.hub.join(Arc::clone(&client));
+        self.joined = Some(Joined { daemon: Arc::clone(&self.daemon), number: self.number });
+        if self.daemon.hub.invalidations() != invalidations {
+            // It may be one of those who were closed while it was looked at: it comes again and is looked at again.
+            return self.cut_off(Close::new(4001, CHANGED));
+        }
         events::came(&self.daemon, &client);
         self.state = State::Open { client, wrong_role: 0 };
         for incoming in queued {
@@ -287,7 +337,12 @@ impl Connection {
             return self.outbox.answer(&request.id, &Err(error));
         }
         if self.draining.is_some() {
-            let error = ErrorShape::unavailable("the gateway is stopping").retry_after(AFTER_RESTART);
+            let why = if self.dismissed.is_some() {
+                "this connection is being closed"
+            } else {
+                "the gateway is stopping"
+            };
+            let error = ErrorShape::unavailable(why).retry_after(AFTER_RESTART);
             return self.outbox.answer(&request.id, &Err(error));
         }
         let method = match methods::find(&request.method, &client) {
@@ -312,9 +367,21 @@ impl Connection {
             Work::Waits(work) => (work, None),
         };
         self.requests += 1;
+        if methods::manages_devices(method) {
+            self.managing.insert(self.requests);
+        }
         let (number, id) = (self.requests, call.id.clone());
         let answered = move |answer| ConnectionMsg::Answered { work: number, id, answer, place };
         self.work.insert(number, ctx.task(work(call), answered));
+    }
+
+    /// Whoever asked for its own end hears how that went, and nothing else.
+    fn on_dismiss(&mut self, close: Close, ctx: &Ctx<Self>) {
+        let managing = &self.managing;
+        self.work.retain(|work, _| managing.contains(work));
+        self.dismissed = Some(ctx.after(LAST_ANSWER_WITHIN, ConnectionMsg::CutOff(close.clone())));
+        self.draining = Some(close);
+        self.close_if_drained();
     }
 
     fn close_if_drained(&mut self) {
@@ -349,7 +416,17 @@ impl Connection {
 
     fn close(&mut self, close: Close) {
         self.outbox.close(close);
+        self.end();
+    }
+
+    fn cut_off(&mut self, close: Close) {
+        self.outbox.cut(close);
+        self.end();
+    }
+
+    fn end(&mut self) {
         self.work.clear();
+        self.managing.clear();
         self.state = State::Closing;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use offshoot_actors::types::{DeviceId, Role, Scope};
@@ -78,9 +78,21 @@ impl<'a> Outgoing<'a> {
 pub(crate) struct Hub {
     clients: DashMap<u64, Arc<Client>>,
     count: AtomicUsize,
+    invalidations: AtomicU64,
 }
 
 impl Hub {
+    /// How often what clients prove themselves with has become worthless. Whoever was let in by an older count may have
+    /// been let in by what is no longer true.
+    pub(crate) fn invalidations(&self) -> u64 {
+        self.invalidations.load(Ordering::SeqCst)
+    }
+
+    /// Before anybody is closed: a client that is on its way in is here by now, or finds another count afterwards.
+    fn invalidate(&self) {
+        self.invalidations.fetch_add(1, Ordering::SeqCst);
+    }
+
     pub(crate) fn join(&self, client: Arc<Client>) {
         if self.clients.insert(client.number, client).is_none() {
             self.count.fetch_add(1, Ordering::Relaxed);
@@ -120,12 +132,18 @@ impl Hub {
         self.send(event, |_| true);
     }
 
-    /// Closes the connections of a device.
-    pub(crate) fn close_device(&self, device: &DeviceId, close: &Close) {
+    /// Closes the connections of a device at once. The one that asked for it gets its answer before.
+    pub(crate) fn close_device(&self, device: &DeviceId, asker: Option<u64>, close: &Close) {
+        self.invalidate();
         for client in &self.clients {
             if client.device.as_ref() == Some(device) {
+                let message = if Some(client.number) == asker {
+                    ConnectionMsg::Dismiss(close.clone())
+                } else {
+                    ConnectionMsg::CutOff(close.clone())
+                };
                 // One that is gone needs no closing.
-                drop(client.actor.send(ConnectionMsg::Disconnect(close.clone())));
+                drop(client.actor.send(message));
             }
         }
     }
@@ -137,11 +155,12 @@ impl Hub {
         }
     }
 
-    /// Closes the connections of those whom `which` names.
+    /// Closes the connections of those whom `which` names at once.
     pub(crate) fn close_where(&self, close: &Close, which: impl Fn(&Client) -> bool) {
+        self.invalidate();
         for client in &self.clients {
             if which(&client) {
-                drop(client.actor.send(ConnectionMsg::Disconnect(close.clone())));
+                drop(client.actor.send(ConnectionMsg::CutOff(close.clone())));
             }
         }
     }

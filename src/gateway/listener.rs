@@ -93,9 +93,6 @@ impl Behaviour for Gateway {
     }
 
     fn child_exited(&mut self, connection: u64, exit: Exit, _: &mut Ctx<Self>) {
-        if let Some(client) = self.daemon.hub.left(connection) {
-            events::left(&self.daemon, &client);
-        }
         if let Exit::Failed(reason) = exit {
             tracing::error!(connection, reason, "a connection failed; the others go on");
         }

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::methods::Answer;
@@ -67,6 +69,17 @@ struct Queue {
     /// The number of the last event, also of one that was left out.
     seq: u64,
     close: Option<Close>,
+    /// Whether it is closed at once, whatever is being written.
+    cut: bool,
+}
+
+impl Queue {
+    fn cut(&mut self, close: Close) {
+        self.close.get_or_insert(close);
+        self.cut = true;
+        self.items = VecDeque::new();
+        self.bytes = 0;
+    }
 }
 
 /// The door to a client's socket. Whoever writes never waits; the socket's task takes it from here.
@@ -74,6 +87,8 @@ struct Queue {
 pub(crate) struct Outbox {
     queue: Mutex<Queue>,
     wake: Notify,
+    /// A close was asked for.
+    ends: Notify,
 }
 
 impl Outbox {
@@ -113,11 +128,10 @@ impl Outbox {
         let item = item(&mut queue);
         if queue.bytes.saturating_add(item.len()) > MAX_BUFFERED {
             if lossy == Lossy::Needed {
-                queue.close = Some(Close::new(1008, "slow consumer"));
-                queue.items.clear();
-                queue.bytes = 0;
+                queue.cut(Close::new(1008, "slow consumer"));
                 drop(queue);
                 self.wake.notify_one();
+                self.ends.notify_one();
             }
             return;
         }
@@ -135,6 +149,35 @@ impl Outbox {
     pub(crate) fn close(&self, close: Close) {
         self.lock().close.get_or_insert(close);
         self.wake.notify_one();
+        self.ends.notify_one();
+    }
+
+    /// Closes the connection at once: nothing that waits is written, and what is being written is broken off.
+    pub(crate) fn cut(&self, close: Close) {
+        self.lock().cut(close);
+        self.wake.notify_one();
+        self.ends.notify_one();
+    }
+
+    /// Resolves when writing is over, whatever waits: at once where the connection is cut, else so long after its close was
+    /// asked for.
+    pub(crate) async fn over(&self, within: Duration) -> Close {
+        loop {
+            let ends = self.ends.notified();
+            let asked = {
+                let queue = self.lock();
+                queue.close.clone().map(|close| (close, queue.cut))
+            };
+            match asked {
+                None => ends.await,
+                Some((close, true)) => return close,
+                Some((close, false)) => {
+                    if timeout(within, ends).await.is_err() {
+                        return close;
+                    }
+                }
+            }
+        }
     }
 
     /// Takes up to `most` frames, and waits for the first. None once all is taken and the connection is to be closed.
@@ -228,6 +271,27 @@ mod tests {
         assert_eq!(taken(&outbox).await, ["last"]);
         let close = outbox.take(usize::MAX, &mut Vec::new()).await;
         assert_eq!(close, Some(Close::new(1012, "service restart")));
+    }
+
+    #[tokio::test]
+    async fn a_cut_leaves_nothing_to_write_but_the_close() {
+        let outbox = Outbox::default();
+        outbox.text("secret".to_owned());
+        outbox.cut(Close::new(4001, "device removed"));
+        assert_eq!(outbox.over(Duration::MAX).await, Close::new(4001, "device removed"));
+        let mut frames = Vec::new();
+        assert_eq!(outbox.take(1, &mut frames).await, Some(Close::new(4001, "device removed")));
+        assert!(frames.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_when_the_close_is_asked_for_has_so_long() {
+        let outbox = Outbox::default();
+        outbox.text("last".to_owned());
+        outbox.close(Close::new(1012, "service restart"));
+        let asked = tokio::time::Instant::now();
+        assert_eq!(outbox.over(Duration::from_secs(5)).await, Close::new(1012, "service restart"));
+        assert_eq!(asked.elapsed(), Duration::from_secs(5));
     }
 
     #[test]

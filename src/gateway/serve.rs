@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use offshoot_actors::kit::StartError;
 use offshoot_actors::ports::{Clock, Host, Storage};
-use offshoot_actors::{Service, Tree};
+use offshoot_actors::{Service, Tree, TreeOptions};
 
 use super::callbacks::{Callbacks, CallbacksArgs};
 use super::daemon::{Daemon, DaemonParts};
@@ -70,6 +70,16 @@ impl Serving {
         storage: Arc<dyn Storage>,
         state_dir: PathBuf,
     ) -> Result<Self, ServeError> {
+        Self::start_with(config, clock, storage, state_dir, |_| {}).await
+    }
+
+    async fn start_with(
+        config: Arc<Config>,
+        clock: Arc<dyn Clock>,
+        storage: Arc<dyn Storage>,
+        state_dir: PathBuf,
+        adapt: impl FnOnce(&mut TreeOptions) + Send,
+    ) -> Result<Self, ServeError> {
         let tls =
             config.gateway.tls.as_ref().map(|settings| tls::acceptor(settings, &state_dir)).transpose()?;
         let models = Arc::new(LiveModels::new(&config, Arc::clone(&clock))?);
@@ -105,6 +115,7 @@ impl Serving {
             shared.set_tree(tree.clone());
             Arc::clone(&shared)
         }));
+        adapt(&mut options);
         Ok(Self { tree: Tree::start(options).await?, daemon })
     }
 
@@ -159,3 +170,6 @@ impl Serving {
         tokio::time::timeout(within, gone).await.is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

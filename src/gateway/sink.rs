@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use offshoot_actors::ports::{Event, EventSink, PairingEvent};
+use offshoot_actors::types::Origin;
 
 use super::daemon::Daemon;
 use super::outbox::Close;
@@ -41,13 +42,17 @@ impl Daemon {
     /// Tells whoever manages devices, and closes the connections of a device that lost what it came in with.
     fn on_pairing(&self, event: &PairingEvent) {
         super::events::pairing(self, event);
-        let (device, reason) = match event {
+        let (device, origin, reason) = match event {
             PairingEvent::Requested(_) | PairingEvent::Resolved { .. } => return,
-            PairingEvent::Removed { device } => (device, "device removed"),
-            PairingEvent::TokenRotated { device, .. } => (device, "device token rotated"),
-            PairingEvent::TokenRevoked { device, .. } => (device, "device token revoked"),
+            PairingEvent::Removed { device, origin } => (device, origin, "device removed"),
+            PairingEvent::TokenRotated { device, origin, .. } => (device, origin, "device token rotated"),
+            PairingEvent::TokenRevoked { device, origin, .. } => (device, origin, "device token revoked"),
         };
-        self.hub.close_device(device, &Close::new(4001, reason));
+        let asker = match origin {
+            Origin::Client { connection, .. } => Some(*connection),
+            _ => None,
+        };
+        self.hub.close_device(device, asker, &Close::new(4001, reason));
     }
 }
 

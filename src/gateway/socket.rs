@@ -24,6 +24,8 @@ const WRITE_BUFFER: usize = 16 * 1024;
 const BATCH: usize = 64;
 /// How long one batch may take to be written. A client that reads nothing for so long is gone.
 const WRITE_WITHIN: Duration = Duration::from_secs(30);
+/// How long what waits may take to be written once the connection is to be closed.
+const LAST_WITHIN: Duration = Duration::from_secs(10);
 /// How long a client may take to answer a close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// What a client that sends too much may still send before it is cut off: a little too much does not cost it the reason.
@@ -54,6 +56,9 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     mut heard: impl FnMut(Incoming) -> bool,
 ) -> String {
     let mut frames = Vec::new();
+    // One for the whole life: what waits when the close is asked for has its time once.
+    let over = outbox.over(LAST_WITHIN);
+    tokio::pin!(over);
     loop {
         let incoming = async {
             // Never closed: the semaphore has no other owner that would.
@@ -62,11 +67,17 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         };
         tokio::select! {
             biased;
+            close = &mut over => return finish(socket, close).await,
             close = outbox.take(BATCH, &mut frames) => {
                 if let Some(close) = close {
                     return finish(socket, close).await;
                 }
-                match timeout(WRITE_WITHIN, write(&mut socket, &mut frames)).await {
+                let written = tokio::select! {
+                    biased;
+                    close = &mut over => return finish(socket, close).await,
+                    written = timeout(WRITE_WITHIN, write(&mut socket, &mut frames)) => written,
+                };
+                match written {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => return error.to_string(),
                     Err(_) => return format!("it took nothing for {} s", WRITE_WITHIN.as_secs()),
@@ -154,8 +165,43 @@ async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::super::wire::Allowance;
     use super::*;
+
+    /// A client that reads nothing, while something is being written to it.
+    async fn stuck() -> (Arc<Outbox>, tokio::task::JoinHandle<String>, tokio::io::DuplexStream) {
+        let (client, server) = tokio::io::duplex(64);
+        let outbox = Arc::new(Outbox::default());
+        outbox.text("x".repeat(1_000_000));
+        let out = Arc::clone(&outbox);
+        let running = tokio::spawn(async move {
+            let socket = open(Metered::new(server, Allowance::of(1)), Bytes::new()).await;
+            run(socket, out, Arc::new(Semaphore::new(1)), |_| true).await
+        });
+        // The clock moves on its own only when nothing else does: it is stuck in its write by then.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        (outbox, running, client)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_cut_off_goes_at_once_even_if_it_reads_nothing() {
+        let (outbox, running, _client) = stuck().await;
+        let asked = Instant::now();
+        outbox.cut(Close::new(4001, "device removed"));
+        assert_eq!(running.await.unwrap(), "device removed");
+        assert!(asked.elapsed() <= CLOSE_WITHIN, "{:?}", asked.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_closed_has_a_bounded_time_for_what_waits() {
+        let (outbox, running, _client) = stuck().await;
+        let asked = Instant::now();
+        outbox.close(Close::new(1012, "service restart"));
+        assert_eq!(running.await.unwrap(), "service restart");
+        assert!(asked.elapsed() <= LAST_WITHIN + CLOSE_WITHIN, "{:?}", asked.elapsed());
+    }
 
     #[tokio::test]
     async fn whoever_sends_a_little_too_much_can_send_it_and_is_told() {

@@ -11,7 +11,7 @@ use offshoot::config::{Environment, load_text};
 use offshoot::gateway::Serving;
 use offshoot::runtime;
 use offshoot::store::{Durability, SqliteStorage};
-use offshoot_actors::ports::Storage;
+use offshoot_actors::ports::{Clock, Storage};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 
+mod devices;
 mod http;
 mod proofs;
 
@@ -42,6 +43,10 @@ impl Door {
     }
 
     async fn with(gateway: &str) -> Self {
+        Self::by(runtime::clock(), gateway).await
+    }
+
+    async fn by(clock: Arc<dyn Clock>, gateway: &str) -> Self {
         let config = format!("{{ gateway: {{ {gateway} }} }}");
         let mut config = load_text(&Environment::default(), "offshoot.json", &config).unwrap();
         config.gateway.port = 0;
@@ -49,18 +54,18 @@ impl Door {
         let storage = Arc::new(SqliteStorage::open(state.path(), Durability::Normal).unwrap());
         let shared = Arc::clone(&storage) as Arc<dyn Storage>;
         let dir = state.path().to_owned();
-        let serving = Serving::start(Arc::new(config), runtime::clock(), shared, dir).await.unwrap();
+        let serving = Serving::start(Arc::new(config), clock, shared, dir).await.unwrap();
         Self { serving, storage, state }
+    }
+
+    fn address(&self) -> SocketAddr {
+        *self.serving.addresses().first().unwrap()
     }
 
     async fn close(self) {
         self.serving.stop("service restart").await;
         self.storage.close();
         drop(self.state);
-    }
-
-    fn address(&self) -> SocketAddr {
-        *self.serving.addresses().first().unwrap()
     }
 
     /// A socket with these headers, whose challenge came.

@@ -96,7 +96,7 @@ impl Pairing {
         let now = ctx.system().clock.now();
         let checked = by.caller.check_owner(device).and_then(|()| self.known(device));
         let Some((_, reply)) = or_refuse(checked, reply) else { return };
-        let mut events = vec![PairingEvent::Removed { device }];
+        let mut events = vec![PairingEvent::Removed { device, origin: by.origin.clone() }];
         let pending = self.tables.request_of(&device);
         events.extend(pending.map(|pending| resolved(pending, PairVerdict::Rejected, now)));
         let facts = vec![("device", device.to_string())];
@@ -137,7 +137,7 @@ impl Pairing {
             Op::PutDeviceToken(Box::new(issued.row)),
             Self::audit("device.token_rotated", &by.origin, now, facts),
         ];
-        let events = vec![PairingEvent::TokenRotated { device, role }];
+        let events = vec![PairingEvent::TokenRotated { device, role, origin: by.origin }];
         let answer = Rotated { token, scopes, rotated_at };
         self.commit(Change { locks: Locks::device(device), ops, events, answer, reply }, ctx);
     }
@@ -165,7 +165,7 @@ impl Pairing {
             ops.push(Op::PutDeviceToken(Box::new(revoked)));
         }
         ops.push(Self::audit("device.token_revoked", &by.origin, now, facts));
-        let events = vec![PairingEvent::TokenRevoked { device, role }];
+        let events = vec![PairingEvent::TokenRevoked { device, role, origin: by.origin }];
         self.commit(Change { locks: Locks::device(device), ops, events, answer: now, reply }, ctx);
     }
 }

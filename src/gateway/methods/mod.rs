@@ -122,6 +122,11 @@ static TABLE: LazyLock<BTreeMap<&'static str, &'static Method>> =
 
 static NAMES: LazyLock<Arc<[&'static str]>> = LazyLock::new(|| TABLE.keys().copied().collect());
 
+/// Whether a call of it may take from the caller's own device what it came in with.
+pub(crate) fn manages_devices(method: &Method) -> bool {
+    devices::METHODS.iter().any(|own| own.name == method.name)
+}
+
 /// The names of all methods, as `hello-ok` lists them.
 pub(crate) fn names() -> Arc<[&'static str]> {
     Arc::clone(&NAMES)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::ports::PairRequestRow;
-use crate::types::{DeviceId, Role, Timestamp};
+use crate::types::{DeviceId, Origin, Role, Timestamp};
 
 /// How a request for approval came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub enum PairingEvent {
     Removed {
         /// The device.
         device: DeviceId,
+        /// Who asked: if that is one of its own connections, it has its answer to come.
+        origin: Origin,
     },
     /// A token was replaced on demand: what was authenticated with the old one ends.
     TokenRotated {
@@ -61,6 +63,8 @@ pub enum PairingEvent {
         device: DeviceId,
         /// The role that the token is for.
         role: Role,
+        /// Who asked.
+        origin: Origin,
     },
     /// A role was taken from a device, and its token with it.
     TokenRevoked {
@@ -68,5 +72,7 @@ pub enum PairingEvent {
         device: DeviceId,
         /// The role.
         role: Role,
+        /// Who asked.
+        origin: Origin,
     },
 }

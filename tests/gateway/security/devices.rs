@@ -1,0 +1,113 @@
+//! Devices that lose what they came in with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use offshoot::runtime;
+use offshoot_actors::ports::{BoxFuture, Clock};
+use offshoot_actors::types::{Monotonic, Timestamp};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::{Door, Guest, TOKEN};
+
+/// A connection of the device, with every right.
+async fn enter(door: &Door, device: &str) -> (Guest, Value) {
+    door.enter(Some(device), json!({})).await.unwrap()
+}
+
+fn id_in(params: &Value) -> Value {
+    params["device"]["id"].clone()
+}
+
+#[tokio::test]
+async fn whoever_takes_its_own_devices_rights_hears_how_it_went_and_is_closed_like_the_others() {
+    let door = Door::open().await;
+    for (method, reason, answers) in [
+        ("device.token.rotate", "device token rotated", "token"),
+        ("device.token.revoke", "device token revoked", "revokedAtMs"),
+        ("device.pair.remove", "device removed", "deviceId"),
+    ] {
+        let (mut asker, _) = enter(&door, "own").await;
+        let (mut other, _) = enter(&door, "own").await;
+        let id = id_in(&asker.params(Some("own"), json!({})));
+        let answer = asker.call(method, json!({ "deviceId": id, "role": "operator" })).await.unwrap();
+        assert!(!answer[answers].is_null(), "{method}: {answer}");
+        assert_eq!(asker.closed().await, (4001, reason.to_owned()), "{method}");
+        assert_eq!(other.closed().await, (4001, reason.to_owned()), "{method}");
+    }
+    door.close().await;
+}
+
+#[tokio::test]
+async fn a_token_that_was_rotated_by_its_device_lets_it_in_again() {
+    let door = Door::open().await;
+    let (mut asker, hello) = enter(&door, "own").await;
+    let old = hello["auth"]["deviceToken"].clone();
+    let id = id_in(&asker.params(Some("own"), json!({})));
+    let rotated =
+        asker.call("device.token.rotate", json!({ "deviceId": id, "role": "operator" })).await.unwrap();
+    let with = |token: &Value| json!({ "auth": { "deviceToken": token } });
+    let refused = door.enter(Some("own"), with(&old)).await.map(|(_, hello)| hello).unwrap_err();
+    assert_eq!(refused["details"]["authReason"], "device_token_mismatch");
+    door.enter(Some("own"), with(&rotated["token"])).await.unwrap();
+    door.close().await;
+}
+
+/// How long a second failure is held back.
+const SECOND: Duration = Duration::from_millis(500);
+
+/// A clock on which that takes until it is let go.
+struct Held {
+    clock: Arc<dyn Clock>,
+    /// Whether somebody waits, and whether he may go on.
+    waits: watch::Sender<bool>,
+    goes: watch::Sender<bool>,
+}
+
+impl Clock for Held {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        self.clock.monotonic()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<()> {
+        if duration != SECOND {
+            return self.clock.sleep(duration);
+        }
+        self.waits.send_replace(true);
+        let mut goes = self.goes.subscribe();
+        Box::pin(async move { drop(goes.wait_for(|goes| *goes).await) })
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_being_let_in_while_others_are_shut_out_must_come_again() {
+    let held = Arc::new(Held {
+        clock: runtime::clock(),
+        waits: watch::Sender::new(false),
+        goes: watch::Sender::new(false),
+    });
+    let door = Door::by(
+        Arc::clone(&held) as Arc<dyn Clock>,
+        &format!("auth: {{ mode: 'token', token: '{TOKEN}' }}"),
+    )
+    .await;
+    let (mut admin, hello) = enter(&door, "own").await;
+    let (mut other, _) = enter(&door, "other").await;
+    let guess = json!({ "auth": { "token": "guess", "deviceToken": hello["auth"]["deviceToken"] } });
+    door.enter(Some("own"), guess.clone()).await.unwrap();
+    let mut late = door.knock(&[]).await;
+    let params = late.params(Some("own"), guess);
+    late.send("connect", params).await;
+    held.waits.subscribe().wait_for(|waits| *waits).await.unwrap();
+    let id = id_in(&other.params(Some("other"), json!({})));
+    admin.call("device.token.rotate", json!({ "deviceId": id, "role": "operator" })).await.unwrap();
+    assert_eq!(other.closed().await.0, 4001);
+    held.goes.send_replace(true);
+    assert_eq!(late.closed().await, (4001, "gateway auth changed".to_owned()));
+    door.close().await;
+}
