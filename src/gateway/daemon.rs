@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
 
-use super::admission::{Place, Unfinished};
+use super::admission::{MAX_HTTP, Place, Places};
 use super::admit::Admitted;
 use super::callbacks::CallbacksMsg;
 use super::client::Client;
@@ -66,7 +66,10 @@ pub(crate) struct Daemon {
     pub(crate) watches: Watches,
     /// What runs are called on the wire.
     pub(crate) runs: Runs,
-    unfinished: Unfinished,
+    /// Sockets that have not finished the handshake.
+    unfinished: Places,
+    /// Connections that speak HTTP.
+    http: Places,
     /// Those who keep failing to prove themselves.
     pub(crate) failures: Mutex<FailureLimits>,
     /// The same of the webhooks.
@@ -106,7 +109,8 @@ impl Daemon {
             presence: Presence::default(),
             watches: Watches::default(),
             runs: Runs::default(),
-            unfinished: Unfinished::default(),
+            unfinished: Places::default(),
+            http: Places::default(),
             failures,
             hook_failures: Mutex::new(FailureLimits::new(RateLimit::HOOKS)),
             state_dir,
@@ -217,6 +221,11 @@ impl Daemon {
     /// A place among the sockets that have not finished the handshake, if there is one for this address.
     pub(crate) fn enter(&self, address: IpAddr) -> Option<Place> {
         self.unfinished.enter(address, self.config().gateway.unfinished_per_address)
+    }
+
+    /// A place among the connections that speak HTTP, if there is one for this address.
+    pub(crate) fn enter_http(&self, address: IpAddr) -> Option<Place> {
+        self.http.enter(address, MAX_HTTP)
     }
 
     /// The number of the next connection.

@@ -84,8 +84,7 @@ impl Who {
         match (&peer.origin, peer.client) {
             (Some(origin), client) if client.is_loopback() => Self::Page(page(origin)),
             (None, client) if client.is_loopback() && peer.direct_local => Self::Local(client),
-            (_, IpAddr::V6(client)) => Self::Address(network(client).into()),
-            (_, client) => Self::Address(client),
+            (_, client) => Self::Address(counted_as(client)),
         }
     }
 }
@@ -96,9 +95,15 @@ fn page(origin: &Origin) -> String {
     page[..page.floor_char_boundary(MAX)].to_owned()
 }
 
-/// The /64 of the address.
-fn network(address: Ipv6Addr) -> Ipv6Addr {
-    Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))
+/// The address under which a client is counted: of IPv6 the /64 network, whose addresses cost nothing, but for this
+/// machine's own.
+pub(super) fn counted_as(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) if !v6.is_loopback() => {
+            Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into()
+        }
+        address => address,
+    }
 }
 
 /// Too many failures.

@@ -219,15 +219,16 @@ async fn serve(stream: TcpStream, peer: SocketAddr, daemon: Arc<Daemon>, gateway
     }
     // Small frames are answers that somebody waits for.
     let _ = stream.set_nodelay(true);
-    let Some(place) = daemon.enter(peer.ip()) else {
+    // The first place is for the way in, the second for as long as it is open and no WebSocket.
+    let (Some(place), Some(_open)) = (daemon.enter(peer.ip()), daemon.enter_http(peer.ip())) else {
         return http::refuse_crowd(stream).await;
     };
     let wire = match daemon.tls() {
-        None => Wire::Plain(stream),
+        None => Wire::plain(stream),
         Some(tls) => {
             let accept = tokio::time::timeout(http::HEADER_WITHIN, tls.accept(stream));
             match accept.await {
-                Ok(Ok(stream)) => Wire::Tls(Box::new(stream)),
+                Ok(Ok(stream)) => Wire::encrypted(stream),
                 Ok(Err(error)) => return tracing::debug!(%peer, %error, "no TLS"),
                 Err(_) => return,
             }

@@ -67,7 +67,8 @@ pub(crate) fn answer(
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<Wire>>() else { return };
-        let (wire, read) = (parts.io.into_inner(), parts.read_buf);
+        let (mut wire, read) = (parts.io.into_inner(), parts.read_buf);
+        wire.wait_for_ever();
         let upgraded = Upgraded { wire, read, peer, headers, place };
         // A gateway that stops takes no more connections.
         drop(gateway.send(GatewayMsg::Upgraded(Box::new(upgraded))));

@@ -1,20 +1,72 @@
-//! The byte stream under a WebSocket, which counts what a client sends before it is known.
+//! The byte stream under a connection, which bounds how long a client of HTTP reads nothing, and counts what a client of
+//! WebSockets sends before it is known.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
+
+/// How long a client of HTTP may take nothing of what is written to it.
+const WRITE_WITHIN: Duration = Duration::from_secs(30);
+
+/// The stream of a connection.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    stream: Stream,
+    /// Runs while a write waits for the client; none where somebody else sees to that.
+    stalled: Option<Stall>,
+}
 
 /// Plain or encrypted.
 #[derive(Debug)]
-pub(crate) enum Wire {
+enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A write that waits for the client, if one does.
+#[derive(Debug, Default)]
+struct Stall(Option<Pin<Box<Sleep>>>);
+
+impl Stall {
+    /// Ends a write that has waited for too long.
+    fn check<T>(&mut self, cx: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if write.is_ready() {
+            self.0 = None;
+            return write;
+        }
+        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_WITHIN)));
+        sleep.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl Wire {
+    pub(crate) fn plain(stream: TcpStream) -> Self {
+        Self { stream: Stream::Plain(stream), stalled: Some(Stall::default()) }
+    }
+
+    pub(crate) fn encrypted(stream: TlsStream<TcpStream>) -> Self {
+        Self { stream: Stream::Tls(Box::new(stream)), stalled: Some(Stall::default()) }
+    }
+
+    /// From here on whoever writes sees to it that the client reads.
+    pub(crate) fn wait_for_ever(&mut self) {
+        self.stalled = None;
+    }
+
+    fn check<T>(&mut self, cx: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match &mut self.stalled {
+            Some(stall) => stall.check(cx, write),
+            None => write,
+        }
+    }
 }
 
 /// Bytes that a client may still send. Shared with whoever learns that the client is known.
@@ -105,33 +157,39 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
 
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
 
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
+        let wire = self.get_mut();
+        let written = match &mut wire.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        };
+        wire.check(cx, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        let wire = self.get_mut();
+        let flushed = match &mut wire.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        };
+        wire.check(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        let wire = self.get_mut();
+        let shut = match &mut wire.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        };
+        wire.check(cx, shut)
     }
 }
 
@@ -154,5 +212,25 @@ mod tests {
         allowance.lift();
         client.write_all(&[0; 1000]).await.unwrap();
         server.read_exact(&mut [0; 1000]).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_gets_no_further_ends_and_one_that_goes_on_slowly_does_not() {
+        let pending = || Poll::<io::Result<usize>>::Pending;
+        let mut stall = Stall::default();
+        let waited = |stall: &mut Stall, write| {
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            stall.check(&mut cx, write)
+        };
+        for _ in 0..10 {
+            assert!(waited(&mut stall, pending()).is_pending());
+            tokio::time::advance(WRITE_WITHIN / 2).await;
+            assert!(waited(&mut stall, pending()).is_pending());
+            assert!(matches!(waited(&mut stall, Poll::Ready(Ok(1))), Poll::Ready(Ok(1))));
+        }
+        assert!(waited(&mut stall, pending()).is_pending());
+        tokio::time::advance(WRITE_WITHIN).await;
+        let Poll::Ready(Err(error)) = waited(&mut stall, pending()) else { panic!("it waits on") };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

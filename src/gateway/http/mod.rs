@@ -266,6 +266,8 @@ async fn answer(
         let message = refused.error_shape().message;
         return Problem::forbidden(message).response();
     }
+    // It can speak, and from here on it is one of the connections that speak HTTP, however long the answer takes.
+    drop(place);
     let answered = AssertUnwindSafe(route(Call { daemon, config, peer, request })).catch_unwind().await;
     answered.unwrap_or_else(|_| text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"))
 }
