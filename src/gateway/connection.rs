@@ -237,9 +237,9 @@ impl Connection {
             State::Closing => {}
             State::Open { client, .. } => {
                 let client = Arc::clone(client);
-                let Incoming { text, place } = incoming;
+                let Incoming { text, place, room } = incoming;
                 match Request::parse(&text) {
-                    Ok(request) => self.on_request(request, client, place, ctx),
+                    Ok(request) => self.on_request(request, client, (place, room), ctx),
                     Err(error) => self.on_no_request(&error),
                 }
             }
@@ -326,7 +326,7 @@ impl Connection {
         &mut self,
         request: Request,
         client: Arc<Client>,
-        place: OwnedSemaphorePermit,
+        (place, room): (OwnedSemaphorePermit, OwnedSemaphorePermit),
         ctx: &mut Ctx<Self>,
     ) {
         if !request.unknown.is_empty() {
@@ -354,7 +354,7 @@ impl Connection {
         };
         let Request { id, params, .. } = request;
         let daemon = Arc::clone(&self.daemon);
-        let call = Call { daemon, client, id, method: method.name, params };
+        let call = Call { daemon, client, id, method: method.name, params, room: Some(room) };
         let (work, place) = match method.work {
             Work::Now(work) => return self.outbox.answer(&call.id, &work(&call)),
             Work::Later(work) => (work, Some(place)),

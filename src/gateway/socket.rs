@@ -17,6 +17,8 @@ use super::wire::{Metered, is_overspent};
 
 /// The largest message of a client that is known (`policy.maxPayload`).
 pub(crate) const MAX_PAYLOAD: usize = 26_214_400;
+/// Bytes of requests that one client may have in work: one of the largest while another is read.
+const ROOM: usize = 2 * MAX_PAYLOAD;
 /// Small, because thousands of connections are idle; a large message grows the buffer for as long as it takes.
 const READ_BUFFER: usize = 4 * 1024;
 const WRITE_BUFFER: usize = 16 * 1024;
@@ -36,6 +38,16 @@ const DISCARDED: usize = 1024 * 1024;
 pub(crate) struct Incoming {
     pub(crate) text: Utf8Bytes,
     pub(crate) place: OwnedSemaphorePermit,
+    /// Its bytes among those that one client may have in memory.
+    pub(crate) room: OwnedSemaphorePermit,
+}
+
+/// What the client's side comes to next.
+enum Next {
+    /// A message, with its place.
+    Message(Option<OwnedSemaphorePermit>, Option<Result<Message, Error>>),
+    /// Room for the one that was read.
+    Room(Option<OwnedSemaphorePermit>),
 }
 
 /// Takes over a stream on which the upgrade was answered.
@@ -56,14 +68,21 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     mut heard: impl FnMut(Incoming) -> bool,
 ) -> String {
     let mut frames = Vec::new();
+    let room = Arc::new(Semaphore::new(ROOM));
+    // The message that was read last and has no room yet.
+    let mut read: Option<(Utf8Bytes, OwnedSemaphorePermit)> = None;
     // One for the whole life: what waits when the close is asked for has its time once.
     let over = outbox.over(LAST_WITHIN);
     tokio::pin!(over);
     loop {
         let incoming = async {
-            // Never closed: the semaphore has no other owner that would.
+            // Never closed: the semaphores have no other owner that would.
+            if let Some((text, _)) = &read {
+                let bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
+                return Next::Room(Arc::clone(&room).acquire_many_owned(bytes).await.ok());
+            }
             let place = Arc::clone(&places).acquire_owned().await.ok();
-            (place, socket.next().await)
+            Next::Message(place, socket.next().await)
         };
         tokio::select! {
             biased;
@@ -83,14 +102,21 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                     Err(_) => return format!("it took nothing for {} s", WRITE_WITHIN.as_secs()),
                 }
             }
-            (place, message) = incoming => {
-                let Some(place) = place else { return "closed".to_owned() };
-                match message {
-                    Some(Ok(Message::Text(text))) => {
-                        if !heard(Incoming { text, place }) {
+            next = incoming => {
+                let (place, message) = match next {
+                    Next::Message(Some(place), message) => (place, message),
+                    Next::Room(Some(room)) => {
+                        if let Some((text, place)) = read.take()
+                            && !heard(Incoming { text, place, room })
+                        {
                             return "its actor is gone".to_owned();
                         }
+                        continue;
                     }
+                    Next::Message(None, _) | Next::Room(None) => return "closed".to_owned(),
+                };
+                match message {
+                    Some(Ok(Message::Text(text))) => read = Some((text, place)),
                     Some(Ok(Message::Binary(_))) => {
                         return finish(socket, Close::new(1003, "only text frames are understood")).await;
                     }
@@ -192,6 +218,41 @@ mod tests {
         outbox.cut(Close::new(4001, "device removed"));
         assert_eq!(running.await.unwrap(), "device removed");
         assert!(asked.elapsed() <= CLOSE_WITHIN, "{:?}", asked.elapsed());
+    }
+
+    #[tokio::test]
+    async fn what_is_in_work_is_bounded_in_bytes_and_read_on_as_it_is_done() {
+        let (client, server) = tokio::io::duplex(1024 * 1024);
+        let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+        let (outbox, places) = (Arc::new(Outbox::default()), Arc::new(Semaphore::new(64)));
+        let out = Arc::clone(&outbox);
+        let allowance = Allowance::of(1);
+        allowance.lift();
+        let running = tokio::spawn(async move {
+            let socket = open(Metered::new(server, allowance), Bytes::new()).await;
+            run(socket, out, places, move |incoming| heard.send(incoming).is_ok()).await
+        });
+        let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+        let sending = tokio::spawn(async move {
+            for length in [MAX_PAYLOAD, MAX_PAYLOAD - 1, 2, 1] {
+                client.send(Message::text("x".repeat(length))).await.unwrap();
+            }
+            client
+        });
+        let first = hears.recv().await.unwrap();
+        let second = hears.recv().await.unwrap();
+        let _client = sending.await.unwrap();
+        // An event goes out meanwhile; what waits for room keeps nothing else waiting.
+        outbox.text("event".to_owned());
+        tokio::task::yield_now().await;
+        assert!(hears.try_recv().is_err(), "the third waits for room");
+        assert_eq!(first.text.len(), MAX_PAYLOAD);
+        drop(first);
+        assert_eq!(hears.recv().await.unwrap().text.len(), 2);
+        assert_eq!(hears.recv().await.unwrap().text.len(), 1);
+        drop(second);
+        outbox.cut(Close::new(1000, "done"));
+        assert_eq!(running.await.unwrap(), "done");
     }
 
     #[tokio::test(start_paused = true)]

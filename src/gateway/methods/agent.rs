@@ -65,10 +65,11 @@ struct AgentParams {
     model: Option<String>,
 }
 
-fn agent(call: Call) -> BoxFuture<'static, Answer> {
+fn agent(mut call: Call) -> BoxFuture<'static, Answer> {
     async move {
         let params: AgentParams = call.params()?;
         call.refuse(NOT_HERE)?;
+        call.forget_params();
         let model = model(&call, params.provider, params.model)?;
         let tree = call.daemon.tree()?;
         let (agent, key) = (params.agent_id.as_deref(), params.session_key.as_deref());
@@ -213,9 +214,10 @@ struct WaitParams {
     timeout_ms: Option<u64>,
 }
 
-fn wait(call: Call) -> BoxFuture<'static, Answer> {
+fn wait(mut call: Call) -> BoxFuture<'static, Answer> {
     async move {
         let WaitParams { run_id, timeout_ms } = call.params()?;
+        call.forget_params();
         let within = timeout_ms.map_or(WAIT, Duration::from_millis).min(MAX_WAIT);
         let overdue = call.daemon.clock.sleep(within);
         tokio::select! {

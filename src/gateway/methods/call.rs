@@ -7,6 +7,7 @@ use offshoot_actors::types::{Origin, Refusal, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::gateway::client::Client;
 use crate::gateway::daemon::Daemon;
@@ -30,6 +31,8 @@ pub(crate) struct Call {
     pub(crate) id: String,
     pub(crate) method: &'static str,
     pub(crate) params: Option<Box<RawValue>>,
+    /// Their bytes among those that one client may have in memory.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 
 impl Call {
@@ -45,6 +48,12 @@ impl Call {
             );
         }
         Ok(value)
+    }
+
+    /// The parameters are read: what waits from here on does so without them.
+    pub(crate) fn forget_params(&mut self) {
+        self.params = None;
+        self.room = None;
     }
 
     /// Refuses parameters that would change what the request means and that are not implemented here. One that says
