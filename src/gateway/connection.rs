@@ -261,6 +261,9 @@ impl Connection {
             Ok(parsed) => parsed,
             Err(error) => return self.reject(&request.id, Rejected { error, code: 1008 }),
         };
+        if params.is_of_a_worker() {
+            return self.close(Close::new(1008, "invalid-handshake"));
+        }
         if !unknown.is_empty() {
             tracing::debug!(connection = self.number, ?unknown, "members of connect that nobody knows");
         }

@@ -208,6 +208,12 @@ impl ConnectParams {
         Ok((value, unknown))
     }
 
+    /// Whether it asks for a way in that this gateway does not have: workers come in by a handshake of their own.
+    #[must_use]
+    pub fn is_of_a_worker(&self) -> bool {
+        self.role.as_deref() == Some("worker")
+    }
+
     /// What the connection is for.
     ///
     /// # Errors

@@ -129,6 +129,7 @@ fn another_role_is_no_role() {
     }
     let (params, _) = read(&with("/role", json!("worker"))).unwrap();
     assert_eq!(params.role().unwrap_err().message, "invalid role");
+    assert!(params.is_of_a_worker());
 }
 
 #[test]

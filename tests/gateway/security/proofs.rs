@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Door, TOKEN};
+use super::{Door, Heard, TOKEN};
 
 #[tokio::test]
 async fn a_token_for_reading_makes_no_administrator_of_a_service_of_this_machine() {
@@ -65,5 +65,16 @@ async fn a_device_that_is_known_may_not_guess_at_the_secret_and_one_that_only_co
     }
     assert_eq!(reason(&door, Some("known"), json!({ "token": TOKEN })).await, "rate_limited");
     assert_eq!(reason(&door, Some("known"), json!({ "deviceToken": token })).await, "in");
+    door.close().await;
+}
+
+#[tokio::test]
+async fn a_worker_is_closed_without_an_answer() {
+    let door = Door::open().await;
+    let mut guest = door.knock(&[]).await;
+    let params = guest.params(None, json!({ "role": "worker" }));
+    guest.send("connect", params).await;
+    let heard = guest.heard().await;
+    assert!(matches!(&heard, Heard::Closed(1008, reason) if reason == "invalid-handshake"), "{heard:?}");
     door.close().await;
 }
