@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -251,9 +251,13 @@ async fn answer(
     daemon: Arc<Daemon>,
     gateway: Handle<GatewayMsg>,
 ) -> Response {
+    let upgrades = upgrade::is_asked_for(request.headers());
+    if daemon.is_stopping() && (upgrades || !probes::serves(request.uri().path())) {
+        return stopping();
+    }
     let config = daemon.config();
     let peer = Peer::of(remote, request.headers(), &config.gateway.auth.proxies);
-    if upgrade::is_asked_for(request.headers()) {
+    if upgrades {
         let place = place.or_else(|| daemon.enter(remote.ip()));
         return match place {
             Some(place) => upgrade::answer(request, peer, place, gateway),
@@ -283,8 +287,8 @@ fn route(call: Call) -> BoxFuture<'static, Response> {
         "/v1/responses" if gateway.responses.enabled => Box::pin(responses::answer(call)),
         "/v1/chat/completions" if gateway.chat_completions.enabled => Box::pin(chat::answer(call)),
         path if control_ui::serves(gateway, path) => Box::pin(control_ui::answer(call)),
-        "/health" | "/healthz" => ready(probes::live(call.method())),
-        "/ready" | "/readyz" => ready(probes::ready(call.method(), &call.peer, &call.daemon)),
+        probes::HEALTH | probes::HEALTHZ => ready(probes::live(call.method())),
+        probes::READY | probes::READYZ => ready(probes::ready(call.method(), &call.peer, &call.daemon)),
         "/" if matches!(*call.method(), Method::GET | Method::HEAD) => {
             let hint = "offshoot: the gateway is here; clients connect by WebSocket.\n";
             ready(text(StatusCode::OK, hint))
@@ -306,6 +310,15 @@ fn with_headers(mut response: Response) -> Response {
     headers
         .entry(PERMISSIONS)
         .or_insert(HeaderValue::from_static("camera=(), geolocation=(), microphone=()"));
+    response
+}
+
+/// The answer to who comes after the end has begun: nothing is begun any more, and the connection is not used again.
+fn stopping() -> Response {
+    let problem =
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "api_error", "the gateway is stopping; try again");
+    let mut response = problem.response();
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

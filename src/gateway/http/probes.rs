@@ -8,6 +8,16 @@ use super::{Response, json as document, text};
 use crate::gateway::daemon::Daemon;
 use crate::gateway::peer::Peer;
 
+pub(super) const HEALTH: &str = "/health";
+pub(super) const HEALTHZ: &str = "/healthz";
+pub(super) const READY: &str = "/ready";
+pub(super) const READYZ: &str = "/readyz";
+
+/// Whether the path is one of these.
+pub(super) fn serves(path: &str) -> bool {
+    [HEALTH, HEALTHZ, READY, READYZ].contains(&path)
+}
+
 /// Whether the process answers.
 pub(super) fn live(method: &Method) -> Response {
     probe(method, StatusCode::OK, &json!({ "ok": true, "status": "live" }))
