@@ -112,7 +112,8 @@ impl<'de> Deserialize<'de> for Wire<'de> {
                         "method" => wire.method = Some(members.next_value()?),
                         "params" => wire.params = Some(members.next_value()?),
                         "expectedProfileId" => {
-                            wire.expected_profile = members.next_value::<&RawValue>()?.get() != "null";
+                            // One that says nothing does not take back another.
+                            wire.expected_profile |= members.next_value::<&RawValue>()?.get() != "null";
                         }
                         "traceparent" => {
                             members.next_value::<IgnoredAny>()?;

@@ -65,6 +65,11 @@ fn what_is_no_json_is_told_from_what_is_no_request() {
             Some("a"),
             "expectedProfileId: this gateway has no profiles to check; leave it out",
         ),
+        (
+            r#"{"type":"req","method":"m","id":"a","expectedProfileId":"p","expectedProfileId":null}"#,
+            Some("a"),
+            "expectedProfileId: this gateway has no profiles to check; leave it out",
+        ),
     ];
     for (text, id, expected) in table {
         assert_eq!(problem(text), (id.map(str::to_owned), (*expected).to_owned()), "{text}");
