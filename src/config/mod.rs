@@ -40,7 +40,7 @@ pub use models::{Aliases, Named};
 pub use problem::{ConfigError, Kind, Problem, Severity};
 pub use providers::{BUILTIN, Provider, Providers, Unavailable};
 pub use source::{Environment, Source};
-pub use write::write_private;
+pub use write::{keep_private, write_private};
 
 use problem::Problems;
 use read::{Cursor, Reader};

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -25,6 +25,19 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     }
     written?;
     File::open(dir)?.sync_all()
+}
+
+/// Takes a file from everybody but its owner, where others may read it. What was open to them is no secret any more, and
+/// only a person can say what follows from that.
+pub fn keep_private(path: &Path) {
+    let Ok(facts) = fs::metadata(path) else { return };
+    if facts.permissions().mode() & 0o077 == 0 {
+        return;
+    }
+    tracing::warn!(path = %path.display(), "others could read this secret; it is closed to them now");
+    if let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(0o600)) {
+        tracing::warn!(path = %path.display(), %error, "others can still read this secret");
+    }
 }
 
 fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {

@@ -2,8 +2,7 @@
 //! may read.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -12,6 +11,7 @@ use rand::RngExt as _;
 use secrecy::SecretString;
 
 use super::auth::AuthSettings;
+use crate::config::{keep_private, write_private};
 
 const FILE: &str = "gateway.token";
 /// Longer than any token; a file of this size is something else.
@@ -55,7 +55,10 @@ pub fn ensure(settings: &mut AuthSettings, state_dir: &Path) -> io::Result<Optio
     }
     let path = file(state_dir);
     let token = match read(state_dir)? {
-        Some(token) => token,
+        Some(token) => {
+            keep_private(&path);
+            token
+        }
         None => make(&path)?,
     };
     settings.token = Some(token);
@@ -65,10 +68,7 @@ pub fn ensure(settings: &mut AuthSettings, state_dir: &Path) -> io::Result<Optio
 fn make(path: &Path) -> io::Result<SecretString> {
     let bytes: [u8; 32] = rand::rng().random();
     let token = URL_SAFE_NO_PAD.encode(bytes);
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(token.as_bytes())?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
+    write_private(path, format!("{token}\n").as_bytes())?;
     Ok(token.into())
 }
 
@@ -91,6 +91,18 @@ mod tests {
         let mut again = AuthSettings::default();
         ensure(&mut again, dir.path()).unwrap();
         assert_eq!(again.token.unwrap().expose_secret(), token.expose_secret());
+    }
+
+    #[test]
+    fn a_file_that_others_could_read_is_closed_to_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(dir.path());
+        for content in ["", "a token"] {
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+            ensure(&mut AuthSettings::default(), dir.path()).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{content:?}");
+        }
     }
 
     #[test]

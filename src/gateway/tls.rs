@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
-use crate::config::Tls;
+use crate::config::{Tls, keep_private, write_private};
 
 const CERTIFICATE: &str = "gateway-cert.pem";
 const KEY: &str = "gateway-key.pem";
@@ -84,6 +83,7 @@ fn files(settings: &Tls, state_dir: &Path) -> Result<(PathBuf, PathBuf), TlsErro
             if !certificate.exists() || !key.exists() {
                 make(&certificate, &key)?;
             }
+            keep_private(&key);
             Ok((certificate, key))
         }
     }
@@ -100,8 +100,5 @@ fn make(certificate: &Path, key: &Path) -> Result<(), TlsError> {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), TlsError> {
-    let failed = |error| TlsError::File { path: path.to_owned(), error };
-    let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path).map_err(failed)?;
-    io::Write::write_all(&mut file, text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+    write_private(path, text.as_bytes()).map_err(|error| TlsError::File { path: path.to_owned(), error })
 }
