@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use super::auth::AuthSettings;
 use super::daemon::Daemon;
-use super::limits::FailureLimits;
 use super::outbox::Close;
 use super::shared_token;
 use crate::config::{Config, ConfigError};
@@ -176,8 +175,9 @@ impl Daemon {
             live.set(made);
         }
         if new.gateway.auth.rate_limit != old.gateway.auth.rate_limit {
-            let limits = FailureLimits::new(new.gateway.auth.rate_limit);
-            *self.failures.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+            // Who is locked out stays so.
+            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            failures.set_limit(new.gateway.auth.rate_limit);
         }
         let stale = stale_methods(&old.gateway.auth, &new.gateway.auth);
         self.set_config(Arc::new(new));
