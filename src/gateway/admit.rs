@@ -272,6 +272,7 @@ impl Prove<'_> {
     }
 
     async fn count(&self, proof: Proof, who: Who) {
+        self.daemon.tell_failure(proof, self.peer.client);
         let now = self.daemon.clock.monotonic();
         let pause = self.lock().failed(proof, who, now);
         self.daemon.clock.sleep(pause).await;

@@ -22,7 +22,7 @@ use super::callbacks::CallbacksMsg;
 use super::client::Client;
 use super::ending::Ending;
 use super::hub::Hub;
-use super::limits::{FailureLimits, RateLimit};
+use super::limits::{FailureLimits, Proof, RateLimit, Untold};
 use super::methods::{self, Answer};
 use super::presence::Presence;
 use super::projector::ProjectorMsg;
@@ -72,6 +72,7 @@ pub(crate) struct Daemon {
     http: Places,
     /// Those who keep failing to prove themselves.
     pub(crate) failures: Mutex<FailureLimits>,
+    untold: Mutex<Untold>,
     /// The same of the webhooks.
     pub(crate) hook_failures: Mutex<FailureLimits>,
     pub(crate) state_dir: PathBuf,
@@ -112,6 +113,7 @@ impl Daemon {
             unfinished: Places::default(),
             http: Places::default(),
             failures,
+            untold: Mutex::default(),
             hook_failures: Mutex::new(FailureLimits::new(RateLimit::HOOKS)),
             state_dir,
             started_at,
@@ -226,6 +228,14 @@ impl Daemon {
     /// A place among the connections that speak HTTP, if there is one for this address.
     pub(crate) fn enter_http(&self, address: IpAddr) -> Option<Place> {
         self.http.enter(address, MAX_HTTP)
+    }
+
+    /// Tells the person that somebody could not prove himself.
+    pub(crate) fn tell_failure(&self, proof: Proof, address: IpAddr) {
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failures) = untold.failed(self.clock.monotonic()) {
+            tracing::warn!(%address, ?proof, failures, "somebody could not prove himself");
+        }
     }
 
     /// The number of the next connection.

@@ -114,6 +114,28 @@ pub struct LockedOut {
     pub retry_after: Duration,
 }
 
+/// How often failures are told of at most.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// Failures that nobody was told of yet: a line for each would let a stranger fill the log.
+#[derive(Debug, Default)]
+pub struct Untold {
+    told: Option<Monotonic>,
+    count: u64,
+}
+
+impl Untold {
+    /// Counts one, and tells how many there are if it is time to say so.
+    pub fn failed(&mut self, now: Monotonic) -> Option<u64> {
+        self.count += 1;
+        if self.told.is_some_and(|told| now.since(told) < TELL_EVERY) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.count))
+    }
+}
+
 /// The failures of the last while. Time comes from the caller.
 #[derive(Debug)]
 pub struct FailureLimits {

@@ -59,6 +59,7 @@ pub(super) async fn caller(call: &Call) -> Result<Caller, Refused> {
         }
         Decision::Refused(failure) => {
             if let Some(proof) = failure.counts_as() {
+                call.daemon.tell_failure(proof, call.peer.client);
                 let pause = lock(&call.daemon.failures).failed(proof, who, now);
                 call.daemon.clock.sleep(pause).await;
             }
@@ -83,6 +84,7 @@ pub(super) async fn hook_caller(call: &Call, token: &SecretString) -> Result<Ori
         return Ok(origin(call, Scopes::NONE.with(Scope::Write)));
     }
     if offered.is_some() {
+        call.daemon.tell_failure(Proof::HookToken, call.peer.client);
         let pause = lock(limits).failed(Proof::HookToken, who, now);
         call.daemon.clock.sleep(pause).await;
     }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use offshoot_actors::types::Monotonic;
 use proptest::prelude::*;
 
-use super::{FailureLimits, LockedOut, MAX_ENTRIES, Proof, RateLimit, Who};
+use super::{FailureLimits, LockedOut, MAX_ENTRIES, Proof, RateLimit, Untold, Who};
 use crate::gateway::peer::tests::{behind, peer};
 
 fn at(millis: u64) -> Monotonic {
@@ -135,4 +135,13 @@ proptest! {
             prop_assert!(window[most] - window[0] >= 60_000, "{window:?}");
         }
     }
+}
+
+#[test]
+fn failures_are_told_of_now_and_then_with_their_number() {
+    let mut untold = Untold::default();
+    let at = |seconds| Monotonic(0) + Duration::from_secs(seconds);
+    assert_eq!(untold.failed(at(1)), Some(1));
+    assert_eq!((2..11).map(|second| untold.failed(at(second))).collect::<Vec<_>>(), [None; 9]);
+    assert_eq!(untold.failed(at(11)), Some(10));
 }
