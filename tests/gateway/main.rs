@@ -8,6 +8,7 @@ mod agent;
 mod chat;
 mod events;
 mod first_frames;
+mod fuzz;
 mod handshake;
 mod http;
 mod pairing;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::SinkExt;
+use futures::{SinkExt, StreamExt};
 use offshoot::config::{Environment, load, load_text};
 use offshoot::gateway::Serving;
 use offshoot::runtime;
@@ -59,6 +59,12 @@ impl Daemon {
     /// One whose configuration is a file, and taken as it is but for the port.
     pub async fn exactly(config: &str) -> Self {
         Self::on(tempfile::tempdir().unwrap(), config.to_owned(), true, &[]).await
+    }
+
+    /// The same, with the shared secret beside it in the environment.
+    pub async fn with_file(config: &str) -> Self {
+        let vars = &[("OFFSHOOT_GATEWAY_TOKEN", TOKEN)];
+        Self::on(tempfile::tempdir().unwrap(), config.to_owned(), true, vars).await
     }
 
     /// One with these environment variables.
