@@ -40,8 +40,8 @@ pub fn connect(protocol: u32, role: &str) -> Value {
 pub fn signed(signature: &str) -> Value {
     json!({
         "minProtocol": 3, "maxProtocol": 4,
-        "client": { "id": "openclaw-control-ui", "version": "1", "platform": "Linux", "deviceFamily": "Linux",
-            "mode": "webchat", "displayName": "UI", "modelIdentifier": "m", "instanceId": "i", "buildId": "b",
+        "client": { "id": "gateway-client", "version": "1", "platform": "Linux", "deviceFamily": "Linux",
+            "mode": "ui", "displayName": "UI", "modelIdentifier": "m", "instanceId": "i", "buildId": "b",
             "timeZone": "Europe/Berlin" },
         "role": "operator", "scopes": ["operator.read", "operator.write"], "caps": ["tool-events"],
         "commands": ["x"], "permissions": { "camera": true }, "pathEnv": "/bin", "locale": "en", "userAgent": "test",

@@ -89,14 +89,35 @@ const fn is_zero(value: &usize) -> bool {
     *value == 0
 }
 
-impl Piece {
-    /// Text where it is text.
-    pub fn of(bytes: &[u8]) -> Self {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Self::Text(text.to_owned()),
-            Err(_) => Self::Hex { hex: bytes.iter().map(|byte| format!("{byte:02x}")).collect() },
+/// The bytes as pieces: text where it is text, and long runs of one character told by their length.
+pub fn pieces(bytes: &[u8]) -> Vec<Piece> {
+    const RUN: usize = 64;
+    let mut pieces = Vec::new();
+    let mut rest = Vec::new();
+    let end = |rest: &mut Vec<u8>, pieces: &mut Vec<Piece>| {
+        let bytes = std::mem::take(rest);
+        match String::from_utf8(bytes) {
+            Ok(text) if text.is_empty() => {}
+            Ok(text) => pieces.push(Piece::Text(text)),
+            Err(error) => {
+                let hex = error.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+                pieces.push(Piece::Hex { hex });
+            }
+        }
+    };
+    for run in bytes.chunk_by(|a, b| a == b) {
+        if run.len() < RUN || !run[0].is_ascii() {
+            rest.extend_from_slice(run);
+        } else {
+            end(&mut rest, &mut pieces);
+            pieces.push(Piece::Fill { fill: char::from(run[0]).to_string(), times: run.len() });
         }
     }
+    end(&mut rest, &mut pieces);
+    pieces
+}
+
+impl Piece {
 
     fn write(&self, into: &mut Vec<u8>) {
         match self {

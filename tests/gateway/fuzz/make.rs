@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 
-use super::input::{Called, Frame, Input, Piece, bytes};
+use super::input::{Called, Frame, Input, Piece, bytes, pieces};
 use super::{identity, mutate};
 use crate::rig::TOKEN;
 
@@ -75,7 +75,7 @@ fn port(random: &mut StdRng) -> Input {
     }
     mutate::bytes(random, &mut bytes);
     let step = step(random, bytes.len());
-    Input::Port { bytes: vec![Piece::of(&bytes)], step }
+    Input::Port { bytes: pieces(&bytes), step }
 }
 
 /// Mostly all at once, sometimes a few bytes at a time.
@@ -138,7 +138,7 @@ fn message(random: &mut StdRng, known: bool, frames: &mut Vec<Frame>) {
         let (now, later) = rest.split_at(size.min(rest.len()));
         let opcode = if part == 0 { 1 } else { 0 };
         let last = if part + 1 == parts { 0x80 } else { 0 };
-        let payload = vec![Piece::of(now)];
+        let payload = pieces(now);
         frames.push(Frame { first: last | opcode, masked: true, claims: None, payload });
         control(random, frames);
         rest = later;
@@ -159,7 +159,7 @@ fn break_frame(random: &mut StdRng, frame: &mut Frame) {
             let code: u16 = *[0, 999, 1000, 1001, 1004, 1005, 1006, 1015, 3000, 4999, 65535].choose(random).unwrap();
             let mut payload = code.to_be_bytes().to_vec();
             payload.extend(vec![0xc3; random.random_range(0..3)]);
-            frame.payload = vec![Piece::of(&payload)];
+            frame.payload = pieces(&payload);
         }
         _ => frame.payload = vec![Piece::Fill { fill: "x".to_owned(), times: random.random_range(0..400) }],
     }
@@ -180,7 +180,8 @@ fn http(random: &mut StdRng) -> Input {
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    Input::Port { bytes: vec![Piece::Text(head), Piece::of(&body)], step: 0 }
+    let bytes = std::iter::once(Piece::Text(head)).chain(pieces(&body)).collect();
+    Input::Port { bytes, step: 0 }
 }
 
 /// Whether a method writes the configuration.

@@ -33,9 +33,9 @@ const CONFIG: &str = r#"{
     hooks: { enabled: true, token: "a-hook-token" },
 }"#;
 /// Inputs of one round.
-const INPUTS: usize = 96;
+const INPUTS: usize = 128;
 /// Inputs that are sent at the same time.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 /// Rounds where nothing else is asked for.
 const ROUNDS: u64 = 8;
 /// More memory than this is not left behind by rounds that have ended, in MiB.

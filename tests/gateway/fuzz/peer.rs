@@ -87,6 +87,7 @@ async fn socket(address: SocketAddr, known: bool, frames: &[Frame], step: usize)
     }
     let mut bytes = Vec::new();
     frames.iter().for_each(|frame| frame.write(&mut bytes));
+    peer.closes = frames.iter().any(|frame| frame.first & 0x0f == 0x08);
     peer.write(&bytes, step).await;
     let whole = frames.iter().all(Frame::is_whole);
     let answer = peer.sentinel(if whole { PATIENCE } else { QUIET }).await;
@@ -110,6 +111,8 @@ struct Peer {
     said: UnboundedReceiver<Said>,
     nonce: String,
     calls: u32,
+    /// Whether it sends a close, whose code is given back.
+    closes: bool,
 }
 
 impl Peer {
@@ -119,7 +122,7 @@ impl Peer {
         let (read, write) = stream.into_split();
         let (tell, said) = unbounded_channel();
         tokio::spawn(listen(read, tell));
-        Ok(Self { write, said, nonce: String::new(), calls: 0 })
+        Ok(Self { write, said, nonce: String::new(), calls: 0, closes: false })
     }
 
     async fn upgraded(address: SocketAddr) -> Result<Self, String> {
@@ -221,7 +224,7 @@ impl Peer {
                     let ok = frame["ok"] == true;
                     return Ok(if ok { "ok".to_owned() } else { format!("error {} {}", text("code"), text("message")) });
                 }
-                Some(Said::Close(code, reason)) if CODES.contains(&code) => {
+                Some(Said::Close(code, reason)) if self.closes || CODES.contains(&code) => {
                     return Ok(format!("close {code} {reason}"));
                 }
                 Some(Said::Close(code, reason)) => return Err(format!("closed with {code} {reason:?}")),
