@@ -94,12 +94,10 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                 let written = tokio::select! {
                     biased;
                     close = &mut over => return finish(socket, close).await,
-                    written = timeout(WRITE_WITHIN, write(&mut socket, &mut frames)) => written,
+                    written = in_time(write(&mut socket, &mut frames)) => written,
                 };
-                match written {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => return error.to_string(),
-                    Err(_) => return format!("it took nothing for {} s", WRITE_WITHIN.as_secs()),
+                if let Err(why) = written {
+                    return why;
                 }
             }
             next = incoming => {
@@ -122,8 +120,8 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                     }
                     // The answer to a ping is written with the next flush.
                     Some(Ok(Message::Ping(_))) => {
-                        if let Err(error) = socket.flush().await {
-                            return error.to_string();
+                        if let Err(why) = in_time(socket.flush()).await {
+                            return why;
                         }
                     }
                     Some(Ok(Message::Pong(_) | Message::Frame(_) | Message::Close(_))) => {}
@@ -132,6 +130,14 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                 }
             }
         }
+    }
+}
+
+/// Gives up a client that takes nothing, and says why.
+async fn in_time(writing: impl Future<Output = Result<(), Error>>) -> Result<(), String> {
+    match timeout(WRITE_WITHIN, writing).await {
+        Ok(written) => written.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("it took nothing for {} s", WRITE_WITHIN.as_secs())),
     }
 }
 
