@@ -8,6 +8,7 @@ mod agent;
 mod chat;
 mod events;
 mod first_frames;
+mod floods;
 mod fuzz;
 mod handshake;
 mod http;

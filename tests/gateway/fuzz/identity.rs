@@ -71,7 +71,8 @@ pub fn fill(params: &mut Value, nonce: &str) {
 
 fn sign(params: &Value, version: &str) -> String {
     let text = |at: &str| params.pointer(at).and_then(Value::as_str).unwrap_or_default();
-    let scopes: Vec<&str> = params["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let scopes: Vec<&str> =
+        params["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let mut signed = format!(
         "{version}|{}|{}|{}|{}|{}|{}|{}|{}",
         text("/device/id"),

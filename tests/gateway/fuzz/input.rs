@@ -118,7 +118,6 @@ pub fn pieces(bytes: &[u8]) -> Vec<Piece> {
 }
 
 impl Piece {
-
     fn write(&self, into: &mut Vec<u8>) {
         match self {
             Self::Text(text) => into.extend_from_slice(text.as_bytes()),

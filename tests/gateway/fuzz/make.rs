@@ -32,12 +32,30 @@ const HEADS: &[&str] = &[
 
 /// Surfaces that run agents, with a body that they take.
 const BODIES: &[(&str, &str)] = &[
-    ("/v1/chat/completions", r#"{"model":"openclaw","messages":[{"role":"user","content":"Reply with exactly: A"}],"stream":false,"user":"u","temperature":0.5}"#),
-    ("/v1/chat/completions", r#"{"model":"openclaw:main","messages":[{"role":"user","content":[{"type":"text","text":"hey"}]}],"stream":true,"stream_options":{"include_usage":true}}"#),
-    ("/v1/responses", r#"{"model":"openclaw","input":[{"type":"message","role":"user","content":[{"type":"input_text","text":"hey"}]}],"stream":true,"instructions":"be calm","max_output_tokens":5}"#),
-    ("/v1/responses", r#"{"model":"openclaw","input":"Reply with exactly: A","previous_response_id":"x","user":"u"}"#),
-    ("/tools/invoke", r#"{"tool":"sessions_list","action":"json","args":{"limit":1},"sessionKey":"main","dryRun":false}"#),
-    ("/hooks/agent", r#"{"message":"Reply with exactly: A","name":"n","agentId":"main","sessionKey":"hook:x","wakeMode":"now","deliver":false,"model":"rehearsal","timeoutSeconds":1}"#),
+    (
+        "/v1/chat/completions",
+        r#"{"model":"openclaw","messages":[{"role":"user","content":"Reply with exactly: A"}],"stream":false,"user":"u","temperature":0.5}"#,
+    ),
+    (
+        "/v1/chat/completions",
+        r#"{"model":"openclaw:main","messages":[{"role":"user","content":[{"type":"text","text":"hey"}]}],"stream":true,"stream_options":{"include_usage":true}}"#,
+    ),
+    (
+        "/v1/responses",
+        r#"{"model":"openclaw","input":[{"type":"message","role":"user","content":[{"type":"input_text","text":"hey"}]}],"stream":true,"instructions":"be calm","max_output_tokens":5}"#,
+    ),
+    (
+        "/v1/responses",
+        r#"{"model":"openclaw","input":"Reply with exactly: A","previous_response_id":"x","user":"u"}"#,
+    ),
+    (
+        "/tools/invoke",
+        r#"{"tool":"sessions_list","action":"json","args":{"limit":1},"sessionKey":"main","dryRun":false}"#,
+    ),
+    (
+        "/hooks/agent",
+        r#"{"message":"Reply with exactly: A","name":"n","agentId":"main","sessionKey":"hook:x","wakeMode":"now","deliver":false,"model":"rehearsal","timeoutSeconds":1}"#,
+    ),
     ("/hooks/wake", r#"{"text":"Reply with exactly: A","mode":"now"}"#),
 ];
 
@@ -153,10 +171,14 @@ fn break_frame(random: &mut StdRng, frame: &mut Frame) {
             let odd = [0, 1, 125, 126, 127, 65_535, 65_536, 26_214_400, 26_214_401, u64::MAX, 1 << 63];
             frame.claims = odd.choose(random).copied();
         }
-        3 => frame.first = *[0x88, 0x08, 0x82, 0x02, 0x80, 0x00, 0xc1, 0x83, 0x8b, 0x09].choose(random).unwrap(),
+        3 => {
+            frame.first =
+                *[0x88, 0x08, 0x82, 0x02, 0x80, 0x00, 0xc1, 0x83, 0x8b, 0x09].choose(random).unwrap()
+        }
         4 => {
             frame.first = 0x88;
-            let code: u16 = *[0, 999, 1000, 1001, 1004, 1005, 1006, 1015, 3000, 4999, 65535].choose(random).unwrap();
+            let code: u16 =
+                *[0, 999, 1000, 1001, 1004, 1005, 1006, 1015, 3000, 4999, 65535].choose(random).unwrap();
             let mut payload = code.to_be_bytes().to_vec();
             payload.extend(vec![0xc3; random.random_range(0..3)]);
             frame.payload = pieces(&payload);
@@ -186,7 +208,10 @@ fn http(random: &mut StdRng) -> Input {
 
 /// Whether a method writes the configuration.
 fn configures(method: &str) -> bool {
-    matches!(method, "config.set" | "config.apply" | "config.patch" | "agents.create" | "agents.update" | "agents.delete")
+    matches!(
+        method,
+        "config.set" | "config.apply" | "config.patch" | "agents.create" | "agents.update" | "agents.delete"
+    )
 }
 
 fn requests(random: &mut StdRng, kind: Kind) -> Input {

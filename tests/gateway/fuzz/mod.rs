@@ -8,11 +8,11 @@
 #![allow(clippy::print_stderr)]
 
 mod identity;
-mod input;
-mod make;
+pub mod input;
+pub mod make;
 mod mutate;
 mod oracle;
-mod peer;
+pub mod peer;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

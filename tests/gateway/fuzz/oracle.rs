@@ -110,7 +110,11 @@ fn quiet(errors: &Lines) -> Result<(), String> {
         return Err(format!("a panic: {panic}"));
     }
     let text = std::mem::take(&mut *errors.0.lock().unwrap_or_else(PoisonError::into_inner));
-    if text.is_empty() { Ok(()) } else { Err(format!("an error was logged: {}", String::from_utf8_lossy(&text))) }
+    if text.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("an error was logged: {}", String::from_utf8_lossy(&text)))
+    }
 }
 
 async fn until(mut holds: impl FnMut() -> bool) -> Result<(), ()> {

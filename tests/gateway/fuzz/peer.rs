@@ -1,12 +1,14 @@
 //! The sender of an input: a raw socket that sees everything the gateway says.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 
@@ -23,7 +25,7 @@ const CODES: [u16; 8] = [1000, 1002, 1003, 1007, 1008, 1009, 1012, 4001];
 const WAITING: [&str; 2] = ["agent.wait", "tools.invoke"];
 
 /// What the gateway said.
-enum Said {
+pub enum Said {
     /// The head of an answer.
     Head(String),
     Text(Value),
@@ -76,7 +78,9 @@ async fn port(address: SocketAddr, bytes: &[u8], step: usize) -> Result<String, 
             next = peer.said.recv().await;
         }
     };
-    timeout(PATIENCE, rest).await.map_err(|_| "the connection stays open after the client has ended it".to_owned())?;
+    timeout(PATIENCE, rest)
+        .await
+        .map_err(|_| "the connection stays open after the client has ended it".to_owned())?;
     Ok(answer)
 }
 
@@ -106,9 +110,11 @@ async fn connect(address: SocketAddr, mut params: Value) -> Result<String, Strin
 }
 
 /// A connection.
-struct Peer {
+pub struct Peer {
     write: OwnedWriteHalf,
     said: UnboundedReceiver<Said>,
+    /// Without its permit nothing is read.
+    listening: Arc<Semaphore>,
     nonce: String,
     calls: u32,
     /// Whether it sends a close, whose code is given back.
@@ -116,16 +122,17 @@ struct Peer {
 }
 
 impl Peer {
-    async fn open(address: SocketAddr) -> Result<Self, String> {
+    pub async fn open(address: SocketAddr) -> Result<Self, String> {
         let stream = TcpStream::connect(address).await.map_err(|error| format!("cannot connect: {error}"))?;
         stream.set_nodelay(true).unwrap();
         let (read, write) = stream.into_split();
         let (tell, said) = unbounded_channel();
-        tokio::spawn(listen(read, tell));
-        Ok(Self { write, said, nonce: String::new(), calls: 0, closes: false })
+        let listening = Arc::new(Semaphore::new(1));
+        tokio::spawn(listen(read, tell, Arc::clone(&listening)));
+        Ok(Self { write, listening, said, nonce: String::new(), calls: 0, closes: false })
     }
 
-    async fn upgraded(address: SocketAddr) -> Result<Self, String> {
+    pub async fn upgraded(address: SocketAddr) -> Result<Self, String> {
         let mut peer = Self::open(address).await?;
         peer.write(super::make::UPGRADE.as_bytes(), 0).await;
         match peer.next(PATIENCE).await? {
@@ -139,6 +146,55 @@ impl Peer {
                 Ok(peer)
             }
             _ => Err("no challenge".to_owned()),
+        }
+    }
+
+    /// One that has connected, as an operator.
+    pub async fn known(address: SocketAddr) -> Result<Self, String> {
+        let mut peer = Self::upgraded(address).await?;
+        peer.enter(4, "operator").await?;
+        Ok(peer)
+    }
+
+    /// Reads nothing more, but for what comes next, until [`Self::read_on`].
+    pub fn read_nothing(&self) {
+        self.listening.forget_permits(1);
+    }
+
+    pub fn read_on(&self) {
+        self.listening.add_permits(1);
+    }
+
+    pub fn socket(&self) -> &TcpStream {
+        self.write.as_ref()
+    }
+
+    /// Whether all of it was taken in time.
+    pub async fn try_write(&mut self, bytes: &[u8], patience: Duration) -> bool {
+        matches!(timeout(patience, self.write.write_all(bytes)).await, Ok(Ok(())))
+    }
+
+    /// Whether the gateway has ended it.
+    pub fn has_ended(&self) -> bool {
+        self.said.is_closed()
+    }
+
+    /// The next close.
+    pub async fn closed(&mut self) -> Result<(u16, String), String> {
+        loop {
+            match self.next(PATIENCE).await? {
+                Some(Said::Close(code, reason)) => return Ok((code, reason)),
+                Some(_) => {}
+                None => return Err("it ends without a close".to_owned()),
+            }
+        }
+    }
+
+    /// The first line of the next answer.
+    pub async fn head(&mut self) -> Result<String, String> {
+        match self.next(PATIENCE).await? {
+            Some(Said::Head(line)) => Ok(line),
+            _ => Err("it ends without an answer".to_owned()),
         }
     }
 
@@ -159,7 +215,9 @@ impl Peer {
             self.send("config.get", &Value::Null).await;
             let id = format!("call-{}", self.calls);
             while let Some(said) = self.next(PATIENCE).await? {
-                if let Said::Text(frame) = said && frame["id"] == *id {
+                if let Said::Text(frame) = said
+                    && frame["id"] == *id
+                {
                     params["baseHash"] = frame["payload"]["hash"].clone();
                     break;
                 }
@@ -169,7 +227,7 @@ impl Peer {
     }
 
     /// What is not taken is not written: the gateway may have closed the connection.
-    async fn write(&mut self, bytes: &[u8], step: usize) {
+    pub async fn write(&mut self, bytes: &[u8], step: usize) {
         let step = if step == 0 { bytes.len().max(1) } else { step };
         for part in bytes.chunks(step) {
             match timeout(PATIENCE, self.write.write_all(part)).await {
@@ -193,7 +251,10 @@ impl Peer {
     }
 
     /// A request and its first answer.
-    async fn call(&mut self, method: &str, params: &Value) -> Result<String, String> {
+    ///
+    /// # Errors
+    /// There is none in time.
+    pub async fn call(&mut self, method: &str, params: &Value) -> Result<String, String> {
         self.send(method, params).await;
         let id = format!("call-{}", self.calls);
         let patience = if WAITING.contains(&method) { QUIET } else { PATIENCE };
@@ -215,14 +276,22 @@ impl Peer {
         Ok(if answer == "ok" { "answered".to_owned() } else { answer })
     }
 
-    async fn answer(&mut self, patience: Duration, is: impl Fn(&Value) -> bool) -> Result<String, String> {
+    pub async fn answer(
+        &mut self,
+        patience: Duration,
+        is: impl Fn(&Value) -> bool,
+    ) -> Result<String, String> {
         loop {
             match self.next(patience).await? {
                 Some(Said::Text(frame)) if frame["type"] == "res" && is(&frame) => {
                     let error = &frame["error"];
                     let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
                     let ok = frame["ok"] == true;
-                    return Ok(if ok { "ok".to_owned() } else { format!("error {} {}", text("code"), text("message")) });
+                    return Ok(if ok {
+                        "ok".to_owned()
+                    } else {
+                        format!("error {} {}", text("code"), text("message"))
+                    });
                 }
                 Some(Said::Close(code, reason)) if self.closes || CODES.contains(&code) => {
                     return Ok(format!("close {code} {reason}"));
@@ -235,15 +304,17 @@ impl Peer {
     }
 
     /// Ends the connection and waits until the gateway has ended it too.
-    async fn end(mut self) -> Result<(), String> {
+    pub async fn end(mut self) -> Result<(), String> {
         drop(self.write.shutdown().await);
         let rest = async { while self.said.recv().await.is_some() {} };
-        timeout(PATIENCE, rest).await.map_err(|_| "the connection stays open after the client has ended it".to_owned())
+        timeout(PATIENCE, rest)
+            .await
+            .map_err(|_| "the connection stays open after the client has ended it".to_owned())
     }
 }
 
 /// Reads until the end: heads of HTTP answers, and frames behind an upgrade.
-async fn listen(mut read: OwnedReadHalf, tell: UnboundedSender<Said>) {
+async fn listen(mut read: OwnedReadHalf, tell: UnboundedSender<Said>, may: Arc<Semaphore>) {
     let mut buffer = Vec::new();
     let mut upgraded = false;
     loop {
@@ -254,6 +325,7 @@ async fn listen(mut read: OwnedReadHalf, tell: UnboundedSender<Said>) {
                 return;
             }
         }
+        drop(may.acquire().await);
         match read.read_buf(&mut buffer).await {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
