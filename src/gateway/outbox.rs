@@ -15,6 +15,10 @@ use crate::protocol::frame;
 /// Bytes that may wait for one client (`policy.maxBufferedBytes`).
 pub(crate) const MAX_BUFFERED: usize = 52_428_800;
 
+/// Bytes that are taken to be written at once. What waits is shared with other clients, what is taken is this one's own:
+/// hundreds that do not read must not have a copy of much.
+const MAX_TAKEN: usize = 256 * 1024;
+
 /// How a connection is to be closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Close {
@@ -79,6 +83,17 @@ impl Queue {
         self.cut = true;
         self.items = VecDeque::new();
         self.bytes = 0;
+    }
+
+    /// How many frames are taken next: one at least, if there is one.
+    fn batch(&self, most: usize) -> usize {
+        let mut bytes = 0;
+        let fits = |item: &&Item| {
+            bytes += item.len();
+            bytes <= MAX_TAKEN
+        };
+        let fitting = self.items.iter().take(most).take_while(fits).count();
+        fitting.max(1).min(self.items.len())
     }
 }
 
@@ -180,13 +195,14 @@ impl Outbox {
         }
     }
 
-    /// Takes up to `most` frames, and waits for the first. None once all is taken and the connection is to be closed.
+    /// Takes up to `most` frames of a bounded length together, and waits for the first. The close, once all is taken and
+    /// the connection is to be closed.
     pub(crate) async fn take(&self, most: usize, into: &mut Vec<Utf8Bytes>) -> Option<Close> {
         loop {
             let wake = self.wake.notified();
             {
                 let mut queue = self.lock();
-                let count = queue.items.len().min(most);
+                let count = queue.batch(most);
                 if count > 0 {
                     let taken: Vec<Item> = queue.items.drain(..count).collect();
                     queue.bytes -= taken.iter().map(Item::len).sum::<usize>();
@@ -292,6 +308,22 @@ mod tests {
         let asked = tokio::time::Instant::now();
         assert_eq!(outbox.over(Duration::from_secs(5)).await, Close::new(1012, "service restart"));
         assert_eq!(asked.elapsed(), Duration::from_secs(5));
+    }
+
+    #[tokio::test]
+    async fn little_is_taken_at_once_however_much_waits() {
+        let outbox = Outbox::default();
+        let long = event(&"x".repeat(MAX_TAKEN / 2));
+        for _ in 0..3 {
+            outbox.event(&long, Lossy::Needed);
+        }
+        outbox.text("x".repeat(MAX_TAKEN * 2));
+        for _ in 0..4 {
+            assert_eq!(taken(&outbox).await.len(), 1);
+        }
+        outbox.text("a".to_owned());
+        outbox.text("b".to_owned());
+        assert_eq!(taken(&outbox).await, ["a", "b"]);
     }
 
     #[test]
