@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -30,8 +30,9 @@ const WRITE_WITHIN: Duration = Duration::from_secs(30);
 const LAST_WITHIN: Duration = Duration::from_secs(10);
 /// How long a client may take to answer a close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// What a client that sends too much may still send before it is cut off: a little too much does not cost it the reason.
-const DISCARDED: usize = 1024 * 1024;
+/// Bytes that are thrown away behind a close of ours, so that it is read: a socket that is closed over unread bytes takes
+/// back what it has sent. As many as are under way from a client that stops when it hears of the close.
+const LINGER: usize = 1024 * 1024;
 
 /// A message of the client, with its place among those in work: the next one is read when a place is free.
 #[derive(Debug)]
@@ -51,7 +52,10 @@ enum Next {
 }
 
 /// Takes over a stream on which the upgrade was answered.
-pub(crate) async fn open<S: AsyncRead + AsyncWrite + Unpin>(stream: S, read: Bytes) -> WebSocketStream<S> {
+pub(crate) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: Metered<S>,
+    read: Bytes,
+) -> WebSocketStream<Metered<S>> {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
@@ -157,42 +161,47 @@ async fn failed<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> String {
     let text = error.to_string();
     match error {
-        Error::Io(error) if is_overspent(&error) => cut_off(socket, "preauth payload too large").await,
-        Error::Capacity(_) => cut_off(socket, "payload too large").await,
+        Error::Io(error) if is_overspent(&error) => {
+            finish(socket, Close::new(1009, "preauth payload too large")).await
+        }
+        Error::Capacity(_) => finish(socket, Close::new(1009, "payload too large")).await,
         Error::Utf8(_) => finish(socket, Close::new(1007, "invalid utf-8")).await,
         Error::Protocol(_) => finish(socket, Close::new(1002, "protocol error")).await,
         _ => text,
     }
 }
 
-/// Closes a client in the middle of a message that is too large.
-async fn cut_off<S: AsyncRead + AsyncWrite + Unpin>(
-    mut socket: WebSocketStream<Metered<S>>,
-    reason: &'static str,
-) -> String {
-    let frame = CloseFrame { code: 1009.into(), reason: reason.into() };
-    let read = async {
-        if socket.close(Some(frame)).await.is_ok() {
-            socket.get_mut().discard(DISCARDED).await;
-        }
-    };
-    let _ = timeout(CLOSE_WITHIN, read).await;
-    reason.to_owned()
-}
-
 /// Sends a close and gives the client a moment to answer it.
-async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>, close: Close) -> String {
+async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
+    mut socket: WebSocketStream<Metered<S>>,
+    close: Close,
+) -> String {
     let text =
         if close.reason.is_empty() { format!("closed with {}", close.code) } else { close.reason.clone() };
     let frame = CloseFrame { code: close.code.into(), reason: close.reason.into() };
     let answered = async {
         if socket.close(Some(frame)).await.is_ok() {
             while let Some(Ok(_)) = socket.next().await {}
+            linger(socket.get_mut().unmetered()).await;
         }
     };
     // Whoever does not answer is cut off.
     let _ = timeout(CLOSE_WITHIN, answered).await;
     text
+}
+
+/// Ends our side, and throws away what still comes.
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let (mut scratch, mut left) = (vec![0; READ_BUFFER], LINGER);
+    while left > 0 {
+        match stream.read(&mut scratch).await {
+            Ok(0) | Err(_) => return,
+            Ok(read) => left = left.saturating_sub(read),
+        }
+    }
 }
 
 #[cfg(test)]

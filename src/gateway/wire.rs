@@ -109,20 +109,10 @@ impl<S> Metered<S> {
     pub(crate) const fn new(stream: S, allowance: Allowance) -> Self {
         Self { stream, allowance }
     }
-}
 
-impl<S: AsyncRead + Unpin> Metered<S> {
-    /// Reads and forgets what still comes, up to `most` bytes: where a socket is closed with something unread, the
-    /// system may take back what was written last.
-    pub(crate) async fn discard(&mut self, most: usize) {
-        let mut buffer = [0; 4 * 1024];
-        let mut left = most;
-        while left > 0 {
-            match self.stream.read(&mut buffer).await {
-                Ok(0) | Err(_) => return,
-                Ok(bytes) => left = left.saturating_sub(bytes),
-            }
-        }
+    /// The stream itself, to throw away what comes.
+    pub(crate) const fn unmetered(&mut self) -> &mut S {
+        &mut self.stream
     }
 }
 
