@@ -18,7 +18,13 @@ const MIB: usize = 1 << 20;
 const IN_THE_KERNEL: usize = 16 * MIB;
 
 fn filled(first: u8, times: usize) -> Frame {
-    Frame { first, masked: true, claims: None, payload: vec![Piece::Fill { fill: "x".to_owned(), times }] }
+    Frame {
+        first,
+        masked: true,
+        claims: None,
+        payload: vec![Piece::Fill { fill: "x".to_owned(), times }],
+        times: 1,
+    }
 }
 
 fn written(frame: &Frame) -> Vec<u8> {

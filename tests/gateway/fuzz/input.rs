@@ -64,6 +64,9 @@ pub struct Frame {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims: Option<u64>,
     pub payload: Vec<Piece>,
+    /// How often it is sent.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub times: usize,
 }
 
 /// A file of the corpus.
@@ -79,6 +82,14 @@ pub struct Case {
 
 const fn yes() -> bool {
     true
+}
+
+const fn one() -> usize {
+    1
+}
+
+const fn is_one(value: &usize) -> bool {
+    *value == 1
 }
 
 const fn is_true(value: &bool) -> bool {
@@ -139,10 +150,14 @@ pub fn bytes(pieces: &[Piece]) -> Vec<u8> {
 impl Frame {
     /// A whole text message.
     pub fn text(text: impl Into<String>) -> Self {
-        Self { first: 0x81, masked: true, claims: None, payload: vec![Piece::Text(text.into())] }
+        Self { first: 0x81, masked: true, claims: None, payload: vec![Piece::Text(text.into())], times: 1 }
     }
 
     pub fn write(&self, into: &mut Vec<u8>) {
+        (0..self.times).for_each(|_| self.write_once(into));
+    }
+
+    fn write_once(&self, into: &mut Vec<u8>) {
         const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
         let payload = bytes(&self.payload);
         let length = self.claims.unwrap_or(payload.len() as u64);

@@ -146,7 +146,7 @@ fn message(random: &mut StdRng, known: bool, frames: &mut Vec<Frame>) {
         if random.random_bool(0.2) {
             let first = *[0x89, 0x8a].choose(random).unwrap();
             let payload = vec![Piece::Fill { fill: "p".to_owned(), times: random.random_range(0..=125) }];
-            frames.push(Frame { first, masked: true, claims: None, payload });
+            frames.push(Frame { first, masked: true, claims: None, payload, times: 1 });
         }
     };
     let parts = if random.random_bool(0.6) { 1 } else { random.random_range(2..20) };
@@ -157,7 +157,7 @@ fn message(random: &mut StdRng, known: bool, frames: &mut Vec<Frame>) {
         let opcode = if part == 0 { 1 } else { 0 };
         let last = if part + 1 == parts { 0x80 } else { 0 };
         let payload = pieces(now);
-        frames.push(Frame { first: last | opcode, masked: true, claims: None, payload });
+        frames.push(Frame { first: last | opcode, masked: true, claims: None, payload, times: 1 });
         control(random, frames);
         rest = later;
     }
