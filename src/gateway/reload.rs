@@ -21,6 +21,7 @@ use crate::protocol::hello::AuthMethod;
 /// Settings that take a restart, as places in the file.
 const AT_RESTART: &[&str] =
     &["gateway.port", "gateway.bind", "gateway.customBindHost", "gateway.tls", "store.durability"];
+const AUTH: &str = "gateway.auth";
 pub(super) const AUTH_CHANGED: &str = "gateway auth changed";
 
 /// Why a configuration is not in force.
@@ -162,12 +163,8 @@ impl Daemon {
         if new.hash == old.hash && new.document == old.document {
             return Ok(Reloaded { changed: false, restart: self.reloading.lock().restart.clone() });
         }
-        let restart = self.waits_for_restart(&new);
-        // What the listener has is what it keeps.
-        new.gateway.port = old.gateway.port;
-        new.gateway.bind = old.gateway.bind;
-        new.gateway.tls.clone_from(&old.gateway.tls);
-        new.durability = old.durability;
+        let mut restart = self.waits_for_restart(&new);
+        restart.extend(keep_until_restart(old, &mut new));
         let models = self.models().map(|models| models.made_of(&new)).transpose()?;
         let tree = self.tree().map_err(|_| ReloadError::Starting)?;
         tree.apply(new.settings.clone()).await?;
@@ -217,6 +214,21 @@ impl Daemon {
     }
 }
 
+/// Puts back what only a restart changes. Returns what else must wait for one because of that.
+fn keep_until_restart(old: &Config, new: &mut Config) -> Option<&'static str> {
+    // What the listener has is what it keeps.
+    new.gateway.port = old.gateway.port;
+    new.gateway.bind = old.gateway.bind;
+    new.gateway.tls.clone_from(&old.gateway.tls);
+    new.durability = old.durability;
+    // The file may ask for no proof because it also closes the door to others, which has not happened yet.
+    let open = new.gateway.is_open_to_others();
+    open.then(|| {
+        new.gateway.auth.clone_from(&old.gateway.auth);
+        AUTH
+    })
+}
+
 /// Ways of proof that are no longer what they were.
 pub(super) fn stale_methods(old: &AuthSettings, new: &AuthSettings) -> Vec<AuthMethod> {
     let differ = |a: &Option<SecretString>, b: &Option<SecretString>| {
@@ -248,6 +260,27 @@ fn stamp(config: &Config) -> Stamp {
 mod tests {
     use super::super::auth::AuthMode;
     use super::*;
+    use crate::config::{Bind, Environment, load_text};
+
+    fn config(text: &str) -> Config {
+        load_text(&Environment::default(), "offshoot.json", text).unwrap()
+    }
+
+    #[test]
+    fn a_listener_that_others_reach_keeps_its_proof_until_the_restart_that_closes_it() {
+        let lan = config("{ gateway: { bind: 'lan', auth: { token: 't' } } }");
+        let mut new = config("{ gateway: { bind: 'loopback', auth: { mode: 'none' } } }");
+        assert_eq!(keep_until_restart(&lan, &mut new), Some("gateway.auth"));
+        assert_eq!((new.gateway.bind, new.gateway.auth.mode), (Bind::Lan, AuthMode::Token));
+        assert_eq!(new.gateway.auth.token.unwrap().expose_secret(), "t");
+        let here = config("{ gateway: { auth: { token: 't' } } }");
+        let mut new = config("{ gateway: { auth: { mode: 'none' } } }");
+        assert_eq!(keep_until_restart(&here, &mut new), None);
+        assert_eq!(new.gateway.auth.mode, AuthMode::None);
+        let mut new = config("{ gateway: { bind: 'lan', auth: { token: 'u' } } }");
+        assert_eq!(keep_until_restart(&here, &mut new), None);
+        assert_eq!((new.gateway.bind, new.gateway.auth.mode), (Bind::Loopback, AuthMode::Token));
+    }
 
     #[test]
     fn only_the_ways_of_proof_that_changed_are_stale() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use offshoot_actors::types::{AgentId, ToolRules};
 use secrecy::SecretString;
 
-use crate::gateway::auth::AuthSettings;
+use crate::gateway::auth::{AuthMode, AuthSettings};
 use crate::gateway::identity::DevicePolicy;
 use crate::gateway::origin::OriginPolicy;
 
@@ -47,6 +47,14 @@ pub struct GatewaySettings {
     pub handshake_timeout: Duration,
     /// Most sockets of one address that have not finished their handshake.
     pub unfinished_per_address: usize,
+}
+
+impl GatewaySettings {
+    /// Whether others than this machine would get in without proving anything.
+    #[must_use]
+    pub fn is_open_to_others(&self) -> bool {
+        self.auth.mode == AuthMode::None && !self.bind.is_loopback()
+    }
 }
 
 impl Default for GatewaySettings {

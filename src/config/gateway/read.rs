@@ -8,7 +8,6 @@ use offshoot_actors::types::ToolRules;
 use super::super::problem::Kind;
 use super::super::read::{Cursor, Reader};
 use super::{Bind, ControlUi, Endpoint, GatewaySettings, Reload, Tls, auth, hooks};
-use crate::gateway::auth::AuthMode;
 use crate::gateway::identity::DevicePolicy;
 use crate::gateway::origin::{Origin, OriginPolicy};
 
@@ -58,7 +57,7 @@ pub(in crate::config) fn read(
 
 /// Nobody beyond this machine gets in without proving something.
 fn guard(gateway: &Cursor<'_>, settings: &GatewaySettings, reader: &mut Reader<'_>) {
-    if settings.auth.mode != AuthMode::None || settings.bind.is_loopback() {
+    if !settings.is_open_to_others() {
         return;
     }
     let text =
