@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::parse::{self, MAX_FILE};
 use super::problem::{ConfigError, Kind, Problems};
+use super::stamp::Stamp;
 use super::tree::{Files, Member, Node, Place, Trail, Value, shorten};
 
 const KEY: &str = "$include";
@@ -29,7 +30,11 @@ pub(super) fn read(
     problems: &mut Problems,
 ) -> Result<Option<Node>, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
-    let bytes = read_bounded(path).map_err(unreadable)?;
+    let (bytes, stamp) = read_stamped(path).map_err(|error| {
+        files.stamp(path, None);
+        unreadable(error)
+    })?;
+    files.stamp(path, Some(stamp));
     let real = path.canonicalize().map_err(unreadable)?;
     Ok(read_from(path, real, bytes, files, problems))
 }
@@ -76,10 +81,17 @@ pub(super) fn read_text(name: &str, text: &str, files: &mut Files, problems: &mu
 }
 
 pub(super) fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    read_stamped(path).map(|(bytes, _)| bytes)
+}
+
+/// The state is that before the content was read: a change meanwhile makes another one.
+fn read_stamped(path: &Path) -> std::io::Result<(Vec<u8>, Stamp)> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_FILE).unwrap_or(u64::MAX) + 1;
-    std::fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let file = std::fs::File::open(path)?;
+    let stamp = Stamp::of(&file.metadata()?);
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok((bytes, stamp))
 }
 
 fn parse_bytes(name: &str, bytes: Vec<u8>, files: &mut Files, problems: &mut Problems) -> Option<Node> {
@@ -186,7 +198,10 @@ impl Loader<'_> {
             return Err(format!("more than {MAX_FILES} files are included"));
         }
         let path = from.parent().unwrap_or(root).join(name);
-        let real = path.canonicalize().map_err(|error| format!("{quoted:?} cannot be read: {error}"))?;
+        let real = path.canonicalize().map_err(|error| {
+            self.files.stamp(&path, None);
+            format!("{quoted:?} cannot be read: {error}")
+        })?;
         if !real.starts_with(root) {
             return Err(format!("{quoted:?} is outside the directory of the configuration: move it there"));
         }
@@ -202,7 +217,11 @@ impl Loader<'_> {
         if metadata.nlink() > 1 {
             return Err(format!("{quoted:?} has other names (hard links): include a copy of it"));
         }
-        let bytes = read_bounded(&real).map_err(|error| format!("{quoted:?} cannot be read: {error}"))?;
+        let (bytes, stamp) = read_stamped(&real).map_err(|error| {
+            self.files.stamp(&path, None);
+            format!("{quoted:?} cannot be read: {error}")
+        })?;
+        self.files.stamp(&path, Some(stamp));
         self.read += 1;
         self.files.include(&real);
         let parsed = parse_bytes(name, bytes, self.files, self.problems);

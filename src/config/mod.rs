@@ -19,6 +19,7 @@ mod read;
 pub mod roster;
 pub mod schema;
 mod source;
+mod stamp;
 mod tool_names;
 mod tools;
 mod tree;
@@ -40,6 +41,7 @@ pub use models::{Aliases, Named};
 pub use problem::{ConfigError, Kind, Problem, Severity};
 pub use providers::{BUILTIN, Provider, Providers, Unavailable};
 pub use source::{Environment, Source};
+pub use stamp::Stamps;
 pub use write::{keep_private, write_private};
 
 use problem::Problems;
@@ -80,6 +82,8 @@ pub struct Config {
     pub document: Document,
     /// The files that the first one includes, at any depth.
     pub included: Vec<PathBuf>,
+    /// The files that were read, in the state in which they were.
+    pub stamps: Stamps,
     /// What stands for the very content of the first file.
     pub hash: String,
     /// That in which it was read.
@@ -92,14 +96,28 @@ impl Config {
     /// # Errors
     /// The file is gone, cannot be read, or holds errors.
     pub fn reload(&self) -> Result<Self, ConfigError> {
-        match &self.source {
+        self.read_again().0
+    }
+
+    /// The same, and the files that decided it: when one of them changes, it is worth another try.
+    pub fn read_again(&self) -> (Result<Self, ConfigError>, Stamps) {
+        let mut files = Files::default();
+        let read = match &self.source {
             Source::Text => Ok(self.clone()),
-            Source::Option(path) => load(&self.environment, Some(path)),
+            Source::Option(path) => load_into(&self.environment, Some(path), &mut files),
             Source::State(path) if path.symlink_metadata().is_err() => {
                 Err(ConfigError::Missing { path: path.clone(), named_by: "the configuration in force" })
             }
-            Source::State(_) | Source::Variable(_) | Source::Defaults { .. } => load(&self.environment, None),
-        }
+            Source::State(_) | Source::Variable(_) | Source::Defaults { .. } => {
+                load_into(&self.environment, None, &mut files)
+            }
+        };
+        let stamps = match &read {
+            Ok(config) => config.stamps.clone(),
+            Err(_) if *files.stamps() == Stamps::default() => Stamps::missing(self.first_file()),
+            Err(_) => files.stamps().clone(),
+        };
+        (read, stamps)
     }
 
     /// Reads a text as if the file held it.
@@ -114,14 +132,11 @@ impl Config {
         build(root.as_ref(), &files, problems, &self.environment, source)
     }
 
-    /// The files whose change is a change of the configuration.
-    #[must_use]
-    pub fn watched(&self) -> Vec<PathBuf> {
-        let first = match &self.source {
+    fn first_file(&self) -> Option<&Path> {
+        match &self.source {
             Source::Defaults { expected, .. } => expected.as_deref(),
             source => source.path(),
-        };
-        first.map(Path::to_owned).into_iter().chain(self.included.iter().cloned()).collect()
+        }
     }
 
     /// A path as people write it: `~` is their home.
@@ -139,14 +154,29 @@ impl Config {
 /// # Errors
 /// A file that was named does not exist, cannot be read, or holds errors.
 pub fn load(environment: &Environment, explicit: Option<&Path>) -> Result<Config, ConfigError> {
+    load_into(environment, explicit, &mut Files::default())
+}
+
+fn load_into(
+    environment: &Environment,
+    explicit: Option<&Path>,
+    files: &mut Files,
+) -> Result<Config, ConfigError> {
     let source = Source::locate(environment, explicit)?;
-    let mut files = Files::default();
     let mut problems = Problems::default();
-    let root = match source.path() {
-        Some(path) => include::read(path, &mut files, &mut problems)?,
-        None => Some(Node::empty(Place::START)),
+    let root = match &source {
+        Source::Defaults { expected, .. } => {
+            if let Some(path) = expected {
+                files.stamp(path, None);
+            }
+            Some(Node::empty(Place::START))
+        }
+        source => match source.path() {
+            Some(path) => include::read(path, files, &mut problems)?,
+            None => Some(Node::empty(Place::START)),
+        },
     };
-    build(root.as_ref(), &files, problems, environment, source)
+    build(root.as_ref(), files, problems, environment, source)
 }
 
 /// Reads a text; `name` stands for the file in problems. It can include no files.
@@ -219,6 +249,7 @@ fn build(
         problems,
         document,
         included,
+        stamps: files.stamps().clone(),
         hash,
         environment,
     })

@@ -6,6 +6,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::stamp::{Stamp, Stamps};
+
 /// A byte in one of the files that were read.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
@@ -135,6 +137,7 @@ pub(super) fn shorten(text: &str) -> String {
 pub(super) struct Files {
     files: Vec<File>,
     included: Vec<PathBuf>,
+    stamps: Stamps,
 }
 
 struct File {
@@ -150,6 +153,16 @@ impl Files {
         if !self.included.iter().any(|known| known == path) {
             self.included.push(path.to_owned());
         }
+    }
+
+    /// Notes in which state a file was read, or that it could not be.
+    pub(super) fn stamp(&mut self, path: &Path, stamp: Option<Stamp>) {
+        self.stamps.note(path, stamp);
+    }
+
+    /// The states in which the files were read.
+    pub(super) fn stamps(&self) -> &Stamps {
+        &self.stamps
     }
 
     /// The files that others include.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +27,7 @@ use super::limits::{FailureLimits, Proof, RateLimit, Untold};
 use super::methods::{self, Answer};
 use super::presence::Presence;
 use super::projector::ProjectorMsg;
+use super::record::Record;
 use super::reload::Reloading;
 use super::runs::Runs;
 use super::vitals::Vitals;
@@ -81,6 +83,8 @@ pub(crate) struct Daemon {
     pub(crate) vitals: Vitals,
     /// The configuration file.
     pub(crate) reloading: Reloading,
+    /// What commands beside us read of it, if they find it.
+    record: Mutex<Option<Record>>,
     /// What the configuration was at the start.
     pub(crate) started_with: Document,
     /// The process among those before and after it.
@@ -119,6 +123,7 @@ impl Daemon {
             started_at,
             vitals: Vitals::default(),
             reloading: Reloading::default(),
+            record: Mutex::new(None),
             started_with: config.document.clone(),
             instance: Self::new_id(),
             models,
@@ -189,6 +194,31 @@ impl Daemon {
         if let Some(projector) = &*self.projector.read().unwrap_or_else(PoisonError::into_inner) {
             // One that is being restarted reads from the store what is open.
             drop(projector.send(ProjectorMsg::Happened(Box::new(event))));
+        }
+    }
+
+    /// Lets the commands beside us find the gateway.
+    ///
+    /// # Errors
+    /// The state directory cannot be written to.
+    pub(crate) fn set_record(&self, record: Record) -> io::Result<()> {
+        record.write(&self.state_dir)?;
+        *self.record.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
+        Ok(())
+    }
+
+    /// Tells the commands beside us what clients prove from now on.
+    pub(crate) fn record_auth(&self, token_file: Option<PathBuf>) {
+        let auth_mode = self.config().gateway.auth.mode.as_str();
+        let mut kept = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(record) = &mut *kept else { return };
+        if record.auth_mode == auth_mode && record.token_file == token_file {
+            return;
+        }
+        record.auth_mode = auth_mode.to_owned();
+        record.token_file = token_file;
+        if let Err(error) = record.write(&self.state_dir) {
+            tracing::warn!(%error, "commands of this machine do not learn how clients prove themselves now");
         }
     }
 

@@ -3,10 +3,10 @@
 //! A file is read again when its content is another one. A wrong one is reported and the old one stays; so does what
 //! only a restart can change, until there is one.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
-use offshoot_actors::types::SettingsError;
+use offshoot_actors::types::{Monotonic, SettingsError};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use super::auth::AuthSettings;
 use super::daemon::Daemon;
 use super::outbox::Close;
 use super::shared_token;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Stamps};
 use crate::models::SpecError;
 use crate::protocol::hello::AuthMethod;
 
@@ -63,17 +63,21 @@ pub(crate) struct Reloading {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The files as they were when they were looked at last.
-    stamp: Option<Stamp>,
-    /// The same, a look ago: a file that is being written is left alone.
-    seen: Option<Stamp>,
+    /// The files as they were when they were read last; none while those of the start count.
+    stamps: Option<Stamps>,
+    /// A later state of them, and since when they are in it: a file that is being written is left alone.
+    seen: Option<(Stamps, Monotonic)>,
     restart: Vec<&'static str>,
     problem: Option<String>,
     disabled: bool,
 }
 
-/// When each of the files was written, and how long it is. A file that is gone has none.
-type Stamp = Vec<Option<(SystemTime, u64)>>;
+/// A file that was read, with what it needs to be in force.
+struct Fresh {
+    config: Config,
+    /// Where its token is, if the daemon made that itself.
+    token_file: Option<PathBuf>,
+}
 
 impl Reloading {
     /// For the health snapshot.
@@ -89,6 +93,26 @@ impl Reloading {
         report
     }
 
+    /// Whether the files are others than those in force, and have been for as long as the settings ask.
+    fn is_due(&self, config: &Config, now: Monotonic) -> bool {
+        let mut known = self.lock();
+        known.disabled = !config.gateway.reload.enabled;
+        let read = known.stamps.as_ref().unwrap_or(&config.stamps);
+        let stamps = read.now();
+        if stamps == *read {
+            known.seen = None;
+            return false;
+        }
+        let since = match &known.seen {
+            Some((seen, since)) if *seen == stamps => *since,
+            _ => {
+                known.seen = Some((stamps, now));
+                now
+            }
+        };
+        !known.disabled && now.since(since) >= config.gateway.reload.debounce
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,24 +121,7 @@ impl Reloading {
 impl Daemon {
     /// Looks whether the file was changed, and reads it once it is at rest. Called now and then.
     pub(crate) async fn look_at_file(&self) {
-        let config = self.config();
-        let enabled = config.gateway.reload.enabled;
-        let stamp = stamp(&config);
-        let changed = {
-            let mut known = self.reloading.lock();
-            known.disabled = !enabled;
-            let at_rest = known.seen.as_ref() == Some(&stamp);
-            known.seen = Some(stamp.clone());
-            match &known.stamp {
-                // The first look: what was read at the start counts.
-                None => {
-                    known.stamp = Some(stamp);
-                    false
-                }
-                Some(before) => at_rest && *before != stamp,
-            }
-        };
-        if changed && enabled {
+        if self.reloading.is_due(&self.config(), self.clock.monotonic()) {
             let _turn = self.reloading.turn.lock().await;
             let outcome = self.reload(None).await;
             self.say(&outcome);
@@ -125,9 +132,11 @@ impl Daemon {
     /// hears of its success.
     pub(crate) async fn reload(&self, keep: Option<u64>) -> Result<Reloaded, ReloadError> {
         let old = self.config();
-        self.reloading.lock().stamp = Some(stamp(&old));
-        let outcome = match self.read_again(&old).await {
-            Ok(new) => self.put_in_force(&old, new, keep).await,
+        let (read, stamps) = self.read_again(&old).await;
+        // Known is what was read: a change since then is one that counts.
+        self.reloading.lock().stamps = Some(stamps);
+        let outcome = match read {
+            Ok(fresh) => self.put_in_force(&old, fresh, keep).await,
             Err(error) => Err(error),
         };
         {
@@ -136,30 +145,34 @@ impl Daemon {
             if let Ok(reloaded) = &outcome {
                 known.restart.clone_from(&reloaded.restart);
             }
-            known.stamp = Some(stamp(&self.config()));
         }
         self.write_vitals();
         outcome
     }
 
-    async fn read_again(&self, old: &Arc<Config>) -> Result<Config, ReloadError> {
-        let (old, state_dir) = (Arc::clone(old), self.state_dir.clone());
-        let read = move || -> Result<Config, ReloadError> {
-            let mut new = old.reload()?;
-            shared_token::ensure(&mut new.gateway.auth, &state_dir).map_err(ReloadError::Token)?;
-            Ok(new)
+    async fn read_again(&self, old: &Arc<Config>) -> (Result<Fresh, ReloadError>, Stamps) {
+        let (config, state_dir) = (Arc::clone(old), self.state_dir.clone());
+        let read = move || {
+            let (read, stamps) = config.read_again();
+            let fresh = read.map_err(ReloadError::from).and_then(|mut config| {
+                let token_file = shared_token::ensure(&mut config.gateway.auth, &state_dir);
+                let token_file = token_file.map_err(ReloadError::Token)?;
+                Ok(Fresh { config, token_file })
+            });
+            (fresh, stamps)
         };
-        tokio::task::spawn_blocking(read)
-            .await
-            .unwrap_or_else(|error| Err(ReloadError::Token(std::io::Error::other(error))))
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| {
+            (Err(ReloadError::Token(std::io::Error::other(error))), old.stamps.clone())
+        })
     }
 
     async fn put_in_force(
         &self,
         old: &Config,
-        mut new: Config,
+        fresh: Fresh,
         keep: Option<u64>,
     ) -> Result<Reloaded, ReloadError> {
+        let Fresh { config: mut new, token_file } = fresh;
         if new.hash == old.hash && new.document == old.document {
             return Ok(Reloaded { changed: false, restart: self.reloading.lock().restart.clone() });
         }
@@ -177,7 +190,11 @@ impl Daemon {
             failures.set_limit(new.gateway.auth.rate_limit);
         }
         let stale = stale_methods(&old.gateway.auth, &new.gateway.auth);
+        let keeps_auth = restart.contains(&AUTH);
         self.set_config(Arc::new(new));
+        if !keeps_auth {
+            self.record_auth(token_file);
+        }
         self.hub.close_where(&Close::new(4001, AUTH_CHANGED), |client| {
             stale.contains(&client.method) && Some(client.number) != keep
         });
@@ -245,15 +262,6 @@ pub(super) fn stale_methods(old: &AuthSettings, new: &AuthSettings) -> Vec<AuthM
     .into_iter()
     .filter_map(|(method, stale)| stale.then_some(method))
     .collect()
-}
-
-fn stamp(config: &Config) -> Stamp {
-    let files = config.watched();
-    let of = |path: &std::path::PathBuf| {
-        let metadata = path.metadata().ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
-    };
-    files.iter().map(of).collect()
 }
 
 #[cfg(test)]

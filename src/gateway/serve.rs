@@ -1,6 +1,7 @@
 //! The daemon from its start to its end.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use super::events;
 use super::listener::Gateway;
 use super::outbox::Close;
 use super::projector::{Projector, ProjectorArgs};
+use super::record::Record;
 use super::sink::Sink;
 use super::tls::{self, TlsError};
 use super::upkeep::Upkeep;
@@ -137,6 +139,14 @@ impl Serving {
             .as_ref()
             .map(|settings| tls::fingerprint(settings, &self.daemon.state_dir))
             .transpose()
+    }
+
+    /// Lets the commands beside us find the gateway, also after what clients prove has changed.
+    ///
+    /// # Errors
+    /// The state directory cannot be written to.
+    pub fn publish(&self, record: Record) -> io::Result<()> {
+        self.daemon.set_record(record)
     }
 
     /// Waits until the tree has ended by itself, because its root gave up.

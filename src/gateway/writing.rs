@@ -118,6 +118,7 @@ async fn carry_out<T: Send + 'static>(
     change: impl FnOnce(&ConfigFile) -> Result<(T, String), ErrorShape> + Send + 'static,
 ) -> Result<(T, Written), ErrorShape> {
     let config: Arc<Config> = call.daemon.config();
+    let daemon = Arc::clone(&call.daemon);
     let work = move || {
         let (result, text) = change(&file)?;
         let checked = config.check(&file, &text).map_err(|error| match error.problems() {
@@ -126,6 +127,9 @@ async fn carry_out<T: Send + 'static>(
         })?;
         let changed = !file.is(&text);
         if changed {
+            // What could not be put in force is not written either.
+            let models = daemon.models().map(|models| models.made_of(&checked)).transpose();
+            models.map_err(|error| ErrorShape::invalid(format!("invalid config: {error}")))?;
             file.write(&text).map_err(|error| {
                 ErrorShape::unavailable(format!("{} cannot be written: {error}", file.path().display()))
             })?;

@@ -106,6 +106,25 @@ fn what_the_gateway_asks_for_is_found() {
 }
 
 #[test]
+fn a_gateway_whose_auth_changed_while_it_runs_is_still_found() {
+    let world = World::with(TOKEN_AUTH);
+    let gateway = Gateway::start(&world);
+    let change = |auth: serde_json::Value| {
+        let hash = world.run(&["gateway", "call", "config.get"]).exits(0).json()["hash"].take();
+        let raw = json!({"gateway": {"auth": auth}}).to_string();
+        let params = json!({"raw": raw, "baseHash": hash}).to_string();
+        world.run(&["gateway", "call", "config.patch", "--params", &params]).exits(0);
+        let status = world.run(&["gateway", "status", "--json"]).exits(0).json();
+        assert_eq!((&status["answers"], &status["pid"]), (&json!(true), &json!(gateway.pid())), "{status}");
+        status["authMode"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(change(json!({"mode": "password", "password": "hunter2", "token": null})), "password");
+    assert_eq!(change(json!({"mode": "none"})), "none");
+    // Without a token in the file the gateway makes one, and commands have to know where.
+    assert_eq!(change(json!({"mode": "token"})), "token");
+}
+
+#[test]
 fn a_certificate_of_its_own_is_accepted_by_its_fingerprint_only() {
     let world = World::with("{ gateway: { tls: { enabled: true } } }");
     let gateway = Gateway::start(&world);

@@ -13,4 +13,5 @@ mod fuzz;
 mod handshake;
 mod http;
 mod pairing;
+mod reload;
 mod security;

@@ -121,6 +121,18 @@ impl Daemon {
         *self.serving.addresses().first().unwrap()
     }
 
+    /// Changes its file as an editor does.
+    pub fn configure(&self, config: &str) {
+        let new = self.state.path().join("unfinished");
+        std::fs::write(&new, config).unwrap();
+        std::fs::rename(new, self.state.path().join("offshoot.json")).unwrap();
+    }
+
+    /// What its file holds.
+    pub fn configuration(&self) -> String {
+        std::fs::read_to_string(self.state.path().join("offshoot.json")).unwrap()
+    }
+
     /// An operator with every right, of the newer protocol.
     pub async fn client(&self) -> Client {
         self.connect(Connect::default()).await
@@ -207,6 +219,18 @@ impl Client {
     /// The next answer to a request, as its whole frame.
     pub async fn response(&mut self, id: &str) -> Value {
         self.find(|frame| frame["type"] == "res" && frame["id"] == id).await
+    }
+
+    /// With what the gateway closes the connection.
+    pub async fn closed(&mut self) -> (u16, String) {
+        let close = async {
+            loop {
+                if let Message::Close(Some(frame)) = self.socket.next().await.unwrap().unwrap() {
+                    return (frame.code.into(), frame.reason.to_string());
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, close).await.expect("the connection is closed")
     }
 
     /// The payload of the next event of this name for which `wanted` holds. Others before it stay.

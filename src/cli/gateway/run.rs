@@ -1,7 +1,7 @@
 //! `offshoot gateway run`
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use offshoot_actors::ports::Storage;
@@ -51,7 +51,7 @@ pub(super) async fn run(args: &GatewayRunArgs, global: &Global) -> Result<Exit, 
         }
     };
     let manager = global.environment.var("NOTIFY_SOCKET");
-    let exit = match tell(&serving, &config, token_file, &dir, global) {
+    let exit = match tell(&serving, &config, token_file, global) {
         Err(failure) => Err(failure),
         Ok(()) => {
             notify::tell(manager, Notice::Ready);
@@ -92,7 +92,6 @@ fn tell(
     serving: &Serving,
     config: &Config,
     token_file: Option<PathBuf>,
-    dir: &Path,
     global: &Global,
 ) -> Result<(), Failure> {
     let scheme = if config.gateway.tls.is_some() { "wss" } else { "ws" };
@@ -107,7 +106,7 @@ fn tell(
         token_file,
         fingerprint: serving.fingerprint().map_err(|error| Failure::usage(error.to_string()))?,
     };
-    let written = record.write(dir);
+    let written = serving.publish(record.clone());
     written.map_err(|error| Failure::system("the state directory cannot be written to", &error))?;
     unless_gone(say_ready(&record, global))
 }
