@@ -12,6 +12,7 @@ mod floods;
 mod fuzz;
 mod handshake;
 mod http;
+mod managing;
 mod pairing;
 mod reload;
 mod security;

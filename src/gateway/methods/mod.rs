@@ -8,6 +8,7 @@ mod call;
 mod channels;
 mod chat;
 mod configuration;
+mod days;
 mod devices;
 pub(crate) mod health;
 mod logs;

@@ -1,8 +1,6 @@
 //! `sessions.usage` and its relatives: tokens of sessions, from what is stored of their runs. No prices are known, so
 //! there are no costs.
 
-mod days;
-
 use std::collections::BTreeMap;
 
 use futures::FutureExt;
@@ -12,7 +10,7 @@ use offshoot_actors::types::{Entry, SessionKey, Timestamp, Usage};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use self::days::{Days, Zone};
+use super::super::days::{self, Days, Zone};
 use super::super::{Answer, Call, answer};
 use super::{filled, named, store, unknown, within};
 use crate::gateway::messages::{plain, tokens};
@@ -98,7 +96,7 @@ pub(super) fn usage(call: Call) -> BoxFuture<'static, Answer> {
         let limit = within(&call, "limit", params.limit.unwrap_or(DEFAULT_SESSIONS), 1..=usize::MAX)?;
         let zone = Zone::read(params.mode.as_deref(), params.utc_offset.as_deref());
         let days = zone.and_then(|zone| {
-            Days::read(zone, params.start_date.as_deref(), params.end_date.as_deref(), call.now())
+            Days::read(zone, params.start_date.as_deref(), params.end_date.as_deref(), None, call.now())
         });
         let days = days
             .map_err(|problem| ErrorShape::invalid(format!("invalid {} params: {problem}", call.method)))?;

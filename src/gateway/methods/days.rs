@@ -10,11 +10,11 @@ const MAX_DAYS: i64 = 3_660;
 
 /// How far the client's clock is from UTC, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Zone(i64);
+pub(crate) struct Zone(i64);
 
 impl Zone {
     /// `utc`, `gateway` (whose clock is UTC) or `specific` with an offset such as `UTC+5:30`.
-    pub(super) fn read(mode: Option<&str>, offset: Option<&str>) -> Result<Self, String> {
+    pub(crate) fn read(mode: Option<&str>, offset: Option<&str>) -> Result<Self, String> {
         match mode {
             None | Some("utc" | "gateway") => Ok(Self(0)),
             Some("specific") => {
@@ -29,7 +29,8 @@ impl Zone {
 }
 
 fn parse_offset(text: &str) -> Option<i64> {
-    let text = text.trim().strip_prefix("UTC").unwrap_or(text.trim());
+    let text = text.trim();
+    let text = text.strip_prefix("UTC").or_else(|| text.strip_prefix("GMT")).unwrap_or(text);
     if text.is_empty() {
         return Some(0);
     }
@@ -46,17 +47,19 @@ fn parse_offset(text: &str) -> Option<i64> {
 
 /// A range of days, both ends in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Days {
+pub(crate) struct Days {
     zone: Zone,
     first: i64,
     last: i64,
 }
 
 impl Days {
-    pub(super) fn read(
+    /// From `first` to `last`, or the `count` of them up to it, or up to today.
+    pub(crate) fn read(
         zone: Zone,
         first: Option<&str>,
         last: Option<&str>,
+        count: Option<i64>,
         now: Timestamp,
     ) -> Result<Self, String> {
         let parse = |name: &str, text: &str| {
@@ -64,7 +67,8 @@ impl Days {
         };
         let today = (now.0 + zone.0).div_euclid(DAY_MS);
         let last = last.map_or(Ok(today), |text| parse("endDate", text))?;
-        let first = first.map_or(Ok(last - DEFAULT_DAYS + 1), |text| parse("startDate", text))?;
+        let count = count.unwrap_or(DEFAULT_DAYS).clamp(1, MAX_DAYS);
+        let first = first.map_or(Ok(last - count + 1), |text| parse("startDate", text))?;
         if first > last || last - first >= MAX_DAYS {
             return Err(format!(
                 "startDate and endDate must be at most {MAX_DAYS} days apart, in this order"
@@ -74,31 +78,41 @@ impl Days {
     }
 
     /// When the first day begins.
-    pub(super) const fn begin(&self) -> Timestamp {
+    pub(crate) const fn begin(&self) -> Timestamp {
         Timestamp(self.first * DAY_MS - self.zone.0)
     }
 
+    /// When the day after the last one begins.
+    pub(crate) const fn end(&self) -> Timestamp {
+        Timestamp((self.last + 1) * DAY_MS - self.zone.0)
+    }
+
+    /// How many they are.
+    pub(crate) const fn count(&self) -> i64 {
+        self.last - self.first + 1
+    }
+
     /// The day of this moment, if it is one of these.
-    pub(super) fn day_of(&self, at: Timestamp) -> Option<i64> {
+    pub(crate) fn day_of(&self, at: Timestamp) -> Option<i64> {
         let day = (at.0 + self.zone.0).div_euclid(DAY_MS);
         (self.first..=self.last).contains(&day).then_some(day)
     }
 
     /// Whether it is one of these days.
-    pub(super) const fn holds(&self, day: i64) -> bool {
+    pub(crate) const fn holds(&self, day: i64) -> bool {
         self.first <= day && day <= self.last
     }
 
     /// Milliseconds from UTC to the clock of these days.
-    pub(super) const fn offset_ms(&self) -> i64 {
+    pub(crate) const fn offset_ms(&self) -> i64 {
         self.zone.0
     }
 
-    pub(super) fn first_date(&self) -> String {
+    pub(crate) fn first_date(&self) -> String {
         date(self.first)
     }
 
-    pub(super) fn last_date(&self) -> String {
+    pub(crate) fn last_date(&self) -> String {
         date(self.last)
     }
 }
@@ -122,7 +136,7 @@ fn number(text: &str) -> Option<i64> {
 }
 
 /// The day of this number as YYYY-MM-DD.
-pub(super) fn date(number: i64) -> String {
+pub(crate) fn date(number: i64) -> String {
     let shifted = number + 719_468;
     let era = shifted.div_euclid(146_097);
     let of_era = shifted.rem_euclid(146_097);
@@ -137,7 +151,29 @@ pub(super) fn date(number: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_text_is_too_odd_for_a_range(
+            mode in "(utc|gateway|specific|.{0,4})",
+            offset in "((UTC|GMT)?[+-]?[0-9]{0,4}:?[0-9]{0,3}|\\PC{0,8})",
+            first in "([0-9]{1,5}-[0-9]{1,3}-[0-9]{1,3}|\\PC{0,12})",
+            last in "([0-9]{4}-[0-9]{2}-[0-9]{2}|\\PC{0,12})",
+            count: i64,
+            now in -4_102_444_800_000_i64..4_102_444_800_000,
+        ) {
+            let Ok(zone) = Zone::read(Some(&mode), Some(&offset)) else { return Ok(()) };
+            for (first, last) in [(Some(&*first), Some(&*last)), (None, Some(&*last)), (Some(&*first), None)] {
+                if let Ok(days) = Days::read(zone, first, last, Some(count), Timestamp(now)) {
+                    prop_assert!(days.begin() < days.end() && (1..=MAX_DAYS).contains(&days.count()));
+                    prop_assert!(days.first_date() <= days.last_date());
+                }
+            }
+        }
+    }
 
     #[test]
     fn days_and_dates_are_each_other() {
@@ -161,11 +197,11 @@ mod tests {
     fn a_day_begins_where_the_client_is() {
         let now = Timestamp(20_778 * DAY_MS + 23 * 3_600_000);
         let zone = |offset| Zone::read(Some("specific"), Some(offset)).unwrap();
-        let today = |zone| Days::read(zone, None, None, now).unwrap().last_date();
+        let today = |zone| Days::read(zone, None, None, None, now).unwrap().last_date();
         assert_eq!(today(Zone(0)), "2026-11-21");
         assert_eq!(today(zone("UTC+2")), "2026-11-22");
         assert_eq!(today(zone("UTC-5:30")), "2026-11-21");
-        let days = Days::read(zone("UTC+5:30"), Some("2026-11-21"), Some("2026-11-21"), now).unwrap();
+        let days = Days::read(zone("UTC+5:30"), Some("2026-11-21"), Some("2026-11-21"), None, now).unwrap();
         assert_eq!(days.day_of(days.begin()), Some(20_778));
         assert_eq!(days.day_of(Timestamp(days.begin().0 - 1)), None);
         assert_eq!(days.day_of(Timestamp(days.begin().0 + DAY_MS)), None);
@@ -173,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_is_no_range_is_refused() {
-        let read = |first, last| Days::read(Zone(0), first, last, Timestamp(0));
+        let read = |first, last| Days::read(Zone(0), first, last, None, Timestamp(0));
         assert!(read(Some("2026-01-02"), Some("2026-01-01")).is_err());
         assert!(read(Some("1900-01-01"), Some("2026-01-01")).is_err());
         assert!(read(Some("yesterday"), None).is_err());
