@@ -9,6 +9,36 @@ async fn refusal(client: &mut Client, method: &str, params: Value) -> String {
 }
 
 #[tokio::test]
+async fn creating_a_session_that_is_there_changes_no_more_than_patching_it_may() {
+    let daemon = Daemon::start().await;
+    let mut admin = daemon.client().await;
+    let desk = |more: Value| {
+        let mut params = json!({"key": "desk"});
+        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        params
+    };
+    let model = json!({"model": "builtin/rehearsal", "label": "one"});
+    admin.call("sessions.create", desk(model.clone())).await.unwrap();
+    for protocol in [3, 4] {
+        let connect =
+            Connect { protocol, scopes: vec!["operator.write", "operator.read"], ..Connect::default() };
+        let mut writer = daemon.connect(connect).await;
+        for method in ["sessions.create", "sessions.patch"] {
+            let refused = refusal(&mut writer, method, desk(json!({"model": "builtin/other"}))).await;
+            assert_eq!(refused, "missing scope: operator.admin", "{method}");
+            let renamed = writer.call(method, desk(json!({"label": format!("{method} {protocol}")}))).await;
+            assert_eq!(renamed.is_ok(), protocol == 4, "{method} {renamed:?}");
+        }
+        writer.call("sessions.create", desk(json!({}))).await.unwrap();
+        writer.call("sessions.create", desk(json!({"model": "builtin/rehearsal"}))).await.unwrap();
+        // What is new is made as it is asked for.
+        let new = json!({"key": format!("new-{protocol}"), "model": "builtin/rehearsal", "label": format!("n{protocol}")});
+        writer.call("sessions.create", new).await.unwrap();
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn no_day_is_too_odd_to_be_asked_for() {
     let daemon = Daemon::start().await;
     let mut client = daemon.client().await;

@@ -28,13 +28,13 @@ const FACTS: &[(Need, &str)] = &[
     ),
     (
         Need::Scope(Scope::Write),
-        "wake agent agent.wait chat.send chat.abort sessions.create sessions.send sessions.steer sessions.abort \
+        "wake agent agent.wait chat.send chat.abort sessions.create sessions.patch sessions.send sessions.steer sessions.abort \
          node.invoke tools.invoke tasks.cancel",
     ),
     (
         Need::Scope(Scope::Admin),
         "system-event set-heartbeats update.status agents.create agents.update agents.delete agents.files.set \
-         chat.inject sessions.patch sessions.reset sessions.delete config.set config.patch config.apply cron.add \
+         chat.inject sessions.reset sessions.delete config.set config.patch config.apply cron.add \
          cron.update cron.remove cron.run exec.approvals.get exec.approvals.set channels.logout",
     ),
     (

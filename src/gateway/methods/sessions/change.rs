@@ -33,12 +33,9 @@ struct PatchParams {
 
 pub(super) fn patch(call: Call) -> BoxFuture<'static, Answer> {
     async move {
+        may_change(&call, false)?;
         let params: PatchParams = call.params()?;
-        // The older generation has all of this for administrators; the newer one lets others name their sessions.
-        let needs_admin = call.client.protocol == Protocol::V3 || params.model.is_some();
-        if needs_admin && !call.client.may(Scope::Admin) {
-            return Err(missing(call.client.protocol, Scope::Admin));
-        }
+        may_change(&call, params.model.is_some())?;
         not_from_webchat(&call, "patch")?;
         unsupported(&call, &params.others)?;
         let tree = call.daemon.tree()?;
@@ -66,6 +63,16 @@ pub(super) fn patch(call: Call) -> BoxFuture<'static, Answer> {
         }))
     }
     .boxed()
+}
+
+/// Whether the client may change a session that exists. The older generation has all of this for administrators; the
+/// newer one lets others name sessions, not choose their models.
+pub(super) fn may_change(call: &Call, model: bool) -> Result<(), ErrorShape> {
+    let needs_admin = call.client.protocol == Protocol::V3 || model;
+    if needs_admin && !call.client.may(Scope::Admin) {
+        return Err(missing(call.client.protocol, Scope::Admin));
+    }
+    Ok(())
 }
 
 /// Refuses what a session cannot be given here, by its name. Null and false ask for what is so already.

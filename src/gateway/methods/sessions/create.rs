@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::super::agent::{Prompt, submit};
 use super::super::target::{self, known_agent};
 use super::super::{Answer, Call, answer};
+use super::change::may_change;
 use super::{changed, filled, refused_for, store, unknown};
 use crate::gateway::rows::{RowShape, overview, session_id, session_row};
 use crate::protocol::error::ErrorShape;
@@ -55,9 +56,18 @@ pub(super) fn create(call: Call) -> BoxFuture<'static, Answer> {
         let key = key(&call, params.key, params.agent_id, params.idempotency_key.as_deref())?;
         let tree = call.daemon.tree()?;
         let storage = tree.storage().as_ref();
-        let label = filled(params.label);
+        let (label, model) = (filled(params.label), filled(params.model));
+        if let Some(row) = storage.session(key.clone()).await.map_err(store)? {
+            let primary = row.model.map(|model| model.primary.to_string());
+            let renames = label.is_some() && label != row.label;
+            let remodels = model.is_some() && model != primary;
+            // What `sessions.patch` asks for is asked for here too.
+            if renames || remodels {
+                may_change(&call, remodels)?;
+            }
+        }
         label_is_free(&call, label.as_deref(), &key).await?;
-        let patch = SessionPatch { label: label.map(Some), model: filled(params.model).map(Some) };
+        let patch = SessionPatch { label: label.map(Some), model: model.map(Some) };
         tree.create_session(&key, patch, call.origin()).await.map_err(refused_for(&key))?;
         let message = filled(params.message).or_else(|| filled(params.task));
         let mut out = Map::new();

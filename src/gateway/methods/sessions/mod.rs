@@ -35,7 +35,7 @@ pub(super) const METHODS: &[Method] = &[
     later("sessions.send", WRITE, send::send),
     later("sessions.steer", WRITE, send::steer),
     later("sessions.abort", WRITE, send::abort),
-    later("sessions.patch", ADMIN, change::patch),
+    later("sessions.patch", WRITE, change::patch),
     later("sessions.reset", ADMIN, change::reset),
     later("sessions.delete", ADMIN, change::delete),
     later("sessions.compact", ADMIN, change::compact),
