@@ -39,6 +39,27 @@ async fn creating_a_session_that_is_there_changes_no_more_than_patching_it_may()
 }
 
 #[tokio::test]
+async fn a_message_that_is_not_acceptable_ends_nothing() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    let id = client.send("agent", json!({"message": "Wait: 1h", "idempotencyKey": "slow"})).await;
+    client.answer(&id).await.unwrap();
+    let steer = |message: &str| json!({"key": "main", "message": message, "idempotencyKey": "steer"});
+    for message in ["", "/reset"] {
+        client.call("sessions.steer", steer(message)).await.unwrap_err();
+    }
+    let waited = client.call("agent.wait", json!({"runId": "slow", "timeoutMs": 1})).await.unwrap();
+    assert_eq!(waited["status"], "timeout");
+    let steered = client.call("sessions.steer", steer("Reply with exactly: HERE")).await.unwrap();
+    assert_eq!((&steered["status"], &steered["interruptedActiveRun"]), (&json!("started"), &json!(true)));
+    assert_eq!(client.call("agent.wait", json!({"runId": "slow"})).await.unwrap()["status"], "error");
+    assert_eq!(client.call("agent.wait", json!({"runId": "steer"})).await.unwrap()["status"], "ok");
+    let again = client.call("sessions.steer", steer("Reply with exactly: HERE")).await.unwrap();
+    assert_eq!((&again["status"], again.get("interruptedActiveRun")), (&json!("ok"), None));
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn no_day_is_too_odd_to_be_asked_for() {
     let daemon = Daemon::start().await;
     let mut client = daemon.client().await;

@@ -54,15 +54,7 @@ async fn give(call: &Call, interrupt: bool) -> Answer {
         return Err(unknown(&key));
     }
     let name = filled(params.idempotency_key).unwrap_or_else(|| Uuid::new_v4().to_string());
-    // A request that comes again must not end the run that it started itself.
-    let repeats = interrupt && target::run(&call.daemon, tree, &call.origin(), &name).await?.is_some();
-    if interrupt && !repeats {
-        target::known_agent(call.method, &settings, key.agent().as_str())?;
-    }
-    let interrupted = match interrupt && !repeats {
-        true => Some(!cancel_all(call, tree, open_runs(tree, &key).await?).await?.is_empty()),
-        false => None,
-    };
+    let before = if interrupt { open_runs(tree, &key).await? } else { Vec::new() };
     let prompt = Prompt {
         session: key.clone(),
         message: params.message,
@@ -70,7 +62,13 @@ async fn give(call: &Call, interrupt: bool) -> Answer {
         model: None,
         timeout: params.timeout_ms.map(Duration::from_millis),
     };
+    // First of all it must be acceptable: until then it waits behind what it is to end.
     let submitted = submit(call, tree, prompt).await?;
+    // A request that comes again must not end the run that it started itself.
+    let interrupted = match interrupt && !submitted.repeated {
+        true => Some(!cancel_all(call, tree, before).await?.is_empty()),
+        false => None,
+    };
     let status = match submitted.repeated {
         false => "started",
         true if stored(tree, submitted.run).await?.state.is_open() => "in_flight",
