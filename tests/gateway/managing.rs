@@ -60,6 +60,26 @@ async fn a_message_that_is_not_acceptable_ends_nothing() {
 }
 
 #[tokio::test]
+async fn a_session_is_found_by_the_same_names_everywhere() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    client.call("sessions.create", json!({"key": "desk"})).await.unwrap();
+    let woken =
+        client.call("wake", json!({"mode": "now", "text": "hello", "sessionKey": "Desk"})).await.unwrap();
+    assert_eq!(woken["sessionKey"], "agent:main:desk");
+    let tools = client.call("tools.effective", json!({"sessionKey": "desk"})).await.unwrap();
+    assert_eq!(tools["agentId"], "main");
+    for (method, params) in [
+        ("wake", json!({"mode": "now", "text": "hello", "agentId": "nobody"})),
+        ("tools.invoke", json!({"name": "agents_list", "sessionKey": "agent:nobody:main"})),
+    ] {
+        let refused = refusal(&mut client, method, params).await;
+        assert!(refused.contains("unknown agent id"), "{refused}");
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn no_day_is_too_odd_to_be_asked_for() {
     let daemon = Daemon::start().await;
     let mut client = daemon.client().await;

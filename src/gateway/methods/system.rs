@@ -1,10 +1,11 @@
 //! The daemon itself and the machine it runs on; what wakes an agent from outside.
 
 use futures::future::BoxFuture;
-use offshoot_actors::types::{AgentId, PromptRequest, SessionKey};
+use offshoot_actors::types::PromptRequest;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::target;
 use super::{ADMIN, Answer, Call, Method, READ, WRITE, answer, call, later, now};
 use crate::gateway::daemon::VERSION;
 use crate::gateway::{key, presence};
@@ -120,20 +121,13 @@ fn wake(call: Call) -> BoxFuture<'static, Answer> {
                 "offshoot has no heartbeats, so the text would wait forever: send it with mode now",
             ));
         }
-        let session = session(&call, session_key.as_deref(), agent_id.as_deref())?;
         let tree = call.daemon.tree()?;
+        let (agent, key) = (agent_id.as_deref(), session_key.as_deref());
+        let session = target::session(call.method, &tree.settings(), agent, key)?;
         let submitted = tree.submit(PromptRequest::new(session, text), call.origin()).await;
         let submitted = submitted.map_err(|refusal| call::refused(&refusal))?;
         answer(&json!({ "ok": true, "runId": submitted.run, "sessionKey": submitted.session }))
     })
-}
-
-fn session(call: &Call, key: Option<&str>, agent: Option<&str>) -> Result<SessionKey, ErrorShape> {
-    let agent: AgentId = super::agents::named(call, agent)?;
-    match key.map(str::trim).filter(|key| !key.is_empty() && *key != "main") {
-        None => Ok(SessionKey::main(&agent)),
-        Some(key) => key.parse().map_err(|error| ErrorShape::invalid(format!("{error}"))),
-    }
 }
 
 fn identity(call: Call) -> BoxFuture<'static, Answer> {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::agents::named;
+use super::target;
 use super::{Answer, Call, Method, READ, WRITE, answer, later, now};
 use crate::protocol::error::ErrorShape;
 use crate::tools::{self, Context};
@@ -141,16 +142,11 @@ async fn of_session(
     key: Option<&str>,
     agent: Option<&str>,
 ) -> Result<(SessionKey, Vec<Arc<ToolSpec>>), ErrorShape> {
-    let agent = named(call, agent)?;
-    let main = SessionKey::main(&agent);
-    let key = match key.map(str::trim).filter(|key| !key.is_empty() && *key != "main") {
-        None => main.clone(),
-        Some(key) => key.parse().map_err(|_| unknown_session())?,
-    };
     let tree = call.daemon.tree()?;
+    let settings = tree.settings();
+    let key = target::session(call.method, &settings, agent, key)?;
     let read = |error: offshoot_actors::ports::StoreError| ErrorShape::unavailable(error.to_string());
     let row = tree.storage().session(key.clone()).await.map_err(read)?;
-    let settings = tree.settings();
     let is_main = SessionKey::main(&key.agent()) == key && settings.agent(&key.agent()).is_some();
     if row.is_none() && !is_main {
         return Err(unknown_session());
