@@ -80,6 +80,46 @@ async fn a_session_is_found_by_the_same_names_everywhere() {
 }
 
 #[tokio::test]
+async fn what_guards_a_request_and_is_not_there_is_refused_by_its_name() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    let agent =
+        |more: Value| ("agent", json!({"message": "Reply with exactly: X", "idempotencyKey": "k"}), more);
+    let send = |more: Value| {
+        (
+            "chat.send",
+            json!({"sessionKey": "main", "message": "Reply with exactly: X", "idempotencyKey": "k"}),
+            more,
+        )
+    };
+    let history = |more: Value| ("chat.history", json!({"sessionKey": "main"}), more);
+    for (method, params, more) in [
+        agent(json!({"to": "+15550100"})),
+        agent(json!({"lane": "nested"})),
+        agent(json!({"thinking": "high"})),
+        agent(json!({"inputProvenance": {"kind": "internal_system"}})),
+        agent(json!({"bootstrapContextMode": "lightweight"})),
+        send(json!({"thinking": "high"})),
+        send(json!({"queueMode": "interrupt"})),
+        send(json!({"suppressCommandInterpretation": true})),
+        send(json!({"sessionId": "00000000-0000-4000-8000-000000000000"})),
+        history(json!({"messageId": "1"})),
+        history(json!({"sessionId": "00000000-0000-4000-8000-000000000000"})),
+    ] {
+        let name = more.as_object().unwrap().keys().next().unwrap().clone();
+        let mut params = params;
+        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let refused = refusal(&mut client, method, params).await;
+        assert!(refused.starts_with(&format!("invalid {method} params: {name} ")), "{refused}");
+    }
+    let created = client.call("sessions.create", json!({"key": "desk"})).await.unwrap();
+    let same = json!({"sessionKey": "desk", "message": "Reply with exactly: X", "idempotencyKey": "k", "deliver": false,
+        "sessionId": created["sessionId"], "queueMode": "followup"});
+    assert_eq!(client.call("chat.send", same).await.unwrap()["status"], "started");
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn no_day_is_too_odd_to_be_asked_for() {
     let daemon = Daemon::start().await;
     let mut client = daemon.client().await;

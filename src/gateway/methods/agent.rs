@@ -30,6 +30,9 @@ pub(super) const METHODS: &[Method] = &[
 /// Parameters that would change what the run may do or who hears of it.
 const NOT_HERE: &[&str] = &[
     "sessionId",
+    "to",
+    "thinking",
+    "inputProvenance",
     "expectedExistingSessionId",
     "attachments",
     "extraSystemPrompt",
@@ -61,6 +64,8 @@ struct AgentParams {
     session_key: Option<String>,
     /// Seconds; zero is no deadline.
     timeout: Option<u64>,
+    bootstrap_context_mode: Option<String>,
+    lane: Option<String>,
     provider: Option<String>,
     model: Option<String>,
 }
@@ -69,6 +74,13 @@ fn agent(mut call: Call) -> BoxFuture<'static, Answer> {
     async move {
         let params: AgentParams = call.params()?;
         call.refuse(NOT_HERE)?;
+        // A value that asks for what is so anyway asks for nothing.
+        if params.bootstrap_context_mode.is_some_and(|mode| mode != "full") {
+            call.refuse(&["bootstrapContextMode"])?;
+        }
+        if params.lane.is_some_and(|lane| lane != "main") {
+            call.refuse(&["lane"])?;
+        }
         call.forget_params();
         let model = model(&call, params.provider, params.model)?;
         let tree = call.daemon.tree()?;

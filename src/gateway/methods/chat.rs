@@ -40,9 +40,11 @@ const NOT_HERE: &[&str] = &[
     "attachments",
     "deliver",
     "mentions",
+    "thinking",
     "workContext",
     "toolBindings",
     "replyToId",
+    "suppressCommandInterpretation",
     "systemInputProvenance",
     "systemProvenanceReceipt",
     "originatingChannel",
@@ -67,6 +69,8 @@ struct SendParams {
     idempotency_key: String,
     agent_id: Option<String>,
     timeout_ms: Option<u64>,
+    session_id: Option<String>,
+    queue_mode: Option<String>,
 }
 
 fn send(call: Call) -> BoxFuture<'static, Answer> {
@@ -76,6 +80,13 @@ fn send(call: Call) -> BoxFuture<'static, Answer> {
         let tree = call.daemon.tree()?;
         let (agent, key) = (params.agent_id.as_deref(), Some(params.session_key.as_str()));
         let session = target::any_session(call.method, &tree.settings(), agent, key)?;
+        if params.queue_mode.is_some_and(|mode| mode == "interrupt") {
+            return Err(ErrorShape::invalid(format!(
+                "invalid {} params: queueMode interrupt is not supported by offshoot; sessions.steer ends what runs",
+                call.method
+            )));
+        }
+        target::same_transcript(&call, tree, &session, params.session_id.as_deref()).await?;
         if STOP.iter().any(|stop| params.message.trim().eq_ignore_ascii_case(stop)) {
             return stop(&call, tree, &session, None).await;
         }

@@ -4,7 +4,9 @@ use offshoot_actors::TreeHandle;
 use offshoot_actors::ports::{RequestKey, RunRow, StoreError};
 use offshoot_actors::types::{AgentId, Origin, RunId, SessionKey, Settings};
 
+use super::Call;
 use crate::gateway::daemon::Daemon;
+use crate::gateway::rows::session_id;
 use crate::protocol::error::ErrorShape;
 
 /// The session of a request: `key` in full, or a name within the agent, or the agent's main session.
@@ -66,6 +68,28 @@ pub(crate) fn known_agent(method: &str, settings: &Settings, id: &str) -> Result
 fn unknown_agent(method: &str, id: &str) -> ErrorShape {
     let id: String = id.chars().take(80).collect();
     ErrorShape::invalid(format!("invalid {method} params: unknown agent id {id:?}"))
+}
+
+/// Refuses a request that is about another conversation than the one that the session has now: the client has missed that
+/// it was reset.
+///
+/// # Errors
+/// The session's id is another one, or the store cannot be read.
+pub(crate) async fn same_transcript(
+    call: &Call,
+    tree: &TreeHandle,
+    session: &SessionKey,
+    id: Option<&str>,
+) -> Result<(), ErrorShape> {
+    let Some(id) = id.map(str::trim).filter(|id| !id.is_empty()) else { return Ok(()) };
+    let row = tree.storage().session(session.clone()).await.map_err(unread)?;
+    if row.is_some_and(|row| session_id(&row).to_string().eq_ignore_ascii_case(id)) {
+        return Ok(());
+    }
+    Err(ErrorShape::invalid(format!(
+        "invalid {} params: sessionId is not that of {session} any more: read the session again, or leave it out",
+        call.method
+    )))
 }
 
 /// The run of that name: the caller's own, or another that was named so lately, or the run of that id.

@@ -36,6 +36,7 @@ struct HistoryParams {
     limit: Option<u32>,
     max_chars: Option<usize>,
     max_bytes: Option<usize>,
+    session_id: Option<String>,
     /// Messages to skip, from the newest on.
     offset: Option<u64>,
 }
@@ -57,7 +58,7 @@ type History = BTreeMap<&'static str, Box<RawValue>>;
 
 async fn read(call: &Call) -> Result<History, ErrorShape> {
     let params: HistoryParams = call.params()?;
-    call.refuse(&["cursor", "pendingBefore"])?;
+    call.refuse(&["cursor", "pendingBefore", "messageId"])?;
     let within = |name: &str, value: u64, least: u64, most: u64| {
         if (least..=most).contains(&value) {
             return Ok(());
@@ -75,6 +76,7 @@ async fn read(call: &Call) -> Result<History, ErrorShape> {
     let settings = tree.settings();
     let session =
         target::session(call.method, &settings, params.agent_id.as_deref(), Some(&params.session_key))?;
+    target::same_transcript(call, tree, &session, params.session_id.as_deref()).await?;
     let storage = tree.storage();
     let total = length(storage, &session).await.map_err(unread)?;
     let offset = params.offset.unwrap_or(0);
