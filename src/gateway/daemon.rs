@@ -26,7 +26,7 @@ use super::hub::Hub;
 use super::limits::{FailureLimits, Proof, RateLimit, Untold};
 use super::methods::{self, Answer};
 use super::presence::Presence;
-use super::projector::ProjectorMsg;
+use super::projector::{Change, ProjectorMsg};
 use super::record::Record;
 use super::reload::Reloading;
 use super::runs::Runs;
@@ -191,9 +191,18 @@ impl Daemon {
 
     /// Has clients told of an event. Never waits; before the projector is there nobody is connected.
     pub(crate) fn project(&self, event: Event) {
+        self.tell_projector(ProjectorMsg::Happened(Box::new(event)));
+    }
+
+    /// Has clients told that one of them changed a session, after what happened in it before.
+    pub(crate) fn project_change(&self, change: Change) {
+        self.tell_projector(ProjectorMsg::Changed(Box::new(change)));
+    }
+
+    fn tell_projector(&self, message: ProjectorMsg) {
         if let Some(projector) = &*self.projector.read().unwrap_or_else(PoisonError::into_inner) {
             // One that is being restarted reads from the store what is open.
-            drop(projector.send(ProjectorMsg::Happened(Box::new(event))));
+            drop(projector.send(message));
         }
     }
 

@@ -49,6 +49,7 @@ pub mod shared_token;
 mod sink;
 mod socket;
 mod states;
+mod tasks;
 mod tls;
 mod upgrade;
 mod upkeep;

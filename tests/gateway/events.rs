@@ -110,3 +110,25 @@ async fn each_client_counts_its_own_events_without_gaps() {
     assert_eq!(numbers, expected);
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_sub_agent_is_a_task_from_its_spawn_to_its_end() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    let message = r#"Spawn: {"task":"\n Reply with exactly: DONE"}"#;
+    client.send("agent", json!({"message": message, "idempotencyKey": "k"})).await;
+    let ended = |event: &Value| event["event"] == "task" && event["payload"]["task"]["endedAt"].is_i64();
+    let events = client.events_until(ended).await;
+    let tasks: Vec<&Value> = events.iter().filter(|event| event["event"] == "task").collect();
+    let of = |name: &str| tasks.iter().map(|event| &event["payload"]["task"][name]).collect::<Vec<_>>();
+    assert_eq!(of("status"), ["queued", "running", "completed"], "{tasks:#?}");
+    assert_eq!(of("title"), ["Reply with exactly: DONE"; 3]);
+    let last = &tasks[2]["payload"]["task"];
+    let got = client.call("tasks.get", json!({"taskId": last["id"]})).await.unwrap();
+    for (name, value) in last.as_object().unwrap() {
+        if !["updatedAt", "startedAt", "endedAt", "createdAt"].contains(&name.as_str()) {
+            assert_eq!(got["task"][name], *value, "{name}");
+        }
+    }
+    daemon.stop().await;
+}

@@ -130,3 +130,23 @@ async fn no_day_is_too_odd_to_be_asked_for() {
     }
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn what_happens_in_a_session_is_told_before_its_end() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    client.call("sessions.subscribe", json!({})).await.unwrap();
+    for round in 0..20 {
+        let params =
+            json!({"message": "Wait: 1h", "idempotencyKey": format!("r{round}"), "sessionKey": "desk"});
+        let id = client.send("agent", params).await;
+        client.answer(&id).await.unwrap();
+        client.call("sessions.delete", json!({"key": "desk"})).await.unwrap();
+        let of_desk = |event: &Value| event["payload"]["sessionKey"] == "agent:main:desk";
+        let gone = |event: &Value| of_desk(event) && event["payload"]["reason"] == "delete";
+        let events = client.events_until(gone).await;
+        let chats = events.iter().filter(|event| of_desk(event) && event["event"] == "chat");
+        assert_eq!(chats.filter(|event| event["payload"]["state"] == "aborted").count(), 1, "round {round}");
+    }
+    daemon.stop().await;
+}

@@ -5,6 +5,7 @@
 //! of a run only while that is open. After a panic it goes on with the runs that the store has as open: at worst a
 //! client misses a piece of text, which the run's last event carries whole.
 
+mod change;
 mod payload;
 mod projection;
 mod run;
@@ -18,20 +19,24 @@ use std::time::Duration;
 
 use offshoot_actors::TreeHandle;
 use offshoot_actors::kit::{Behaviour, Ctx, Intensity, Msg, StartError, Task};
-use offshoot_actors::ports::{Cause, Event};
+use offshoot_actors::ports::{Cause, Event, RunRow, SessionRow, Storage, StoreError};
+use offshoot_actors::types::{Entry, Scope};
 
+pub(crate) use self::change::Change;
 use self::payload::{Audience, Projected};
 use self::projection::Projection;
 use self::run::Now;
 use super::daemon::Daemon;
 use super::hub::{Gate, Outgoing};
-use offshoot_actors::types::Scope;
+use super::tasks::title;
 
 /// What the projector is told.
 #[derive(Debug)]
 pub(crate) enum ProjectorMsg {
     /// Something happened. From the tree.
     Happened(Box<Event>),
+    /// A client changed a session. From its request.
+    Changed(Box<Change>),
     /// Text that was held back is due. From a timer.
     Due,
 }
@@ -40,6 +45,7 @@ impl Msg for ProjectorMsg {
     fn name(&self) -> &'static str {
         match self {
             Self::Happened(_) => "happened",
+            Self::Changed(_) => "changed",
             Self::Due => "due",
         }
     }
@@ -85,11 +91,8 @@ impl Behaviour for Projector {
             if let Some(name) = &row.wire_id {
                 daemon.runs.accepted(row.id, name);
             }
-            let session = match row.cause {
-                Cause::Spawn => storage.session(row.session.clone()).await.map_err(read)?,
-                _ => None,
-            };
-            projection.resume(&row, session.as_ref());
+            let (session, task) = asked(storage.as_ref(), &row).await.map_err(read)?;
+            projection.resume(&row, session.as_ref(), task.as_deref());
         }
         Ok(Self { daemon, projection, timer: None })
     }
@@ -102,6 +105,7 @@ impl Behaviour for Projector {
             ProjectorMsg::Happened(event) => {
                 self.projection.take(*event, now, &|run| daemon.runs.name(run), &mut tell);
             }
+            ProjectorMsg::Changed(change) => change::tell(&daemon, &change),
             ProjectorMsg::Due => {
                 self.timer = None;
                 self.projection.flush_due(now, &mut tell);
@@ -113,6 +117,23 @@ impl Behaviour for Projector {
             self.timer = Some(ctx.after(due.since(now.monotonic), ProjectorMsg::Due));
         }
     }
+}
+
+/// The session of a sub-agent's run, and what it was asked.
+async fn asked(
+    storage: &dyn Storage,
+    row: &RunRow,
+) -> Result<(Option<SessionRow>, Option<String>), StoreError> {
+    if row.cause != Cause::Spawn {
+        return Ok((None, None));
+    }
+    let session = storage.session(row.session.clone()).await?;
+    let first = storage.entries(row.session.clone(), 0, 1).await?;
+    let task = first.first().and_then(|first| match &first.entry {
+        Entry::User { text, .. } => title(None, Some(text)).map(str::to_owned),
+        _ => None,
+    });
+    Ok((session, task))
 }
 
 fn deliver(daemon: &Daemon, projected: &Projected) {

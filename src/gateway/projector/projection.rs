@@ -17,6 +17,7 @@ use crate::gateway::messages;
 use crate::gateway::outbox::Lossy;
 use crate::gateway::runs::wire_name;
 use crate::gateway::states::{self, Ending};
+use crate::gateway::tasks::title;
 
 /// Text of one run goes out at most this often.
 pub(super) const TEXT_EVERY: Duration = Duration::from_millis(150);
@@ -30,8 +31,8 @@ pub(super) struct Projection {
 }
 
 impl Projection {
-    /// A run that was open before this began. `session` is a sub-agent's.
-    pub(super) fn resume(&mut self, row: &RunRow, session: Option<&SessionRow>) {
+    /// A run that was open before this began. `session` is a sub-agent's, `task` what it was asked.
+    pub(super) fn resume(&mut self, row: &RunRow, session: Option<&SessionRow>, task: Option<&str>) {
         let mut run = Run::new(row.id, wire_name(row).into(), row.session.clone());
         run.started = row.started_at;
         run.model = row.model_used.clone();
@@ -39,7 +40,14 @@ impl Projection {
             && let Some(session) = session
             && let Some(parent) = session.parent.clone()
         {
-            run.spawned = Some(Spawned { parent, label: session.label.clone(), depth: session.depth });
+            run.spawned = Some(Spawned {
+                parent,
+                label: session.label.clone(),
+                depth: session.depth,
+                accepted: row.accepted_at,
+                expected: row.expects_completion,
+                task: task.map(str::to_owned),
+            });
         }
         self.runs.insert(row.id, run);
     }
@@ -89,7 +97,8 @@ impl Projection {
                     tell(run.agent("lifecycle", &json!({ "phase": "start", "startedAt": now.at.0 }), now));
                     let about = json!({ "phase": "start", "runId": run.name });
                     tell(run.changed(about, run.row("running", now, false), now));
-                    run.subagent("subagent.started", json!({}), now).into_iter().for_each(tell);
+                    run.subagent("subagent.started", json!({}), now).into_iter().for_each(&mut *tell);
+                    run.task(None, now).into_iter().for_each(tell);
                 }
             }
             Event::Text { session, run, piece } => {
@@ -164,12 +173,17 @@ impl Projection {
         now: Now,
         tell: &mut dyn FnMut(Projected),
     ) {
-        let Accepted { run, session, model, depth, mode, .. } = child;
+        let Accepted { run, session, model, depth, mode, expects_completion, .. } = child;
         let mut run = Run::new(*run, run.to_string().into(), session.clone());
         run.model = Some(model.primary.clone());
-        run.spawned = Some(Spawned { parent, label, depth: *depth });
+        let (accepted, expected) = (now.at, *expects_completion);
+        run.spawned = Some(Spawned { parent, label, depth: *depth, accepted, expected, task: None });
         let more = json!({ "mode": mode, "model": model.primary });
         run.subagent("subagent.spawned", more, now).into_iter().for_each(&mut *tell);
+        // One without a label is called by what it was asked, which comes next.
+        let task =
+            run.spawned.as_ref().filter(|spawned| spawned.label.is_some()).and_then(|_| run.task(None, now));
+        task.into_iter().for_each(&mut *tell);
         tell(run.changed(json!({ "reason": "create" }), run.row("running", now, false), now));
         self.runs.insert(run.id, run);
     }
@@ -182,6 +196,15 @@ impl Projection {
         name: &dyn Fn(RunId) -> Arc<str>,
         tell: &mut dyn FnMut(Projected),
     ) {
+        if let (Some(run), Entry::User { text, .. }) =
+            (entry.run.and_then(|id| self.runs.get_mut(&id)), &entry.entry)
+            && let Some(spawned) = run.spawned.as_mut().filter(|spawned| spawned.task.is_none())
+        {
+            spawned.task = title(None, Some(text)).map(str::to_owned);
+            if spawned.label.is_none() {
+                run.task(None, now).into_iter().for_each(&mut *tell);
+            }
+        }
         let run = entry.run.and_then(|id| self.runs.get_mut(&id));
         if let (Some(run), Entry::Assistant { tool_calls, model, .. }) = (run, &entry.entry) {
             run.model = Some(model.clone());
@@ -280,6 +303,7 @@ impl Projection {
             "startedAt": started,
             "endedAt": now.at.0,
         });
-        run.subagent("subagent.ended", more, now).into_iter().for_each(tell);
+        run.subagent("subagent.ended", more, now).into_iter().for_each(&mut *tell);
+        run.task(Some(outcome), now).into_iter().for_each(tell);
     }
 }

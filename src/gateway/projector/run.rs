@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use offshoot_actors::is_silent;
-use offshoot_actors::types::{ModelRef, Monotonic, RunId, SessionKey, Timestamp, Usage};
+use offshoot_actors::ports::RunState;
+use offshoot_actors::types::{ModelRef, Monotonic, Outcome, RunId, SessionKey, Timestamp, Usage};
 use serde_json::{Value, json};
 
 use super::payload::{Audience, Projected};
 use crate::gateway::outbox::Lossy;
+use crate::gateway::tasks::{Task, title};
 
 /// Text of an open run that is kept to be shown as it comes, in bytes. What is beyond comes with the last event.
 const MAX_TEXT: usize = 1024 * 1024;
@@ -28,6 +30,11 @@ pub(super) struct Spawned {
     pub(super) parent: SessionKey,
     pub(super) label: Option<String>,
     pub(super) depth: u32,
+    pub(super) accepted: Timestamp,
+    /// Whether the parent gets the result.
+    pub(super) expected: bool,
+    /// The first line of what it was asked.
+    pub(super) task: Option<String>,
 }
 
 /// An open run.
@@ -141,7 +148,7 @@ impl Run {
     }
 
     pub(super) fn subagent(&self, name: &'static str, more: Value, now: Now) -> Option<Projected> {
-        let Spawned { parent, label, depth } = self.spawned.as_ref()?;
+        let Spawned { parent, label, depth, .. } = self.spawned.as_ref()?;
         let common = json!({
             "runId": self.name,
             "sessionKey": self.session,
@@ -157,6 +164,32 @@ impl Run {
             told.common.extend(more.into_iter().filter(|(_, value)| !value.is_null()));
         }
         Some(told)
+    }
+
+    /// The task that a sub-agent's run is.
+    pub(super) fn task(&self, outcome: Option<&Outcome>, now: Now) -> Option<Projected> {
+        let Spawned { parent, label, accepted, expected, task, .. } = self.spawned.as_ref()?;
+        let state = match outcome {
+            Some(outcome) => RunState::Ended(outcome.state),
+            None if self.started.is_some() => RunState::Running,
+            None => RunState::Accepted,
+        };
+        let task = Task {
+            run: self.id,
+            name: &self.name,
+            session: &self.session,
+            owner: Some(parent),
+            expects_completion: *expected,
+            title: title(label.as_deref(), task.as_deref()),
+            state,
+            outcome,
+            accepted_at: *accepted,
+            started_at: self.started,
+            ended_at: outcome.map(|_| now.at),
+            stored: true,
+        };
+        let told = json!({ "action": "upserted", "task": task.summary() });
+        Some(Projected::new("task", Audience::Readers, Lossy::Needed, told))
     }
 
     pub(super) fn push(&mut self, piece: &str) {

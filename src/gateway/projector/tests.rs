@@ -346,23 +346,31 @@ fn nothing_of_a_sub_agent_comes_before_its_spawn() {
         names(&told),
         [
             "subagent.spawned",
+            "task",
             "sessions.changed create",
             "agent lifecycle start",
             "sessions.changed start",
             "subagent.started",
+            "task",
             "subagent.progress",
             "agent lifecycle end",
             "chat final",
             "sessions.changed end",
             "sessions.changed subagent-status",
             "subagent.ended ok",
+            "task",
         ]
     );
+    let tasks: Vec<Value> = told.iter().filter(|told| told.name == "task").map(payload).collect();
+    let statuses: Vec<&Value> = tasks.iter().map(|task| &task["task"]["status"]).collect();
+    assert_eq!(statuses, ["queued", "running", "completed"]);
+    assert!(tasks.iter().all(|task| task["action"] == "upserted" && task["task"]["title"] == "helper"));
     assert!(told.iter().all(|told| {
         let payload = payload(told);
         payload["parentSessionKey"] == json!(session())
             || payload["spawnedBy"] == json!(session())
             || payload["session"]["spawnedBy"] == json!(session())
+            || payload["task"]["ownerKey"] == json!(session())
     }));
     assert_eq!(told.iter().filter(|told| told.lossy == Lossy::Droppable).count(), 5);
 }

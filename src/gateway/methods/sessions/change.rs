@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::{Answer, Call, answer, missing};
 use super::create::label_is_free;
-use super::{changed, given, named, refused_for, store, unknown};
+use super::{given, named, refused_for, store, unknown};
+use crate::gateway::projector::Change;
 use crate::gateway::rows::{RowShape, model_of, overview, session_row};
 use crate::protocol::client::{ClientId, ClientMode};
 use crate::protocol::error::ErrorShape;
@@ -48,7 +49,11 @@ pub(super) fn patch(call: Call) -> BoxFuture<'static, Answer> {
         tree.patch_session(&key, patch, call.origin()).await.map_err(refused_for(&key))?;
         let session = overview(tree.storage().as_ref(), key.clone()).await.map_err(store)?;
         let session = session.ok_or_else(|| unknown(&key))?;
-        changed::tell(&call.daemon, &key, "patch", Some(&session));
+        call.daemon.project_change(Change {
+            session: key.clone(),
+            reason: "patch",
+            now: Some(session.clone()),
+        });
         let shape = RowShape { protocol: call.client.protocol, settings: &settings, now: call.now() };
         let model = model_of(&session.row, &settings);
         answer(&json!({
@@ -114,7 +119,11 @@ pub(super) fn reset(call: Call) -> BoxFuture<'static, Answer> {
         tree.reset_session(&key, call.origin()).await.map_err(refused_for(&key))?;
         let session = overview(tree.storage().as_ref(), key.clone()).await.map_err(store)?;
         let session = session.ok_or_else(|| unknown(&key))?;
-        changed::tell(&call.daemon, &key, "reset", Some(&session));
+        call.daemon.project_change(Change {
+            session: key.clone(),
+            reason: "reset",
+            now: Some(session.clone()),
+        });
         let shape = RowShape { protocol: call.client.protocol, settings: &settings, now: call.now() };
         answer(&json!({ "ok": true, "key": key, "entry": session_row(&session, &shape) }))
     }
@@ -148,8 +157,8 @@ pub(super) fn delete(call: Call) -> BoxFuture<'static, Answer> {
             return answer(&json!({ "ok": true, "key": key, "deleted": false, "archived": [] }));
         }
         let deleted = tree.delete_session(&key, call.origin()).await.map_err(refused_for(&key))?;
-        for gone in &deleted {
-            changed::tell(&call.daemon, gone, "delete", None);
+        for gone in deleted {
+            call.daemon.project_change(Change { session: gone, reason: "delete", now: None });
         }
         answer(&json!({ "ok": true, "key": key, "deleted": true, "archived": [] }))
     }

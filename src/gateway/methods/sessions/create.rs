@@ -13,7 +13,8 @@ use super::super::agent::{Prompt, submit};
 use super::super::target::{self, known_agent};
 use super::super::{Answer, Call, answer};
 use super::change::may_change;
-use super::{changed, filled, refused_for, store, unknown};
+use super::{filled, refused_for, store, unknown};
+use crate::gateway::projector::Change;
 use crate::gateway::rows::{RowShape, overview, session_id, session_row};
 use crate::protocol::error::ErrorShape;
 
@@ -94,7 +95,11 @@ pub(super) fn create(call: Call) -> BoxFuture<'static, Answer> {
             out.insert("runStarted".to_owned(), json!(false));
         }
         let session = overview(storage, key.clone()).await.map_err(store)?.ok_or_else(|| unknown(&key))?;
-        changed::tell(&call.daemon, &key, "create", Some(&session));
+        call.daemon.project_change(Change {
+            session: key.clone(),
+            reason: "create",
+            now: Some(session.clone()),
+        });
         let settings = tree.settings();
         let shape = RowShape { protocol: call.client.protocol, settings: &settings, now: call.now() };
         out.insert("ok".to_owned(), json!(true));

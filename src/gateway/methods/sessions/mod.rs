@@ -1,7 +1,6 @@
 //! `sessions.*`: conversations, and the sub-agents below them.
 
 mod change;
-mod changed;
 mod create;
 mod follow;
 mod list;

@@ -1,16 +1,11 @@
 //! What is shown of a task.
 
 use offshoot_actors::LiveRun;
-use offshoot_actors::ports::{RunRow, RunState, SessionRow};
+use offshoot_actors::ports::{RunRow, SessionRow};
 use serde_json::{Map, Value, json};
 
 use crate::gateway::runs::wire_name;
-use crate::gateway::states::{Ending, reason, task_status};
-
-/// Characters of a title, of an error, and of a result in a summary.
-const MAX_TITLE: usize = 120;
-const MAX_ERROR: usize = 1_000;
-const MAX_SUMMARY: usize = 400;
+use crate::gateway::tasks::{Task, title};
 
 /// The summary of a sub-agent's run. `task` is what it was asked; `live` is the run if it works now.
 pub(super) fn summary(
@@ -19,75 +14,36 @@ pub(super) fn summary(
     task: Option<&str>,
     live: Option<&LiveRun>,
 ) -> Map<String, Value> {
-    let mut out = Map::new();
-    let mut put = |name: &str, value: Value| {
-        if !value.is_null() {
-            out.insert(name.to_owned(), value);
-        }
-    };
-    let first_line = task.and_then(|task| task.lines().map(str::trim).find(|line| !line.is_empty()));
-    let label = session.and_then(|session| session.label.as_deref());
-    let updated = row.ended_at.or(row.started_at).unwrap_or(row.accepted_at);
-    put("id", json!(row.id));
-    put("taskId", json!(row.id));
-    put("runId", json!(wire_name(row)));
-    put("status", json!(task_status(row.state)));
-    put("kind", json!("subagent"));
-    put("runtime", json!("subagent"));
-    put(
-        "title",
-        json!(label.or(first_line).map_or_else(|| row.session.to_string(), |text| cut(text, MAX_TITLE))),
-    );
-    put("agentId", json!(row.session.agent()));
-    put("sessionKey", json!(row.announce_to));
-    put("ownerKey", json!(row.announce_to));
-    put("childSessionKey", json!(row.session));
-    put("hasTranscript", json!(session.is_some()));
-    put("parentTaskId", json!(row.spawner));
-    put("createdAt", json!(row.accepted_at.0));
-    put("updatedAt", json!(updated.0));
-    put("startedAt", json!(row.started_at.map(|at| at.0)));
-    put("endedAt", json!(row.ended_at.map(|at| at.0)));
-    let current = live.and_then(|live| live.tools.last());
-    let mut execution = json!({ "state": execution(row.state) });
-    if let Some(tool) = current {
-        execution["currentTool"] = json!(tool);
+    let name = wire_name(row);
+    let mut out = Task {
+        run: row.id,
+        name: &name,
+        session: &row.session,
+        owner: row.announce_to.as_ref(),
+        expects_completion: row.expects_completion,
+        title: title(session.and_then(|session| session.label.as_deref()), task),
+        state: row.state,
+        outcome: row.outcome.as_ref(),
+        accepted_at: row.accepted_at,
+        started_at: row.started_at,
+        ended_at: row.ended_at,
+        stored: session.is_some(),
     }
-    put("execution", execution);
-    put("lastToolName", json!(current));
-    if !row.expects_completion {
-        put("deliveryStatus", json!("not_applicable"));
+    .summary();
+    if let Some(spawner) = row.spawner {
+        out.insert("parentTaskId".to_owned(), json!(spawner));
     }
-    if let (RunState::Ended(state), Some(outcome)) = (row.state, &row.outcome) {
-        if Ending::of(state).is_ok() {
-            put("terminalOutcome", json!("succeeded"));
-            put("terminalSummary", json!(outcome.text.as_deref().map(|text| cut(text, MAX_SUMMARY))));
-        } else {
-            put("error", json!(reason(outcome).map(|reason| cut(&reason, MAX_ERROR))));
-        }
+    if let Some(tool) = live.and_then(|live| live.tools.last()) {
+        out["execution"]["currentTool"] = json!(tool);
+        out.insert("lastToolName".to_owned(), json!(tool));
     }
     out
-}
-
-const fn execution(state: RunState) -> &'static str {
-    match state {
-        RunState::Accepted => "queued",
-        RunState::Running => "running",
-        RunState::Yielded => "waiting",
-        RunState::Ended(_) => "finished",
-    }
-}
-
-fn cut(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use offshoot_actors::contract::{child, child_run, key, session};
+    use offshoot_actors::ports::RunState;
     use offshoot_actors::types::{Outcome, Terminal, Timestamp};
 
     use super::*;

@@ -1,4 +1,4 @@
-//! Tells clients that follow all sessions of a change that is no event of a run.
+//! A change of a session that is no event of a run.
 
 use offshoot_actors::ports::Overview;
 use offshoot_actors::types::{Scope, SessionKey};
@@ -11,8 +11,19 @@ use crate::gateway::outbox::Lossy;
 use crate::gateway::rows::{RowShape, session_row};
 use crate::protocol::version::Protocol;
 
+/// What a client changed. It is told after what the tree did before it.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) session: SessionKey,
+    /// What was done: `create`, `patch`, `reset` or `delete`.
+    pub(crate) reason: &'static str,
+    /// The session as it is now; none if it is gone.
+    pub(crate) now: Option<Overview>,
+}
+
 /// Sends `sessions.changed`. A session that is gone has no row.
-pub(super) fn tell(daemon: &Daemon, key: &SessionKey, reason: &str, session: Option<&Overview>) {
+pub(super) fn tell(daemon: &Daemon, change: &Change) {
+    let Change { session: key, reason, now: session } = change;
     let (settings, now) = (daemon.config().settings.clone(), daemon.clock.now());
     let payload = |protocol: Protocol| {
         let mut payload = Map::new();
