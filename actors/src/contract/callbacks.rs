@@ -27,7 +27,11 @@ pub async fn a_run_and_where_its_result_is_wanted_are_kept_together(store: &dyn 
     let main = session("main");
     apply(store, vec![create(&main)]).await;
     let row = callback(1, "http://a/");
-    conflict(store, vec![insert(&run(1, &main.key)), put_callback(&row), take_callback(2)]).await;
+    conflict(
+        store,
+        vec![insert(&run(1, &main.key)), put_callback(&row), take_callback(&callback(2, "http://a/"))],
+    )
+    .await;
     assert_eq!(store.callbacks().await.unwrap(), []);
     assert_eq!(store.run(run_id(1)).await.unwrap(), None);
     apply(store, vec![insert(&run(1, &main.key)), put_callback(&row)]).await;

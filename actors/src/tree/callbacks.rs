@@ -43,10 +43,14 @@ impl TreeHandle {
     pub async fn settled(&self, run: RunId, limit: u32) -> Result<Settled, Refusal> {
         let read = |error: StoreError| Refusal::error("store", error.to_string());
         self.outcome(run).await?;
-        let mut changes = self.shared.changes();
+        let storage = &self.shared.storage;
+        let row = storage.run(run).await.map_err(read)?.ok_or_else(|| super::unknown_run(run))?;
+        // What it led to lies in its tree. One whose session is deleted led to nothing more.
+        let session = storage.session(row.session.clone()).await.map_err(read)?;
+        let root = session.map_or_else(|| row.session.clone(), |session| session.root);
+        let mut changes = self.shared.watch_root(&root);
         loop {
-            changes.borrow_and_update();
-            let storage = &self.shared.storage;
+            changes.seen();
             let row = storage.run(run).await.map_err(read)?.ok_or_else(|| super::unknown_run(run))?;
             let session = Some(row.session.clone());
             let found = storage.consequences(run, session, limit).await.map_err(read)?;
@@ -56,9 +60,7 @@ impl TreeHandle {
                 return Ok(Settled { row, outcome, follow_ups });
             }
             // The store may show an end before its commit tells of it, never after.
-            if changes.changed().await.is_err() {
-                return Err(super::gone());
-            }
+            changes.changed().await;
         }
     }
 
