@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use offshoot_actors::ports::{Cause, Clock, ListFilter, Page, RunRow, Storage};
+use offshoot_actors::ports::{Cause, Clock, Consequences, RunRow, Storage};
 use offshoot_actors::types::{RunId, Scope, SessionKey};
 use serde_json::{Map, Value, json};
 
@@ -29,6 +29,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const SETTLE: Duration = Duration::from_millis(5);
 /// Runs of one tree that are looked at.
 const MAX_RUNS: u32 = 10_000;
+/// Runs of one name: each client makes its own names up.
+const MAX_ALIKE: u32 = 100;
 /// How long the runs may take to end once they were told to.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
@@ -87,18 +89,17 @@ impl Remote {
             return Err(misunderstood("agent"));
         };
         // The run has an id of its own beside the name that we gave it.
-        let filter = ListFilter { session: Some(session.clone()), ..ListFilter::default() };
-        let rows = self.storage.list_runs(filter, Page { offset: 0, limit: MAX_RUNS }).await?;
-        let run = rows.iter().find(|row| row.wire_id.as_deref() == Some(name) || row.id.to_string() == name);
-        run.map(|row| (row.id, session)).ok_or_else(|| misunderstood("agent"))
+        let rows = self.storage.runs_named(name.to_owned(), MAX_ALIKE).await?;
+        let run = rows.iter().find(|row| row.session == session).map(|row| row.id);
+        run.or_else(|| name.parse().ok()).map(|run| (run, session)).ok_or_else(|| misunderstood("agent"))
     }
 
     /// Waits until nothing is left to do for the run. A signal cancels it.
     pub(crate) async fn quiet(&mut self, first: RunId, session: &SessionKey) -> Result<Quiet, Failure> {
         let mut signal = None;
         loop {
-            let ours = self.look(first, session).await?;
-            if self.is_quiet(&ours, signal).await? {
+            let ours = self.look(first).await?;
+            if is_quiet(first, &ours, signal) {
                 break;
             }
             tokio::select! {
@@ -109,7 +110,7 @@ impl Remote {
                 () = tokio::time::sleep(LOOK) => {}
                 came = self.signals.first(), if signal.is_none() => {
                     signal = Some(came);
-                    self.cancel(first, session, &ours).await?;
+                    self.cancel(first, session, &ours.runs).await?;
                 }
             }
         }
@@ -123,19 +124,12 @@ impl Remote {
     }
 
     /// Our runs as they stand now, told to whoever watches.
-    async fn look(&mut self, first: RunId, session: &SessionKey) -> Result<Vec<RunRow>, Failure> {
-        let row = self.storage.run(first).await?;
-        let row =
-            row.ok_or_else(|| Failure::new(Exit::Unavailable, "store", format!("run {first} is gone")))?;
-        let root = self.storage.session(session.clone()).await?.map(|session| session.root);
-        // Of a session that was deleted with its result only the run is left.
-        let filter = ListFilter { root, since: Some(row.accepted_at), ..ListFilter::default() };
-        let rows = match filter.root {
-            Some(_) => self.storage.list_runs(filter, Page { offset: 0, limit: MAX_RUNS }).await?,
-            None => vec![row.clone()],
-        };
-        let ours = ours(row, rows);
-        for row in &ours {
+    async fn look(&mut self, first: RunId) -> Result<Consequences, Failure> {
+        let ours = self.storage.consequences(first, None, MAX_RUNS).await?;
+        if ours.runs.is_empty() {
+            return Err(Failure::new(Exit::Unavailable, "store", format!("run {first} is gone")));
+        }
+        for row in &ours.runs {
             let place = self.place(&row.session).await?;
             self.journal.observe(row, place.as_ref());
         }
@@ -150,27 +144,6 @@ impl Remote {
         let place = row.and_then(|row| Some(SeenSession { parent: row.parent?, label: row.label }));
         self.places.insert(key.clone(), place.clone());
         Ok(place)
-    }
-
-    /// A sub-agent's run is done when it has ended: what its parent makes of the result is the parent's affair. A message
-    /// is answered when what it spawned has ended and the session has taken the results.
-    async fn is_quiet(&self, ours: &[RunRow], signal: Option<Signal>) -> Result<bool, Failure> {
-        let Some(first) = ours.first() else { return Ok(true) };
-        if first.state.is_open() {
-            return Ok(false);
-        }
-        if first.cause == Cause::Spawn && signal.is_none() {
-            return Ok(true);
-        }
-        if ours.iter().any(|row| row.state.is_open()) {
-            return Ok(false);
-        }
-        if signal.is_some() || !ours.iter().any(|row| row.announce_to.as_ref() == Some(&first.session)) {
-            return Ok(true);
-        }
-        let waiting = self.storage.load_session(first.session.clone()).await?;
-        let waiting = waiting.map(|session| session.announces).unwrap_or_default();
-        Ok(!waiting.iter().any(|announce| ours.iter().any(|row| row.id == announce.item.run)))
     }
 
     /// Cancels what is open of ours; the gateway cancels with a run what that run spawned.
@@ -217,27 +190,15 @@ pub(crate) async fn cancel(client: &mut Client, run: RunId, session: &SessionKey
     client.call("sessions.abort", &json!({"key": session, "runId": run})).await.map(drop)
 }
 
-/// The run, what it spawned at any depth, and the runs that results of those started in one of their sessions, oldest
-/// first. What the parent of a sub-agent makes of its result is none of ours.
-fn ours(first: RunRow, rows: Vec<RunRow>) -> Vec<RunRow> {
-    let first_id = first.id;
-    let mut ours = vec![first];
-    let mut rest: Vec<RunRow> = rows.into_iter().filter(|row| row.id != first_id).collect();
-    rest.sort_by_key(|row| (row.accepted_at, row.id));
-    // Every one comes after the one that it is due to.
-    for row in rest {
-        let spawned = row.spawner.is_some_and(|spawner| ours.iter().any(|ours| ours.id == spawner));
-        let answers = row.cause == Cause::Announce
-            && ours.iter().any(|ours| ours.session == row.session)
-            && ours.iter().any(|child| {
-                child.announce_to.as_ref() == Some(&row.session)
-                    && child.ended_at.is_some_and(|ended| ended <= row.accepted_at)
-            });
-        if spawned || answers {
-            ours.push(row);
-        }
+/// A sub-agent's run is done when it has ended: what its parent makes of the result is the parent's affair. A message
+/// is answered when what it spawned has ended and the session has taken the results.
+fn is_quiet(first: RunId, ours: &Consequences, signal: Option<Signal>) -> bool {
+    let open = ours.runs.iter().any(|row| row.state.is_open());
+    let spawned = |row: &RunRow| row.id == first && row.cause == Cause::Spawn && !row.state.is_open();
+    match signal {
+        Some(_) => !open,
+        None => !ours.pending || ours.runs.iter().any(spawned),
     }
-    ours
 }
 
 /// The parameters without those that are not given.
@@ -279,65 +240,7 @@ fn went_away(error: &ClientError, run: RunId) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use offshoot_actors::ports::{Host, RunState};
-    use offshoot_actors::types::{ModelChoice, ModelRef, Terminal, Timestamp, Usage};
-
     use super::*;
-
-    fn row(
-        id: u128,
-        session: &str,
-        cause: Cause,
-        spawner: Option<u128>,
-        times: (i64, Option<i64>),
-    ) -> RunRow {
-        let run = |id| RunId(uuid::Uuid::from_u128(id));
-        RunRow {
-            id: run(id),
-            session: session.parse().unwrap(),
-            cause,
-            spawner: spawner.map(run),
-            announce_to: (cause == Cause::Spawn).then(|| "agent:main:main".parse().unwrap()),
-            expects_completion: true,
-            wire_id: None,
-            model: ModelChoice { primary: ModelRef::rehearsal(), fallbacks: Vec::new() },
-            model_used: None,
-            timeout: None,
-            input: None,
-            state: times.1.map_or(RunState::Running, |_| RunState::Ended(Terminal::Ok)),
-            outcome: None,
-            usage: Usage::default(),
-            steps: 0,
-            accepted_at: Timestamp(times.0),
-            started_at: None,
-            ended_at: times.1.map(Timestamp),
-            host: Host::Daemon,
-        }
-    }
-
-    #[test]
-    fn what_a_message_led_to_is_followed_and_nothing_else() {
-        let main = "agent:main:main";
-        let first = row(1, main, Cause::Message, None, (10, Some(20)));
-        let rows = vec![
-            row(6, main, Cause::Announce, None, (35, None)),
-            row(5, main, Cause::Message, None, (12, None)),
-            row(4, "agent:main:subagent:b", Cause::Spawn, Some(99), (13, Some(14))),
-            row(3, "agent:main:subagent:c", Cause::Spawn, Some(2), (16, None)),
-            row(2, "agent:main:subagent:a", Cause::Spawn, Some(1), (15, Some(30))),
-            first.clone(),
-            row(7, main, Cause::Announce, None, (25, None)),
-        ];
-        let ids: Vec<u128> = ours(first, rows).iter().map(|row| row.id.0.as_u128()).collect();
-        assert_eq!(ids, [1, 2, 3, 6]);
-    }
-
-    #[test]
-    fn what_a_parent_makes_of_the_result_is_not_followed() {
-        let child = row(1, "agent:main:subagent:a", Cause::Spawn, None, (10, Some(20)));
-        let rows = vec![row(2, "agent:main:main", Cause::Announce, None, (21, None)), child.clone()];
-        assert_eq!(ours(child, rows).len(), 1);
-    }
 
     #[test]
     fn a_refusal_may_come_as_an_answer() {

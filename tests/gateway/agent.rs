@@ -120,7 +120,7 @@ async fn what_would_be_ignored_is_refused_and_the_rest_is_not() {
         (json!({"attachments": [{}]}), "attachments is not supported"),
         (json!({"model": "builtin/rehearsal"}), "missing scope: operator.admin"),
         (json!({"agentId": "nobody"}), "unknown agent id"),
-        (json!({"message": "/new"}), "does not reset sessions"),
+        (json!({"message": "/new"}), "call sessions.reset"),
         (json!({"message": " "}), "empty"),
         (json!({"idempotencyKey": ""}), "idempotencyKey"),
     ] {

@@ -150,7 +150,7 @@ pub(super) async fn submit(call: &Call, tree: &TreeHandle, prompt: Prompt) -> Re
     let command = message.split_whitespace().next().unwrap_or_default();
     if ["/new", "/reset"].iter().any(|reset| command.eq_ignore_ascii_case(reset)) {
         let text =
-            format!("{command}: offshoot does not reset sessions; start another one by its sessionKey");
+            format!("{command} is not supported by offshoot in a message: call sessions.reset, then send it");
         return Err(ErrorShape::invalid(text));
     }
     let known = target::known_agent(call.method, &tree.settings(), session.agent().as_str());

@@ -92,7 +92,7 @@ pub(crate) async fn same_transcript(
     )))
 }
 
-/// The run of that name: the caller's own, or another that was named so lately, or the run of that id.
+/// The run of that name: the caller's own, or the one that was named so last, or the run of that id.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -107,10 +107,13 @@ pub(crate) async fn run(
     if let Some(earlier) = storage.earlier(key).await.map_err(unread)? {
         return Ok(Some(earlier.run));
     }
-    let id = daemon.runs.named(name).or_else(|| name.parse::<RunId>().ok());
-    match id {
-        Some(id) => storage.run(id).await.map_err(unread),
-        None => Ok(None),
+    if let Some(id) = daemon.runs.named(name) {
+        return storage.run(id).await.map_err(unread);
+    }
+    let named = storage.runs_named(name.to_owned(), 1).await.map_err(unread)?;
+    match (named.into_iter().next(), name.parse::<RunId>()) {
+        (None, Ok(id)) => storage.run(id).await.map_err(unread),
+        (named, _) => Ok(named),
     }
 }
 
