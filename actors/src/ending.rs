@@ -2,13 +2,15 @@
 
 use crate::ports::{Announce, AuditRecord, Op, RunEnd, RunRow, SubtreeRun, Transaction};
 use crate::session::announce_of;
-use crate::types::{Origin, Outcome, RunId, Timestamp, Usage};
+use crate::types::{Cleanup, Origin, Outcome, RunId, SessionKey, Timestamp, Usage};
 
 /// The end of one run, decided and not committed yet.
 pub(crate) struct Ending {
     pub(crate) row: RunRow,
     pub(crate) end: RunEnd,
     pub(crate) announce: Option<Announce>,
+    /// A child that announces nothing is deleted by itself.
+    delete: Option<SessionKey>,
     audit: AuditRecord,
 }
 
@@ -27,10 +29,12 @@ impl Ending {
         let end = RunEnd { run: row.id, outcome, usage: row.usage, steps: row.steps, at };
         let (label, cleanup) = (session.label.as_ref(), session.cleanup);
         let announce = announce_of(&row, &end, row.started_at, quiet, row.usage, label, cleanup);
+        let unheard = announce.is_none() && row.announce_to.is_some() && cleanup == Cleanup::Delete;
+        let delete = unheard.then(|| row.session.clone());
         let Record { event, origin, facts } = record;
         let (session, id) = (Some(row.session.clone()), Some(row.id));
         let audit = AuditRecord { at, event, origin, session, run: id, facts };
-        Self { row, end, announce, audit }
+        Self { row, end, announce, delete, audit }
     }
 
     /// Has its result say what the tree of its session has used.
@@ -45,10 +49,12 @@ impl Ending {
         self.row.id
     }
 
-    /// The end, its announce and the audit record: all of it is committed, or nothing.
+    /// The end, its announce or the end of its session, and the audit record: all of it is committed, or nothing.
     pub(crate) fn transaction(&self) -> Transaction {
         let mut transaction = vec![Op::EndRun(Box::new(self.end.clone()))];
         transaction.extend(self.announce.clone().map(|announce| Op::QueueAnnounce(Box::new(announce))));
+        let delete = self.delete.clone();
+        transaction.extend(delete.map(|session| Op::DeleteSession { session, with_parents: true }));
         transaction.push(Op::Audit(Box::new(self.audit.clone())));
         transaction
     }

@@ -79,6 +79,20 @@ async fn a_cancel_takes_what_a_child_left_open_when_it_ended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_child_that_nobody_hears_of_goes_with_its_run() {
+    let rig = setup().start(|_: Call| std::future::pending()).await;
+    let (gone, kept) = (rig.spawn("delete,quiet|a").await, rig.spawn("quiet|b").await);
+    let storage = Arc::clone(&rig.storage);
+    rig.stop().await;
+    let clock = TokioClock::starting_at(Timestamp(1));
+    for child in [&gone, &kept] {
+        cancel_stored(storage.as_ref(), &clock, child.run, Origin::Operator).await.unwrap();
+    }
+    assert!(storage.session(gone.session).await.unwrap().is_none());
+    assert!(storage.session(kept.session).await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unknown_run_is_refused() {
     let (rig, ..) = left_open().await;
     let clock = TokioClock::starting_at(Timestamp(1));
