@@ -165,17 +165,19 @@ impl Behaviour for Sessions {
         let mut wake = Vec::new();
         let again = args.booted;
         if again {
-            open = settle_orphans(&sessions.shared, open).await.map_err(read)?;
+            let (kept, late) = settle_orphans(&sessions.shared, open).await.map_err(read)?;
+            open = kept;
             for key in sessions.unsettled.keys() {
                 sessions.residents.insert(key, Resident::Settling { waiting: Vec::new() });
             }
+            sessions.settle_late(late, Verdict::parent_stopped(), ctx);
             wake = sessions.take_over(&open);
         } else {
             // A manager that failed took every session with it.
             sessions.shared.live.clear();
             let (kept, late) = settle_left_behind(&sessions.shared, open).await.map_err(read)?;
             open = kept;
-            sessions.settle_late(late, ctx);
+            sessions.settle_late(late, Verdict::found_late(), ctx);
             sessions.shared.leave_other_roots_asleep().await.map_err(read)?;
             args.booted = true;
         }
@@ -288,9 +290,9 @@ impl Sessions {
 }
 
 impl Sessions {
-    /// Ends runs that an earlier process left open as soon as the store takes that. Until then nothing wakes their
-    /// sessions: they would execute what is about to be ended.
-    fn settle_late(&mut self, late: Vec<SubtreeRun>, ctx: &Ctx<Self>) {
+    /// Ends runs that were found open as soon as the store takes that. Until then nothing wakes their sessions: they would
+    /// execute what is about to be ended.
+    fn settle_late(&mut self, late: Vec<SubtreeRun>, verdict: Verdict<'static>, ctx: &Ctx<Self>) {
         let keys: BTreeSet<SessionKey> = late.iter().map(|run| run.session.key.clone()).collect();
         if keys.is_empty() {
             return;
@@ -304,7 +306,7 @@ impl Sessions {
         let unsettled = Arc::clone(&self.unsettled);
         // Detached: nobody waits for runs that a store which is full now takes later.
         tokio::spawn(async move {
-            settle::settle(&shared, late, Verdict::found_late(), DETACHED).await;
+            settle::settle(&shared, late, verdict, DETACHED).await;
             unsettled.remove(&keys);
             // What waited for them before was noted at the start.
             drop(myself.send(SessionsMsg::Settled { keys, waiting: Vec::new() }));
@@ -313,8 +315,11 @@ impl Sessions {
 }
 
 /// After a rebuild: ends runs that were committed while the run that asked for them was stopped, and that this
-/// manager was about to end. Returns the others.
-async fn settle_orphans(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<Vec<OpenRun>, StoreError> {
+/// manager was about to end. Returns the others, and those whose ends the store does not take yet.
+async fn settle_orphans(
+    shared: &Arc<Shared>,
+    open: Vec<OpenRun>,
+) -> Result<(Vec<OpenRun>, Vec<SubtreeRun>), StoreError> {
     let is_open: BTreeSet<RunId> = open.iter().map(|run| run.run).collect();
     let (mut kept, mut orphans) = (Vec::with_capacity(open.len()), Vec::new());
     for run in open {
@@ -328,9 +333,12 @@ async fn settle_orphans(shared: &Arc<Shared>, open: Vec<OpenRun>) -> Result<Vec<
             _ => kept.push(run),
         }
     }
-    let runs = with_rows(shared, orphans).await?;
-    settle::settle(shared, runs, Verdict::parent_stopped(), WAITED_FOR).await;
-    Ok(kept)
+    let mut refused = with_rows(shared, orphans).await?;
+    let verdict = Verdict::parent_stopped();
+    let ended: BTreeSet<RunId> =
+        settle::settle(shared, refused.clone(), verdict, WAITED_FOR).await.into_iter().collect();
+    refused.retain(|run| !ended.contains(&run.row.id));
+    Ok((kept, refused))
 }
 
 /// On the first start: ends the runs that an earlier process left open and that no later one resumes.

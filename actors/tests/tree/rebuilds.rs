@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use offshoot_actors::ports::{Answer, Cause, Event, ModelError, ModelErrorKind, Op, RunEnd, Storage};
-use offshoot_actors::types::{Entry, Origin, Outcome, PromptRequest, SessionKey, Terminal, Usage};
+use offshoot_actors::ports::{
+    Answer, Cause, Event, ModelError, ModelErrorKind, Op, RunEnd, RunState, Storage,
+};
+use offshoot_actors::types::{Entry, Origin, Outcome, PromptRequest, RunId, SessionKey, Terminal, Usage};
 
 use crate::rig::{Answered, Asked, Call, Once, Rig, call, items, main_key, soon, with};
 
@@ -301,6 +303,49 @@ async fn what_a_full_store_keeps_open_is_not_executed_after_a_panic_of_the_manag
     assert_eq!(rig.answer("hello").await.text.as_deref(), Some("did hello"));
     assert_eq!(rig.log.count(), 1, "only the message of this process was worked on");
     rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_cancelled_run_left_to_be_ended_is_ended_though_the_store_is_full() {
+    let faults = Arc::new(Once::default());
+    let (setup, faulty) = with(&faults).faulty();
+    let rig = setup
+        .start(|call_: Call| async move {
+            Ok(match (&*call_.task(), call_.request.step) {
+                ("go", 1) => Answer::tools(vec![call("1", "spawn", "session|child")]),
+                ("go", _) => std::future::pending().await,
+                _ => Answer::text("NO_REPLY"),
+            })
+        })
+        .await;
+    let run = rig.say("go").await;
+    rig.until("the child is done", |rig| rig.runs_of(&main_key()).len() < rig.storage.all_runs().len()).await;
+    rig.until("the child sleeps", |rig| rig.live("session").len() == 1).await;
+    soon("a cancel", rig.handle.cancel(run, Origin::Operator)).await.unwrap();
+    // As where the spawn is committed after that, and the manager loses what it was about to do.
+    let mut late = rig.storage.all_runs().into_iter().find(|row| row.cause == Cause::Spawn).unwrap();
+    late.id = RunId(uuid::Uuid::from_u128(99));
+    late.input = Some(Entry::User { text: "late".to_owned(), origin: Origin::Operator });
+    (late.state, late.outcome, late.steps) = (RunState::Accepted, None, 0);
+    (late.started_at, late.ended_at, late.model_used) = (None, None, None);
+    late.usage = Usage::default();
+    let id = late.id;
+    rig.storage.submit(vec![Op::InsertRun(Box::new(late))], Box::new(|result| result.unwrap()));
+    faulty.fail(10, move |asked| match asked {
+        Asked::Submit(transaction) => {
+            transaction.iter().any(|op| matches!(op, Op::EndRun(end) if end.run == id))
+        }
+        _ => false,
+    });
+    faults.arm("sessions", "settings_changed");
+    rig.handle.apply((*rig.handle.settings()).clone()).await.unwrap();
+    rig.until("it is ended", |rig| !rig.row(id).state.is_open()).await;
+    assert!(faults.fired());
+    assert_eq!(rig.row(id).outcome.unwrap().state, Terminal::Cancelled);
+    let begins = |event: &Event| matches!(event, Event::Started { run, .. } if *run == id);
+    assert_eq!(rig.events.count(begins), 0);
+    rig.quiet().await;
+    rig.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
