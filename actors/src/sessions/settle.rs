@@ -1,7 +1,7 @@
 //! Ends runs whose actors are gone: of a process that died, or of a subtree whose session failed for good.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -89,7 +89,7 @@ impl<'a> Verdict<'a> {
 /// Ends each of `runs` that has not ended, in this order, and tells whoever waits. Returns those it ended. A store
 /// that refuses is asked `tries` times.
 pub(crate) async fn settle(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     runs: Vec<SubtreeRun>,
     verdict: Verdict<'_>,
     tries: u32,
@@ -127,15 +127,20 @@ fn decide(shared: &Shared, run: SubtreeRun, verdict: Verdict<'_>) -> Ending {
     Ending::new(run, Outcome::ended(state, reason, partial), quiet, record, shared.system.clock.now())
 }
 
-/// Has each result say what the tree of its session has used. Where that cannot be read the run itself counts:
-/// no end is held up for it.
-async fn count(shared: &Shared, runs: &mut [Ending]) {
+/// Has each result say what the tree of its session has used. Where that cannot be read, also when it is asked for
+/// again, the run itself counts: no end is held up for long.
+async fn count(shared: &Arc<Shared>, runs: &mut [Ending]) {
     // The last step of a run may be on its way.
-    if let Err(error) = shared.barrier().await {
+    let barrier = || -> BoxFuture<_> {
+        let shared = Arc::clone(shared);
+        Box::pin(async move { shared.barrier().await })
+    };
+    if let Err(error) = read(shared, WAITED_FOR, barrier).await {
         return tracing::warn!(%error, "the tokens of results cannot be read");
     }
     for announce in runs.iter_mut().filter_map(|run| run.announce.as_mut()) {
-        match shared.storage.subtree_usage(announce.item.session.clone()).await {
+        let session = &announce.item.session;
+        match read(shared, WAITED_FOR, || shared.storage.subtree_usage(session.clone())).await {
             Ok(used) => announce.item.usage = used,
             Err(error) => return tracing::warn!(%error, "the tokens of results cannot be read"),
         }
@@ -163,31 +168,41 @@ pub(super) async fn read<T>(
 }
 
 /// Commits ends; returns the runs that this ended, and those that the store did not take.
-async fn submit(shared: &Shared, runs: Vec<Ending>, deliver: bool) -> (Vec<RunId>, Vec<(Ending, Refused)>) {
+async fn submit(
+    shared: &Arc<Shared>,
+    runs: Vec<Ending>,
+    deliver: bool,
+) -> (Vec<RunId>, Vec<(Ending, Refused)>) {
     let mut submitted = Vec::with_capacity(runs.len());
     for run in runs {
         let (sender, receiver) = oneshot::channel();
+        let telling = Arc::clone(shared);
         shared.commit(run.transaction(), move |result| {
+            // Told by the commit itself: whoever finds the result in the store tells of it after this.
+            if result.is_ok() {
+                tell(&telling, &run, deliver);
+            }
             // Nobody waits only where the tree is gone.
-            let _ = sender.send(result);
+            let _ = sender.send((run, result));
         });
-        submitted.push((run, receiver));
+        submitted.push(receiver);
     }
     let (mut ended, mut refused) = (Vec::new(), Vec::new());
-    for (run, receiver) in submitted {
+    for receiver in submitted {
         match receiver.await {
-            Ok(Ok(())) => {
-                ended.push(run.run());
-                if deliver {
-                    notify_end(shared, &run.row, &run.end, run.announce);
-                } else {
-                    tell_end(shared, &run.row, &run.end);
-                }
-            }
+            Ok((run, Ok(()))) => ended.push(run.run()),
             // Whoever ended it before has told whoever waits.
-            Ok(Err(Refused::Ended { .. })) | Err(_) => {}
-            Ok(Err(error)) => refused.push((run, error)),
+            Ok((_, Err(Refused::Ended { .. }))) | Err(_) => {}
+            Ok((run, Err(error))) => refused.push((run, error)),
         }
     }
     (ended, refused)
+}
+
+fn tell(shared: &Shared, run: &Ending, deliver: bool) {
+    if deliver {
+        notify_end(shared, &run.row, &run.end, run.announce.clone());
+    } else {
+        tell_end(shared, &run.row, &run.end);
+    }
 }

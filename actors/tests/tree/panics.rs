@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use offshoot_actors::ports::{Answer, ModelError, ModelErrorKind};
+use offshoot_actors::ports::{Answer, Event, ModelError, ModelErrorKind, Op};
 use offshoot_actors::types::{IdempotencyKey, Origin, PromptRequest, SessionKey, Terminal};
 
 use crate::rig::{Answered, Asked, Call, Once, Rig, call, items, main_key, request, soon, with};
@@ -320,4 +320,48 @@ async fn every_kind_of_message_may_panic_once() {
             rig.finish().await;
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_run_of_a_failed_session_is_told_before_its_result_is_taken() {
+    let faults = Arc::new(Once::default());
+    let (setup, faulty) = with(&faults).faulty();
+    let rig = setup
+        .start(|call_: Call| async move {
+            Ok(match (&*call_.task(), call_.request.step) {
+                ("wait", 1) => Answer::tools(vec![call("1", "spawn", "hang"), call("2", "yield", "")]),
+                ("hang", _) => std::future::pending().await,
+                _ => Answer::text("NO_REPLY"),
+            })
+        })
+        .await;
+    let child = rig.spawn("session|wait").await;
+    rig.until("it waits", |rig| rig.row(child.run).state.as_str() == "yielded").await;
+    let below = rig.storage.all_runs().into_iter().find(|row| row.session != child.session).unwrap().id;
+    // The leaf is ended first, which takes a while.
+    faulty.spoil(move |asked| match asked {
+        Asked::Submit(transaction)
+            if transaction.iter().any(|op| matches!(op, Op::EndRun(end) if end.run == below)) =>
+        {
+            Answered::Late(Duration::from_secs(1))
+        }
+        _ => Answered::Well,
+    });
+    for _ in 0..6 {
+        faults.arm("session", "steer");
+        let _ = rig.handle.steer(child.session.clone(), "hello".into(), Origin::Operator).await;
+    }
+    rig.until("its run is ended", |rig| !rig.row(child.run).state.is_open()).await;
+    // The parent finds the result in the store.
+    faults.arm("session", "steer");
+    let _ = rig.handle.steer(main_key(), "hello".into(), Origin::Operator).await;
+    rig.until("it is taken", |rig| items(&rig.transcript(&main_key())).len() == 1).await;
+    let told = rig.events.all().into_iter().filter_map(|event| match event {
+        Event::Ended { run, .. } if run == child.run => Some("ended"),
+        Event::Announced { runs, .. } if runs.contains(&child.run) => Some("taken"),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), ["ended", "taken"]);
+    faulty.spoil(|_| Answered::Well);
+    rig.finish().await;
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{Answer, Host, ModelError, Op};
-use offshoot_actors::types::{Origin, PromptRequest, RunId, Terminal};
+use offshoot_actors::types::{Origin, PromptRequest, RunId, Terminal, Usage};
 
-use crate::rig::{Asked, Call, Rig, brief, call, items, main_key, request, setup, soon};
+use crate::rig::{Answered, Asked, Call, Rig, brief, call, items, main_key, request, setup, soon};
 
 async fn script(call_: Call) -> Result<Answer, ModelError> {
     Ok(match (&*call_.task(), call_.request.step) {
@@ -254,4 +254,42 @@ async fn only_so_many_wait_for_what_a_full_store_does_not_take() {
     assert!(waited.iter().any(Result::is_ok));
     rig.quiet().await;
     rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_result_of_what_was_left_open_tells_of_its_tokens_though_the_store_was_away_for_a_moment() {
+    let storage = Arc::new(MemoryStorage::new());
+    let rig = setup()
+        .on(&storage, 1)
+        .start(|call_: Call| async move {
+            Ok(match &*call_.task() {
+                "leave" if call_.request.step == 1 => Answer::tools(vec![call("1", "spawn", "work")]),
+                "work" => Answer {
+                    usage: Usage { input: 10, output: 1, cached: 0 },
+                    ..Answer::tools(vec![call("1", "hang", "")])
+                },
+                _ => Answer::text("NO_REPLY"),
+            })
+        })
+        .await;
+    rig.answer("leave").await;
+    rig.until("the child works", |rig| !rig.storage.tool_rows().is_empty() && rig.log.in_flight() == 0).await;
+    rig.until("its tool works", |rig| rig.log.tools.lock().unwrap().len() == 2).await;
+    rig.stop().await;
+    let (setup, faulty) = setup().on(&storage, 2).faulty();
+    let mut asked_before = 0;
+    faulty.spoil(move |asked| match asked {
+        // Two actors ask first, before they read what is theirs.
+        Asked::Submit(transaction) if transaction.is_empty() => {
+            asked_before += 1;
+            if asked_before == 3 { Answered::WithAnError } else { Answered::Well }
+        }
+        _ => Answered::Well,
+    });
+    let rig = setup.start(script).await;
+    rig.quiet().await;
+    assert!(faulty.has_failed());
+    let told: Vec<_> = items(&rig.transcript(&main_key())).iter().map(|item| item.usage).collect();
+    assert_eq!(told, [Usage { input: 10, output: 1, cached: 0 }]);
+    rig.finish().await;
 }

@@ -33,6 +33,8 @@ pub enum Answered {
     WithAnErrorAfter(Duration),
     /// As it is now, but told after this time; a transaction is applied after this time.
     Late(Duration),
+    /// A transaction is applied now, and told after this time.
+    ToldLate(Duration),
 }
 
 fn spoiled() -> StoreError {
@@ -116,7 +118,7 @@ impl Faulty {
                     Err(spoiled())
                 })
             }
-            Answered::Late(pause) => {
+            Answered::Late(pause) | Answered::ToldLate(pause) => {
                 let pause = self.clock.sleep(pause);
                 Box::pin(async move {
                     let answer = answer.await;
@@ -138,6 +140,16 @@ impl Storage for Faulty {
                     pause.await;
                     inner.submit(transaction, done);
                 }));
+            }
+            Answered::ToldLate(pause) => {
+                let pause = self.clock.sleep(pause);
+                let done = |result| {
+                    drop(tokio::spawn(async move {
+                        pause.await;
+                        done(result);
+                    }));
+                };
+                self.inner.submit(transaction, Box::new(done));
             }
             _ => self.inner.submit(transaction, done),
         }
