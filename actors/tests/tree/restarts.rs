@@ -266,15 +266,21 @@ async fn the_result_of_what_was_left_open_tells_of_its_tokens_though_the_store_w
                 "leave" if call_.request.step == 1 => Answer::tools(vec![call("1", "spawn", "work")]),
                 "work" => Answer {
                     usage: Usage { input: 10, output: 1, cached: 0 },
-                    ..Answer::tools(vec![call("1", "hang", "")])
+                    ..Answer::tools(vec![call("1", "spawn", "leaf"), call("2", "hang", "")])
                 },
+                "leaf" => {
+                    Answer { usage: Usage { input: 100, output: 10, cached: 0 }, ..Answer::text("NO_REPLY") }
+                }
                 _ => Answer::text("NO_REPLY"),
             })
         })
         .await;
     rig.answer("leave").await;
-    rig.until("the child works", |rig| !rig.storage.tool_rows().is_empty() && rig.log.in_flight() == 0).await;
-    rig.until("its tool works", |rig| rig.log.tools.lock().unwrap().len() == 2).await;
+    rig.until("the leaf is done", |rig| {
+        let mut runs = rig.storage.all_runs().into_iter();
+        runs.any(|row| row.usage.input == 100 && !row.state.is_open())
+    })
+    .await;
     rig.stop().await;
     let (setup, faulty) = setup().on(&storage, 2).faulty();
     let mut asked_before = 0;
@@ -290,6 +296,6 @@ async fn the_result_of_what_was_left_open_tells_of_its_tokens_though_the_store_w
     rig.quiet().await;
     assert!(faulty.has_failed());
     let told: Vec<_> = items(&rig.transcript(&main_key())).iter().map(|item| item.usage).collect();
-    assert_eq!(told, [Usage { input: 10, output: 1, cached: 0 }]);
+    assert_eq!(told, [Usage { input: 110, output: 11, cached: 0 }]);
     rig.finish().await;
 }
