@@ -173,7 +173,8 @@ impl Behaviour for Connection {
         // First of all: the Control UI waits less than a second for it.
         outbox.text(events::challenge(&nonce, daemon.clock.now()));
         let allowance = Allowance::of(UNKNOWN_MAY_SEND.saturating_sub(read.len()));
-        let stream = Metered::new(wire, allowance.clone());
+        let mut stream = Metered::new(wire, allowance.clone());
+        let read = stream.after(read);
         let (myself, out) = (ctx.myself().clone(), Arc::clone(&outbox));
         let places = Arc::new(Semaphore::new(IN_WORK));
         let work = async move {

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
+use tokio_tungstenite::tungstenite::Bytes;
 
 /// How long a client of HTTP may take nothing of what is written to it.
 const WRITE_WITHIN: Duration = Duration::from_secs(30);
@@ -83,11 +84,14 @@ impl Allowance {
         self.0.store(usize::MAX, Ordering::Relaxed);
     }
 
-    fn spend(&self, bytes: usize) -> bool {
+    /// What is left; none where there is no limit.
+    fn left(&self) -> Option<usize> {
         let left = self.0.load(Ordering::Relaxed);
-        if left == usize::MAX {
-            return true;
-        }
+        (left != usize::MAX).then_some(left)
+    }
+
+    fn spend(&self, bytes: usize) -> bool {
+        let Some(left) = self.left() else { return true };
         self.0.store(left.saturating_sub(bytes), Ordering::Relaxed);
         bytes <= left
     }
@@ -98,16 +102,72 @@ pub(crate) fn is_overspent(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::QuotaExceeded
 }
 
-/// A stream that ends with an error when the allowance is spent.
+/// A stream that ends with an error when the allowance is spent, or when a frame announces more than is left of it: room is
+/// made for a frame as soon as its head is read.
 #[derive(Debug)]
 pub(crate) struct Metered<S> {
     stream: S,
     allowance: Allowance,
+    heads: Heads,
+    refused: bool,
 }
 
 impl<S> Metered<S> {
-    pub(crate) const fn new(stream: S, allowance: Allowance) -> Self {
-        Self { stream, allowance }
+    pub(crate) fn new(stream: S, allowance: Allowance) -> Self {
+        Self { stream, allowance, heads: Heads::default(), refused: false }
+    }
+
+    /// What was read before, if it may be looked at.
+    pub(crate) fn after(&mut self, read: Bytes) -> Bytes {
+        self.refused = !self.allowance.left().is_none_or(|left| self.heads.announce_at_most(left, &read));
+        if self.refused { Bytes::new() } else { read }
+    }
+}
+
+/// The heads of the frames in a stream of bytes.
+#[derive(Debug, Default)]
+struct Heads {
+    /// The one that is being read.
+    head: Vec<u8>,
+    /// Bytes up to the next one.
+    until: u64,
+}
+
+impl Heads {
+    /// Whether no frame that begins in these bytes is longer than that.
+    fn announce_at_most(&mut self, most: usize, mut bytes: &[u8]) -> bool {
+        while let Some((first, rest)) = bytes.split_first() {
+            if self.until > 0 {
+                let skipped = usize::try_from(self.until).unwrap_or(usize::MAX).min(bytes.len());
+                self.until -= skipped as u64;
+                bytes = &bytes[skipped..];
+                continue;
+            }
+            self.head.push(*first);
+            bytes = rest;
+            if let Some(length) = self.announced() {
+                if length > most as u64 {
+                    return false;
+                }
+                self.until = length;
+                self.head.clear();
+            }
+        }
+        true
+    }
+
+    /// The length that the head announces, once it is whole.
+    fn announced(&self) -> Option<u64> {
+        let second = *self.head.get(1)?;
+        let more = match second & 0x7f {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        let mask = if second & 0x80 == 0 { 0 } else { 4 };
+        let length = self.head.get(2..2 + more + mask)?.get(..more)?;
+        let wide = length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
+        Some(if more == 0 { u64::from(second & 0x7f) } else { wide })
     }
 
     /// The stream itself, to throw away what comes.
@@ -122,10 +182,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let refused = || Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
+        if self.refused {
+            return refused();
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if matches!(read, Poll::Ready(Ok(()))) && !self.allowance.spend(buf.filled().len() - before) {
-            return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
+        let Some(left) = self.allowance.left() else { return read };
+        let new = &buf.filled()[before..];
+        if matches!(read, Poll::Ready(Ok(())))
+            && !(self.heads.announce_at_most(left, new) && self.allowance.spend(new.len()))
+        {
+            return refused();
         }
         read
     }
@@ -202,6 +270,28 @@ mod tests {
         allowance.lift();
         client.write_all(&[0; 1000]).await.unwrap();
         server.read_exact(&mut [0; 1000]).await.unwrap();
+    }
+
+    #[test]
+    fn a_frame_that_announces_more_than_is_left_is_refused_by_its_head_alone() {
+        let short = [0x81, 0x80 | 3, 1, 2, 3, 4, b'a', b'b', b'c'];
+        let middle = |length: u16| [&[0x81, 0x80 | 126][..], &length.to_be_bytes(), &[0; 4]].concat();
+        let long = |length: u64| [&[0x81, 0x80 | 127][..], &length.to_be_bytes(), &[0; 4]].concat();
+        for (bytes, expected) in [
+            (short.to_vec(), true),
+            (middle(1000), true),
+            (middle(1001), false),
+            (long(1000), true),
+            (long(25 << 20), false),
+            (long(u64::MAX), false),
+            ([&short[..], &long(25 << 20)].concat(), false),
+            ([&short[..], &short[..]].concat(), true),
+        ] {
+            assert_eq!(Heads::default().announce_at_most(1000, &bytes), expected, "{bytes:?}");
+            let mut heads = Heads::default();
+            let by_bytes = bytes.iter().all(|byte| heads.announce_at_most(1000, &[*byte]));
+            assert_eq!(by_bytes, expected, "however it is cut: {bytes:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
