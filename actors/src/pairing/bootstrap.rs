@@ -79,7 +79,10 @@ impl Pairing {
         };
         let asked = asked(device, &request, reason.unwrap_or(PairReason::MetadataUpgrade), now, ctx);
         let row = approved(known.as_ref(), &asked, asked.reason, now);
-        let issued = self.new_token(&row, request.role, scopes_for(request.role, row.scopes), now, ctx);
+        // Beside what its token was good for: one that was narrowed stays so but for what the code gives.
+        let token = self.tables.token(device, request.role).filter(|token| token.revoked_at.is_none());
+        let scopes = token.map_or(row.scopes, |token| token.scopes.union(asked.scopes).normalised());
+        let issued = self.new_token(&row, request.role, scopes_for(request.role, scopes), now, ctx);
         let mut facts = facts(&asked);
         facts.extend(reason.map(|reason| ("reason", reason.to_string())));
         facts.extend([("silent", true.to_string()), ("code", code.id.to_string())]);
