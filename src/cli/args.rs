@@ -355,6 +355,20 @@ pub(crate) enum DevicesCommand {
         #[command(flatten)]
         reach: ReachArgs,
     },
+    /// Make a setup code, which lets one device in, once, without an approval
+    Code {
+        /// The role that it gives
+        #[arg(long, default_value = "operator", value_parser = role)]
+        role: Role,
+        /// What it gives an operator at most [default: read and write]
+        #[arg(long = "scope", alias = "scopes", value_name = "SCOPE", value_parser = scope, value_delimiter = ',')]
+        scopes: Vec<Scope>,
+        /// How long it is good for, 24 h at most
+        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = timeout)]
+        expires: Duration,
+        #[command(flatten)]
+        reach: ReachArgs,
+    },
     /// Take a device's token away; its connections are closed
     Revoke {
         /// The device's id, or the beginning of it

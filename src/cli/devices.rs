@@ -6,6 +6,8 @@
 mod list;
 mod names;
 
+use std::time::Duration;
+
 use offshoot_actors::types::{Role, Scope};
 use serde_json::{Value, json};
 
@@ -48,6 +50,9 @@ pub(super) async fn run(command: DevicesCommand, global: &Global) -> Result<Exit
         }
         DevicesCommand::Rotate { id, role, scopes, reach } => {
             rotate(&id, role, &scopes, &reach, global).await
+        }
+        DevicesCommand::Code { role, scopes, expires, reach } => {
+            code(role, scopes, expires, &reach, global).await
         }
         DevicesCommand::Revoke { id, role, reach } => {
             let mut asked = Asked::holding(Scope::Admin, &reach, global).await?;
@@ -113,6 +118,37 @@ async fn rotate(
     note(format_args!("the new {role} token of device {device}, which is not shown again:"));
     let token = token.to_owned();
     asked.say(&done, &token, global)
+}
+
+async fn code(
+    role: Role,
+    mut scopes: Vec<Scope>,
+    expires: Duration,
+    reach: &ReachArgs,
+    global: &Global,
+) -> Result<Exit, Failure> {
+    if role == Role::Operator && scopes.is_empty() {
+        scopes = vec![Scope::Read, Scope::Write];
+    }
+    // Nobody gives what he does not hold.
+    let held: Vec<Scope> = scopes.iter().copied().chain([Scope::Pairing]).collect();
+    let mut client = Reach::of(reach, global)?.connect(&held).await?;
+    let params = json!({
+        "role": role.to_string(),
+        "scopes": scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>(),
+        "expiresInMs": u64::try_from(expires.as_millis()).unwrap_or(u64::MAX),
+    });
+    let done = client.call("device.code.issue", &params).await?.payload;
+    if global.output.json {
+        global.output.document(&done)?;
+        return Ok(Exit::Ok);
+    }
+    let Some(code) = done["code"].as_str() else {
+        return Err(Failure::new(Exit::Unavailable, "gateway", "the gateway answered without a code"));
+    };
+    note(format_args!("a setup code for one {role} device, which is not shown again:"));
+    global.output.line(code)?;
+    Ok(Exit::Ok)
 }
 
 /// A gateway that was asked for its devices and is asked for more.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
@@ -22,6 +23,24 @@ fn the_list_needs_no_gateway_and_a_change_does() {
         world.run(&["devices", command, "ab"]).exits(2).says("too short");
     }
     world.run(&["devices", "rotate", "abcd1234", "--scope", "everything"]).exits(2).says("operator.read");
+}
+
+#[test]
+fn a_setup_code_is_shown_once_and_good_for_what_was_said() {
+    let world = World::new();
+    world.run(&["devices", "code"]).exits(4).says("`offshoot gateway`");
+    let _gateway = Gateway::start(&world);
+    let plain = world.run(&["devices", "code"]).exits(0).says("not shown again");
+    assert!(plain.stdout.trim().len() >= 40, "{}", plain.stdout);
+    let code = ["devices", "code", "--scope", "read", "--scope", "approvals", "--expires", "2h", "--json"];
+    let code = world.run(&code).exits(0).json();
+    assert_eq!(code["scopes"], json!(["operator.approvals", "operator.read"]));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let lives = u128::from(code["expiresAtMs"].as_u64().unwrap()) - now;
+    assert!((7_000_000..=7_200_000).contains(&lives), "{lives}");
+    let node = world.run(&["devices", "code", "--role", "node", "--json"]).exits(0).json();
+    assert_eq!((&node["role"], &node["scopes"]), (&json!("node"), &json!([])));
+    world.run(&["devices", "code", "--expires", "25h"]).says("86400 seconds");
 }
 
 #[cfg(target_os = "linux")]

@@ -1,8 +1,10 @@
 //! `device.*`: which devices may connect, and who waits for that.
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use offshoot_actors::types::{DeviceId, Role, Scopes, Timestamp};
-use offshoot_actors::{Caller, PairedDevice, PairingError, TokenInfo};
+use offshoot_actors::{Caller, PairedDevice, PairingError, SetupCode, TokenInfo};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -19,7 +21,11 @@ pub(super) const METHODS: &[Method] = &[
     later("device.pair.remove", PAIRING, remove),
     later("device.token.rotate", PAIRING, rotate),
     later("device.token.revoke", PAIRING, revoke),
+    later("device.code.issue", PAIRING, issue),
 ];
+
+/// How long a setup code is good for where the caller does not say: long enough to type it in.
+const CODE_LIVES: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object")]
@@ -41,10 +47,25 @@ struct Token {
     scopes: Option<Vec<String>>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object")]
+struct Code {
+    role: Option<String>,
+    #[serde(default)]
+    scopes: Vec<String>,
+    expires_in_ms: Option<u64>,
+}
+
 impl Call {
     /// What the caller may do to devices.
     fn caller(&self) -> Caller {
         Caller { device: self.client.device, scopes: self.client.scopes }
+    }
+
+    fn scopes(&self, names: &[String]) -> Result<Scopes, ErrorShape> {
+        Scopes::from_names(names).map_err(|error| {
+            ErrorShape::invalid(format!("invalid {} params: at /scopes: {error}", self.method))
+        })
     }
 
     fn request(&self) -> Result<Uuid, ErrorShape> {
@@ -98,10 +119,7 @@ fn rotate(call: Call) -> BoxFuture<'static, Answer> {
     Box::pin(async move {
         let params: Token = call.params()?;
         let (device, role) = (device(&params.device_id)?, role(&params.role)?);
-        let scopes = params.scopes.map(Scopes::from_names).transpose();
-        let scopes = scopes.map_err(|error| {
-            ErrorShape::invalid(format!("invalid {} params: at /scopes: {error}", call.method))
-        })?;
+        let scopes = params.scopes.map(|names| call.scopes(&names)).transpose()?;
         let pairing = call.daemon.tree()?.pairing();
         let rotated = pairing.rotate(device, role, scopes, call.caller(), call.origin()).await;
         let rotated = rotated.map_err(|error| failed(&error))?;
@@ -127,6 +145,26 @@ fn revoke(call: Call) -> BoxFuture<'static, Answer> {
         let at = pairing.revoke(device, role, call.caller(), call.origin()).await;
         let Timestamp(at) = at.map_err(|error| failed(&error))?;
         answer(&json!({ "deviceId": device, "role": role, "revokedAtMs": at }))
+    })
+}
+
+/// A setup code, which lets one device in, once, without anybody being asked again. It is shown here and nowhere else.
+fn issue(call: Call) -> BoxFuture<'static, Answer> {
+    Box::pin(async move {
+        let params: Code = call.params()?;
+        let role = params.role.as_deref().map_or(Ok(Role::Operator), role)?;
+        let scopes = call.scopes(&params.scopes)?;
+        let within = params.expires_in_ms.map_or(CODE_LIVES, Duration::from_millis);
+        let pairing = call.daemon.tree()?.pairing();
+        let issued = pairing.issue_code(role, scopes, within, call.caller(), call.origin()).await;
+        let SetupCode { code, info } = issued.map_err(|error| failed(&error))?;
+        answer(&json!({
+            "code": code.expose(),
+            "codeId": info.id,
+            "role": info.role,
+            "scopes": info.scopes,
+            "expiresAtMs": info.expires_at.0,
+        }))
     })
 }
 

@@ -111,3 +111,27 @@ async fn whoever_is_being_let_in_while_others_are_shut_out_must_come_again() {
     assert_eq!(late.closed().await, (4001, "gateway auth changed".to_owned()));
     door.close().await;
 }
+
+#[tokio::test]
+async fn a_setup_code_lets_one_device_in_from_elsewhere_once_and_with_no_more_than_it_gives() {
+    let door = Door::open().await;
+    let (mut admin, _) = enter(&door, "own").await;
+    let params = json!({ "scopes": ["operator.read"], "expiresInMs": 60_000 });
+    let issued = admin.call("device.code.issue", params).await.unwrap();
+    let proxied = [("x-forwarded-for", "203.0.113.5")];
+    let with = |scope: &str| json!({ "auth": { "bootstrapToken": issued["code"] }, "scopes": [scope] });
+    let try_with = async |device, scope| door.enter_with(&proxied, Some(device), with(scope)).await;
+    let beyond = try_with("phone", "operator.admin").await.map(|(_, hello)| hello).unwrap_err();
+    assert!(beyond["message"].as_str().unwrap().contains("ask for no more"), "{beyond}");
+    let (_, hello) = try_with("phone", "operator.read").await.unwrap();
+    assert_eq!(hello["auth"]["scopes"], json!(["operator.read"]));
+    let again = try_with("tablet", "operator.read").await.map(|(_, hello)| hello).unwrap_err();
+    assert_eq!(again["details"]["authReason"], "bootstrap_token_invalid");
+    let token =
+        json!({ "auth": { "deviceToken": hello["auth"]["deviceToken"] }, "scopes": ["operator.read"] });
+    door.enter_with(&proxied, Some("phone"), token).await.unwrap();
+    let (mut reader, _) = door.enter(Some("own"), json!({ "scopes": ["operator.pairing"] })).await.unwrap();
+    let refused = reader.call("device.code.issue", json!({ "scopes": ["operator.read"] })).await.unwrap_err();
+    assert_eq!(refused["message"], "missing scope: operator.read");
+    door.close().await;
+}
