@@ -61,7 +61,7 @@ impl Pairing {
         let device = pending.device;
         let row = approved(self.tables.device(&device), &pending, pending.reason, now);
         let mut ops = vec![Op::TakePairRequest { request: pending.id }, Op::PutDevice(Box::new(row.clone()))];
-        let mut answer = self.paired(row.clone());
+        let mut answer = self.paired(row);
         let token = self.tables.token(device, Role::Operator).filter(|row| row.revoked_at.is_none());
         if let Some(token) = token.filter(|_| pending.roles.contains(&Role::Operator)) {
             // A device that has nothing but its token comes back with it, to ask for what it now has. A token that was
