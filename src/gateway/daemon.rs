@@ -26,7 +26,7 @@ use super::hub::Hub;
 use super::limits::{FailureLimits, Proof, RateLimit, Untold};
 use super::methods::{self, Answer};
 use super::presence::Presence;
-use super::projector::{Change, ProjectorMsg};
+use super::projector::{Change, ProjectorMsg, Told};
 use super::record::Record;
 use super::reload::Reloading;
 use super::runs::Runs;
@@ -68,6 +68,8 @@ pub(crate) struct Daemon {
     pub(crate) watches: Watches,
     /// What runs are called on the wire.
     pub(crate) runs: Runs,
+    /// What clients were told of them.
+    pub(crate) told: Arc<Told>,
     /// Sockets that have not finished the handshake.
     unfinished: Places,
     /// Connections that speak HTTP.
@@ -114,6 +116,7 @@ impl Daemon {
             presence: Presence::default(),
             watches: Watches::default(),
             runs: Runs::default(),
+            told: Arc::default(),
             unfinished: Places::default(),
             http: Places::default(),
             failures,

@@ -3,7 +3,7 @@
 //! One actor, so that what happens in a session is told in its order. The tree's actors hand it their events by a
 //! message and go on; [`Projection`] turns them into the protocol's, and the hub gives these to the clients. It knows
 //! of a run only while that is open. After a panic it goes on with the runs that the store has as open: at worst a
-//! client misses a piece of text, which the run's last event carries whole.
+//! client misses a piece of text, which the run's last event carries whole. The numbers of `agent` events go on.
 
 mod change;
 mod payload;
@@ -11,6 +11,7 @@ mod projection;
 mod run;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -26,6 +27,7 @@ pub(crate) use self::change::Change;
 use self::payload::{Audience, Projected};
 use self::projection::Projection;
 use self::run::Now;
+pub(crate) use self::told::Told;
 use super::daemon::Daemon;
 use super::hub::{Gate, Outgoing};
 use super::tasks::title;
@@ -85,7 +87,8 @@ impl Behaviour for Projector {
         daemon.set_projector(ctx.myself().clone());
         let read = |error: offshoot_actors::ports::StoreError| StartError(error.to_string());
         let storage = args.tree.storage();
-        let mut projection = Projection::default();
+        let mut projection = Projection::new(Arc::clone(&daemon.told));
+        let before = daemon.told.open();
         for open in storage.open_runs().await.map_err(read)? {
             let Some(row) = storage.run(open.run).await.map_err(read)? else { continue };
             if let Some(name) = &row.wire_id {
@@ -93,6 +96,19 @@ impl Behaviour for Projector {
             }
             let (session, task) = asked(storage.as_ref(), &row).await.map_err(read)?;
             projection.resume(&row, session.as_ref(), task.as_deref());
+        }
+        // The message in which it panicked may have been the end of a run, which nobody would hear of any more.
+        let now = Now { at: daemon.clock.now(), monotonic: daemon.clock.monotonic() };
+        for run in before {
+            match storage.run(run).await.map_err(read)? {
+                Some(row) if row.outcome.is_some() => {
+                    let (session, task) = asked(storage.as_ref(), &row).await.map_err(read)?;
+                    projection.resume(&row, session.as_ref(), task.as_deref());
+                    projection.tell_missed_end(&row, now, &mut |projected| deliver(&daemon, &projected));
+                }
+                Some(_) => {}
+                None => daemon.told.end(run),
+            }
         }
         Ok(Self { daemon, projection, timer: None })
     }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::payload::{Audience, Projected};
 use super::run::{Now, Run, Spawned, changed, said, spoken, tool_event};
+use super::told::Told;
 use crate::gateway::messages;
 use crate::gateway::outbox::Lossy;
 use crate::gateway::runs::wire_name;
@@ -28,12 +29,27 @@ pub(super) struct Projection {
     runs: BTreeMap<RunId, Run>,
     /// Runs whose text is held back, by the time at which it is due.
     due: BTreeSet<(Monotonic, RunId)>,
+    told: Arc<Told>,
+    /// Runs whose end was told from the store: what still comes of them is old.
+    over: BTreeSet<RunId>,
 }
 
 impl Projection {
+    pub(super) fn new(told: Arc<Told>) -> Self {
+        Self { told, ..Self::default() }
+    }
+
+    /// Tells the end of a run that ended while nobody told of it.
+    pub(super) fn tell_missed_end(&mut self, row: &RunRow, now: Now, tell: &mut dyn FnMut(Projected)) {
+        let Some(outcome) = &row.outcome else { return };
+        self.over.insert(row.id);
+        let now = Now { at: row.ended_at.unwrap_or(now.at), ..now };
+        self.ended(row.id, outcome, row.usage, row.steps, now, tell);
+    }
+
     /// A run that was open before this began. `session` is a sub-agent's, `task` what it was asked.
     pub(super) fn resume(&mut self, row: &RunRow, session: Option<&SessionRow>, task: Option<&str>) {
-        let mut run = Run::new(row.id, wire_name(row).into(), row.session.clone());
+        let mut run = Run::new(row.id, wire_name(row).into(), row.session.clone(), self.told.number(row.id));
         run.started = row.started_at;
         run.model = row.model_used.clone();
         if row.cause == Cause::Spawn
@@ -81,6 +97,14 @@ impl Projection {
         name: &dyn Fn(RunId) -> Arc<str>,
         tell: &mut dyn FnMut(Projected),
     ) {
+        if let Some(run) = run_of(&event)
+            && self.over.contains(&run)
+        {
+            if matches!(event, Event::Ended { .. }) {
+                self.over.remove(&run);
+            }
+            return;
+        }
         match event {
             Event::Spawned { parent, child, label, .. } => self.spawned(parent, &child, label, now, tell),
             Event::Submitted { session, run, cause, .. } => {
@@ -154,7 +178,8 @@ impl Projection {
     }
 
     fn run(&mut self, id: RunId, session: &SessionKey, name: &dyn Fn(RunId) -> Arc<str>) -> &mut Run {
-        self.runs.entry(id).or_insert_with(|| Run::new(id, name(id), session.clone()))
+        let told = &self.told;
+        self.runs.entry(id).or_insert_with(|| Run::new(id, name(id), session.clone(), told.number(id)))
     }
 
     fn flush(&mut self, id: RunId, now: Now, tell: &mut dyn FnMut(Projected)) {
@@ -174,7 +199,7 @@ impl Projection {
         tell: &mut dyn FnMut(Projected),
     ) {
         let Accepted { run, session, model, depth, mode, expects_completion, .. } = child;
-        let mut run = Run::new(*run, run.to_string().into(), session.clone());
+        let mut run = Run::new(*run, run.to_string().into(), session.clone(), self.told.number(*run));
         run.model = Some(model.primary.clone());
         let (accepted, expected) = (now.at, *expects_completion);
         run.spawned = Some(Spawned { parent, label, depth: *depth, accepted, expected, task: None });
@@ -305,5 +330,26 @@ impl Projection {
         });
         run.subagent("subagent.ended", more, now).into_iter().for_each(&mut *tell);
         run.task(Some(outcome), now).into_iter().for_each(tell);
+        self.told.end(id);
+    }
+}
+
+/// The run that an event is about.
+fn run_of(event: &Event) -> Option<RunId> {
+    match event {
+        Event::Spawned { child, .. } => Some(child.run),
+        Event::Submitted { run, .. }
+        | Event::Started { run, .. }
+        | Event::Text { run, .. }
+        | Event::StepRestarted { run, .. }
+        | Event::StepFinished { run, .. }
+        | Event::ToolStarted { run, .. }
+        | Event::ToolFinished { run, .. }
+        | Event::Ended { run, .. } => Some(*run),
+        Event::Appended { .. }
+        | Event::Refused { .. }
+        | Event::Yielded { .. }
+        | Event::Announced { .. }
+        | Event::Pairing(_) => None,
     }
 }

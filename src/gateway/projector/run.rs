@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use offshoot_actors::is_silent;
 use offshoot_actors::ports::RunState;
@@ -47,7 +48,7 @@ pub(super) struct Run {
     pub(super) spawned: Option<Spawned>,
     pub(super) model: Option<ModelRef>,
     /// The number of its last `agent` event.
-    pub(super) seq: u64,
+    pub(super) seq: Arc<AtomicU64>,
     pub(super) started: Option<Timestamp>,
     /// What the model said, of all steps.
     pub(super) text: String,
@@ -66,14 +67,14 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(id: RunId, name: Arc<str>, session: SessionKey) -> Self {
+    pub(super) fn new(id: RunId, name: Arc<str>, session: SessionKey, seq: Arc<AtomicU64>) -> Self {
         Self {
             id,
             name,
             session,
             spawned: None,
             model: None,
-            seq: 0,
+            seq,
             started: None,
             text: String::new(),
             step: 0,
@@ -95,21 +96,21 @@ impl Run {
     }
 
     pub(super) fn agent(&mut self, stream: &'static str, data: &Value, now: Now) -> Projected {
-        self.seq += 1;
+        let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
         let common = json!({
             "runId": self.name,
             "stream": stream,
             "data": data,
             "sessionKey": self.session,
-            "seq": self.seq,
+            "seq": seq,
             "ts": now.at.0,
         });
         Projected::new("agent", Audience::Readers, Lossy::Needed, common).with_newer(self.newer())
     }
 
     pub(super) fn chat(&self, state: &'static str, lossy: Lossy, more: Value) -> Projected {
-        let common =
-            json!({ "runId": self.name, "sessionKey": self.session, "seq": self.seq, "state": state });
+        let seq = self.seq.load(Ordering::Relaxed);
+        let common = json!({ "runId": self.name, "sessionKey": self.session, "seq": seq, "state": state });
         let mut chat = Projected::new("chat", Audience::Readers, lossy, common).with_newer(self.newer());
         if let Value::Object(more) = more {
             chat.common.extend(more.into_iter().filter(|(_, value)| !value.is_null()));

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use offshoot_actors::ports::{Cause, Event};
+use offshoot_actors::ports::{Cause, Event, RunRow, RunState};
 use offshoot_actors::types::{
     Accepted, AgentId, Entry, Mode, ModelChoice, ModelRef, Monotonic, Origin, Outcome, RunId, SessionKey,
     StoredEntry, Terminal, Timestamp, ToolCall, ToolStatus, Usage,
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::payload::{Audience, Projected};
 use super::projection::{Projection, TEXT_EVERY};
 use super::run::Now;
+use super::told::Told;
 use crate::gateway::outbox::Lossy;
 use crate::protocol::version::Protocol;
 
@@ -373,4 +374,48 @@ fn nothing_of_a_sub_agent_comes_before_its_spawn() {
             || payload["task"]["ownerKey"] == json!(session())
     }));
     assert_eq!(told.iter().filter(|told| told.lossy == Lossy::Droppable).count(), 5);
+}
+
+/// A run as the store has it, in this state.
+fn stored(outcome: Option<Outcome>) -> RunRow {
+    let row = offshoot_actors::contract::child_run(1, &session(), &session(), None);
+    let state = outcome.as_ref().map_or(RunState::Running, |outcome| RunState::Ended(outcome.state));
+    let ended_at = outcome.as_ref().map(|_| Timestamp(7_000));
+    RunRow {
+        id: run(),
+        cause: Cause::Message,
+        wire_id: Some("key".to_owned()),
+        state,
+        outcome,
+        ended_at,
+        ..row
+    }
+}
+
+#[test]
+fn after_a_panic_numbers_go_on_and_an_end_that_was_missed_is_told_once() {
+    let told = Arc::new(Told::default());
+    let stage = || Stage { projection: Projection::new(Arc::clone(&told)), now: Duration::from_secs(1) };
+    let number = |told: &[Projected]| payload(&told[0])["seq"].as_u64().unwrap();
+    let mut first = stage();
+    first.start();
+    let before = number(&first.text("Hel"));
+    let mut second = stage();
+    assert_eq!(told.open(), [run()]);
+    second.projection.resume(&stored(None), None, None);
+    let after = number(&second.text("lo"));
+    assert_eq!(after, before + 1);
+    // The end was in the message in which it panicked; or it is still to come.
+    let mut third = stage();
+    let mut heard = Vec::new();
+    let row = stored(Some(Outcome::ok("Hello")));
+    third.projection.resume(&row, None, None);
+    third.projection.tell_missed_end(&row, third.now(), &mut |projected| heard.push(projected));
+    assert_eq!(chats(&heard)[0]["state"], "final");
+    assert_eq!((number(&heard), &payload(&heard[0])["data"]["endedAt"]), (after + 1, &json!(7_000)));
+    assert_eq!(told.open(), []);
+    for old in [third.text("lo"), third.end(Outcome::ok("Hello"))] {
+        assert!(old.is_empty(), "{old:?}");
+    }
+    assert_eq!(third.projection.len(), 0);
 }
