@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Number, Value as Json};
 
-use super::read::{REDACTED, is_secret_name};
+use super::read::{REDACTED, is_secret_name, names_a_user};
 use super::tree::{Node, Value, whole};
 
 /// What a configuration holds, with its includes, its variables as they are written. Its `Debug` shows no secret.
@@ -54,7 +54,9 @@ pub fn redacted(value: &Json) -> Json {
 
 fn redact(value: &Json, secret: bool) -> Json {
     match value {
-        Json::String(text) if secret && is_shown_as_placeholder(text) => REDACTED.into(),
+        Json::String(text) if is_shown_as_placeholder(text) && (secret || names_a_user(text)) => {
+            REDACTED.into()
+        }
         Json::Array(items) => items.iter().map(|item| redact(item, secret)).collect(),
         Json::Object(members) => {
             let secret = secret && !is_reference(members);

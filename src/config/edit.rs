@@ -13,7 +13,7 @@ use super::document::{is_reference, is_shown_as_placeholder, json};
 use super::include;
 use super::parse::{self, MAX_FILE};
 use super::problem::Problems;
-use super::read::{REDACTED, is_secret_name};
+use super::read::{REDACTED, is_secret_name, names_a_user};
 use super::tree::Files;
 use super::write::{keep_copies, write_private};
 use super::{Config, Source};
@@ -73,6 +73,12 @@ impl ConfigFile {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What is in it, if it is there.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        self.text.as_deref()
     }
 
     /// Whether it is there.
@@ -309,7 +315,7 @@ fn has_comments(text: &str) -> bool {
 /// Whether a comment names a secret, and so may hold one that is switched off.
 fn may_hold_secret(comment: &str) -> bool {
     let word = |c: char| !(c.is_alphanumeric() || c == '_' || c == '-');
-    comment.split(word).any(is_secret_name)
+    names_a_user(comment) || comment.split(word).any(is_secret_name)
 }
 
 /// Puts stored secrets in the places of their placeholders.

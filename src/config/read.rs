@@ -59,7 +59,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn quote(&self) -> String {
         let secret = self.trail.any_key(is_secret_name);
         match &self.node.value {
-            Value::Text(text) if !secret => format!("{:?}", shorten(text)),
+            Value::Text(text) if !secret && !names_a_user(text) => format!("{:?}", shorten(text)),
             Value::Number(value) if !secret => value.to_string(),
             Value::Bool(value) => value.to_string(),
             _ => self.node.kind().to_owned(),
@@ -69,12 +69,25 @@ impl<'a> Cursor<'a> {
 
 /// Whether what stands under this name must never be shown.
 pub(super) fn is_secret_name(name: &str) -> bool {
+    let capital = name.ends_with("Pass");
     let name = name.to_ascii_lowercase();
-    matches!(name.as_str(), "env" | "headers")
-        || ["key", "token"].iter().any(|end| name.ends_with(end))
-        || ["apikey", "api-key", "password", "secret", "authorization", "credential"]
+    capital
+        || matches!(name.as_str(), "env" | "headers" | "pass")
+        || ["key", "token", "_pass", "-pass", "webhook", "webhookurl", "webhook_url"]
+            .iter()
+            .any(|end| name.ends_with(end))
+        || ["apikey", "api-key", "password", "passwd", "passphrase", "secret", "authorization", "credential"]
             .iter()
             .any(|part| name.contains(part))
+}
+
+/// Whether a text is an address with a name or a password of its user in it, as in `https://name:word@host`.
+pub(super) fn names_a_user(text: &str) -> bool {
+    text.match_indices("://").any(|(at, mark)| {
+        let rest = &text[at + mark.len()..];
+        let end = rest.find(|c: char| matches!(c, '/' | '?' | '#' | '"') || c.is_whitespace());
+        rest[..end.unwrap_or(rest.len())].rfind('@').is_some_and(|at| at > 0)
+    })
 }
 
 /// Reads values and notes what is wrong with them.

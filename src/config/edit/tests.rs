@@ -184,3 +184,20 @@ proptest! {
         prop_assert_eq!(ConfigFile::parse(&changed).unwrap(), to);
     }
 }
+
+#[test]
+fn what_an_address_says_of_its_user_is_not_shown_and_comes_back() {
+    let text = r#"{ models: { proxy: "https://me:s3cret@host/v1", plain: "https://host/@me" }, mail: { smtpPass: "s3cret",
+        passphrase: "s3cret", bypass: "yes", webhookUrl: "https://host/s3cret" } }"#;
+    let file = file(text);
+    let shown = super::super::redacted(&file.value());
+    assert!(!shown.to_string().contains("s3cret"), "{shown}");
+    assert_eq!(
+        (&shown["models"]["plain"], &shown["mail"]["bypass"]),
+        (&json!("https://host/@me"), &json!("yes"))
+    );
+    assert!(!file.redacted_text().unwrap().contains("s3cret"));
+    let mut back = shown;
+    restore(&mut back, &file.value()).unwrap();
+    assert_eq!(back, file.value());
+}
