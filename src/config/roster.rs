@@ -40,6 +40,21 @@ pub enum RosterError {
     NotListed(AgentId),
 }
 
+/// The file that lists agents in the place of this one, whose own values are `own`, and `whole` with what it includes.
+#[must_use]
+pub fn included(own: &Value, whole: &Value) -> Option<String> {
+    let other =
+        ["/agents/list", "/agents/entries"].into_iter().find(|at| own.pointer(at) != whole.pointer(at))?;
+    // The nearest include on the way there is the one that counts.
+    let named = [other, "/agents", ""].iter().find_map(|at| own.pointer(at)?.get("$include"));
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let files: Vec<String> = match named {
+        Some(Value::Array(files)) => files.iter().filter_map(text).collect(),
+        one => one.and_then(text).into_iter().collect(),
+    };
+    Some(if files.is_empty() { "another file".to_owned() } else { files.join(" or ") })
+}
+
 /// Adds an agent.
 ///
 /// # Errors
@@ -202,6 +217,21 @@ mod tests {
         );
         assert_eq!(create(&mut document, &agent("Main")), Err(RosterError::Reserved));
         assert_eq!(create(&mut document, &agent(" - ")), Err(RosterError::Unnamed));
+    }
+
+    #[test]
+    fn a_list_that_another_file_holds_is_found_there() {
+        let whole = json!({ "agents": { "list": [{ "id": "a" }] }, "gateway": {} });
+        for (own, file) in [
+            (json!({ "$include": "all.json5" }), Some("all.json5")),
+            (json!({ "agents": { "$include": ["a.json5", "b.json5"] } }), Some("a.json5 or b.json5")),
+            (json!({ "agents": { "list": { "$include": "list.json5" } } }), Some("list.json5")),
+            (json!({ "agents": { "list": [{ "$include": "a.json5" }] } }), Some("another file")),
+            (json!({ "$include": "rest.json5", "agents": { "list": [{ "id": "a" }] } }), None),
+        ] {
+            assert_eq!(included(&own, &whole).as_deref(), file, "{own}");
+        }
+        assert_eq!(included(&json!({}), &json!({ "gateway": {} })), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::connection::ConnectionMsg;
 use super::methods::Call;
 use super::outbox::Close;
 use super::reload::{AUTH_CHANGED, stale_methods};
-use crate::config::{Config, ConfigFile, EditError, Problem, Severity, redacted, restore};
+use crate::config::{Config, ConfigFile, EditError, Problem, Severity, redacted, restore, roster};
 use crate::protocol::error::ErrorShape;
 
 /// How long whoever changed the shared secret may read the answer before it must prove itself anew.
@@ -30,15 +30,20 @@ pub(crate) struct Written {
     pub(crate) restart: Vec<&'static str>,
 }
 
-/// Changes the file as it is now.
-pub(crate) async fn edit<T: Send + 'static>(
+/// Changes the list of agents in the file as it is now.
+pub(crate) async fn edit_roster<T: Send + 'static>(
     call: &Call,
     change: impl FnOnce(&mut Value) -> Result<T, ErrorShape> + Send + 'static,
 ) -> Result<(T, Written), ErrorShape> {
     let _turn = call.daemon.reloading.turn.lock().await;
     let file = read(call).await?;
-    carry_out(call, file, |file| {
+    let config = call.daemon.config();
+    carry_out(call, file, move |file| {
         let mut value = file.try_value().map_err(|error| refused(&error))?;
+        let whole = file.text().and_then(|text| config.check(file, text).ok());
+        if let Some(other) = whole.and_then(|whole| roster::included(&value, whole.document.value())) {
+            return Err(ErrorShape::invalid(format!("the agents are listed in {other}: edit it there")));
+        }
         let result = change(&mut value)?;
         let text = file.with(&value).map_err(|error| refused(&error))?;
         Ok((result, text))

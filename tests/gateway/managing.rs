@@ -150,3 +150,28 @@ async fn what_happens_in_a_session_is_told_before_its_end() {
     }
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn agents_that_another_file_lists_are_changed_there() {
+    let daemon = Daemon::with_file("{}").await;
+    let mut client = daemon.client().await;
+    let owned = async |client: &mut Client| {
+        client.call("config.get", json!({})).await.unwrap()["agentRosterIncludeOwned"].take()
+    };
+    assert_eq!(owned(&mut client).await, false);
+    daemon.write("agents.json5", "{ list: [{ id: 'main' }, { id: 'other' }] }");
+    let text = "{ agents: { $include: 'agents.json5' } }";
+    daemon.configure(text);
+    client.event("health", |_| true).await;
+    assert_eq!(owned(&mut client).await, true);
+    for (method, params) in [
+        ("agents.create", json!({"name": "third", "workspace": "/w"})),
+        ("agents.update", json!({"agentId": "other", "name": "Other"})),
+        ("agents.delete", json!({"agentId": "other"})),
+    ] {
+        let refused = refusal(&mut client, method, params).await;
+        assert_eq!(refused, "the agents are listed in agents.json5: edit it there", "{method}");
+    }
+    assert_eq!(daemon.configuration(), text);
+    daemon.stop().await;
+}

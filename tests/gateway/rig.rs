@@ -123,9 +123,14 @@ impl Daemon {
 
     /// Changes its file as an editor does.
     pub fn configure(&self, config: &str) {
+        self.write("offshoot.json", config);
+    }
+
+    /// Puts a file into its state directory, whole.
+    pub fn write(&self, name: &str, text: &str) {
         let new = self.state.path().join("unfinished");
-        std::fs::write(&new, config).unwrap();
-        std::fs::rename(new, self.state.path().join("offshoot.json")).unwrap();
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, self.state.path().join(name)).unwrap();
     }
 
     /// What its file holds.

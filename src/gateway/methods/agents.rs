@@ -183,7 +183,7 @@ fn create(call: Call) -> BoxFuture<'static, Answer> {
         let new = NewAgent { name, workspace: Some(workspace), model, emoji, avatar };
         let edit =
             move |document: &mut Value| roster::create(document, &new).map(|id| (id, new)).map_err(refused);
-        let ((id, new), _) = writing::edit(&call, edit).await?;
+        let ((id, new), _) = writing::edit_roster(&call, edit).await?;
         answer(&json!({
             "ok": true, "agentId": id, "name": new.name, "workspace": new.workspace, "model": new.model,
         }))
@@ -197,7 +197,7 @@ fn update(call: Call) -> BoxFuture<'static, Answer> {
         let changed = NewAgent { name: name.unwrap_or_default(), workspace, model, emoji, avatar };
         let agent = id.clone();
         let edit = move |document: &mut Value| roster::update(document, &agent, &changed).map_err(refused);
-        writing::edit(&call, edit).await?;
+        writing::edit_roster(&call, edit).await?;
         answer(&json!({ "ok": true, "agentId": id }))
     })
 }
@@ -212,7 +212,7 @@ fn delete(call: Call) -> BoxFuture<'static, Answer> {
         }
         let agent = id.clone();
         let edit = move |document: &mut Value| roster::delete(document, &agent).map_err(refused);
-        let (removed, _) = writing::edit(&call, edit).await?;
+        let (removed, _) = writing::edit_roster(&call, edit).await?;
         answer(&json!({ "ok": true, "agentId": id, "removedBindings": removed }))
     })
 }

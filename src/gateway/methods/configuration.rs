@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{ADMIN, Answer, Call, Method, READ, answer, later, now};
-use crate::config::{ConfigError, ConfigFile, Problem, Severity, merge_patch, redacted, schema};
+use crate::config::{ConfigError, ConfigFile, Problem, Severity, merge_patch, redacted, roster, schema};
 use crate::gateway::daemon::VERSION;
 use crate::gateway::writing::{self, Written};
 use crate::protocol::error::ErrorShape;
@@ -94,8 +94,12 @@ fn shown(
         let included = fresh.as_ref().map(|config| config.included.clone()).unwrap_or_default();
         payload["includedPaths"] = json!(included);
         payload["includeProvenance"] = json!([]);
-        payload["agentRosterIncludeOwned"] = false.into();
-        payload["bindingsIncludeOwned"] = false.into();
+        let (own, whole) = (file.value(), fresh.as_ref().map(|config| config.document.value()));
+        let elsewhere = |owned: fn(&Value, &Value) -> bool| whole.is_ok_and(|whole| owned(&own, whole));
+        payload["agentRosterIncludeOwned"] =
+            elsewhere(|own, whole| roster::included(own, whole).is_some()).into();
+        payload["bindingsIncludeOwned"] =
+            elsewhere(|own, whole| own.get("bindings") != whole.get("bindings")).into();
         payload["configRevisionHash"] = file.hash().into();
         payload["appliedConfigHash"] = in_force.hash.as_str().into();
     }
