@@ -12,9 +12,8 @@ use super::{filled, named, store};
 use crate::gateway::rows::session_id;
 use crate::protocol::error::ErrorShape;
 
-/// Sessions that one read asks for, and reads for one answer: an id is derived from its session, not stored.
+/// Sessions that one read asks for: an id is derived from its session, not stored.
 const PAGE: u32 = 500;
-const MAX_PAGES: u32 = 40;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object")]
@@ -92,15 +91,15 @@ async fn by_label(storage: &dyn Storage, list: ListFilter, label: &str) -> Resul
 
 async fn by_id(storage: &dyn Storage, list: ListFilter, id: &str) -> Result<Option<SessionKey>, ErrorShape> {
     let Ok(id) = id.parse::<uuid::Uuid>() else { return Ok(None) };
-    for page in 0..MAX_PAGES {
-        let page = Page { offset: page * PAGE, limit: PAGE };
+    let mut page = Page { offset: 0, limit: PAGE };
+    loop {
         let rows = storage.list_sessions(list.clone(), page).await.map_err(store)?;
         if let Some(row) = rows.iter().find(|row| session_id(row) == id) {
             return Ok(Some(row.key.clone()));
         }
         if rows.len() < PAGE as usize {
-            break;
+            return Ok(None);
         }
+        page.offset = page.offset.saturating_add(PAGE);
     }
-    Ok(None)
 }
