@@ -21,9 +21,9 @@ use self::state::State;
 pub(crate) use self::table::Table;
 use crate::ports::{
     Announce, AuditRecord, BoxFuture, CallbackRow, Consequences, DayUsage, Done, Earlier, Host, ListFilter,
-    OpenRun, OverviewFilter, Overviews, Page, Refused, RequestKey, RunRow, SessionRow, Steer, Storage,
-    StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction,
-    Unfinished,
+    OpenRun, OverviewFilter, Overviews, Page, Refused, RequestKey, RunRow, RunUse, SessionRow, Steer,
+    Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter,
+    Transaction, Unfinished,
 };
 use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
 
@@ -372,6 +372,10 @@ impl Storage for MemoryStorage {
             let rows = rows.filter(|row| row.wire_id.as_deref() == Some(&*wire_id));
             rows.take(limit as usize).collect()
         })
+    }
+
+    fn run_uses(&self, filter: ToolUseFilter, most: u32) -> BoxFuture<Result<Vec<RunUse>, StoreError>> {
+        self.read(|state| state.run_uses(&filter, most))
     }
 
     fn pairing(&self) -> BoxFuture<Result<StoredPairing, StoreError>> {

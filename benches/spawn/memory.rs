@@ -6,8 +6,8 @@ use std::sync::Arc;
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
     BoxFuture, CallbackRow, Consequences, DayUsage, Done, Earlier, Host, ListFilter, OpenRun, OverviewFilter,
-    Overviews, Page, RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing, StoredSession,
-    SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    Overviews, Page, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError, StoredPairing,
+    StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use tokio::sync::mpsc;
@@ -111,6 +111,10 @@ impl Storage for NoStorage {
     }
 
     fn runs_named(&self, _: String, _: u32) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
+        nothing(Vec::new())
+    }
+
+    fn run_uses(&self, _: ToolUseFilter, _: u32) -> BoxFuture<Result<Vec<RunUse>, StoreError>> {
         nothing(Vec::new())
     }
 

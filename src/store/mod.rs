@@ -22,8 +22,8 @@ use std::sync::Arc;
 
 use offshoot_actors::ports::{
     BoxFuture, CallbackRow, Consequences, DayUsage, Done, Earlier, Host, ListFilter, OpenRun, OverviewFilter,
-    Overviews, Page, RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing, StoredSession,
-    SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    Overviews, Page, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError, StoredPairing,
+    StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
@@ -241,6 +241,10 @@ impl Storage for SqliteStorage {
 
     fn runs_named(&self, wire_id: String, limit: u32) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
         self.readers.ask(move |connection| queries::runs_named(connection, &wire_id, limit))
+    }
+
+    fn run_uses(&self, filter: ToolUseFilter, most: u32) -> BoxFuture<Result<Vec<RunUse>, StoreError>> {
+        self.readers.ask(move |connection| queries::run_uses(connection, &filter, most))
     }
 
     fn pairing(&self) -> BoxFuture<Result<StoredPairing, StoreError>> {

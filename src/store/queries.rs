@@ -16,7 +16,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Result, ToSql, params};
 
 pub(super) use self::consequences::{consequences, runs_named};
 pub(super) use self::devices::pairing;
-pub(super) use self::overviews::{overviews, tool_uses};
+pub(super) use self::overviews::{overviews, run_uses, tool_uses};
 use super::rows::{Columns, IdText, count, run_columns, session_columns};
 
 /// What [`open_run`] reads.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use offshoot_actors::ports::{
     BoxFuture, CallbackRow, Cause, Consequences, DayUsage, Done, Earlier, Host, ListFilter, OpenRun,
-    OverviewFilter, Overviews, Page, RequestKey, RunRow, RunState, SessionRow, Storage, StoreError,
+    OverviewFilter, Overviews, Page, RequestKey, RunRow, RunState, RunUse, SessionRow, Storage, StoreError,
     StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{
@@ -171,11 +171,15 @@ impl Storage for Store {
 
     fn latest_entries(
         &self,
-        _: SessionKey,
-        _: Option<u64>,
-        _: u32,
+        key: SessionKey,
+        before: Option<u64>,
+        limit: u32,
     ) -> BoxFuture<Result<Vec<Arc<StoredEntry>>, StoreError>> {
-        unreachable!("tools read pages from the beginning")
+        let entries = self.transcripts.get(&key).map(Transcript::entries).unwrap_or_default();
+        let earlier = entries.iter().filter(|entry| before.is_none_or(|before| entry.seq < before));
+        let earlier: Vec<_> = earlier.cloned().collect();
+        let skip = earlier.len().saturating_sub(limit as usize);
+        ready(earlier.into_iter().skip(skip).collect())
     }
 
     fn overviews(&self, _: OverviewFilter, _: Page) -> BoxFuture<Result<Overviews, StoreError>> {
@@ -278,6 +282,10 @@ impl Storage for Store {
     }
 
     fn runs_named(&self, _: String, _: u32) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
+        ready(Vec::new())
+    }
+
+    fn run_uses(&self, _: ToolUseFilter, _: u32) -> BoxFuture<Result<Vec<RunUse>, StoreError>> {
         ready(Vec::new())
     }
 

@@ -81,6 +81,7 @@ macro_rules! storage_contract {
             the_end_of_a_transcript_is_read_first,
             sessions_are_shown_with_their_runs_and_children,
             overviews_are_filtered_counted_and_paged,
+            runs_are_counted_by_session_model_and_day,
             tool_calls_are_counted_by_session_tool_and_day,
             devices_come_back_as_they_were,
             a_device_is_changed_in_place,

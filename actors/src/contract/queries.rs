@@ -2,7 +2,7 @@
 
 use super::fixtures::*;
 use crate::ports::{
-    Cause, DAY_MS, DayUsage, Host, ListFilter, Op, OverviewFilter, Page, RunRow, SessionRow, Storage,
+    Cause, DAY_MS, DayUsage, Host, ListFilter, Op, OverviewFilter, Page, RunRow, RunUse, SessionRow, Storage,
     Tallies, ToolMark, ToolUse, ToolUseFilter, Unfinished,
 };
 use crate::types::{Entry, SessionKey, Terminal, Timestamp, ToolStatus, Usage};
@@ -399,4 +399,29 @@ pub async fn tool_calls_are_counted_by_session_tool_and_day(store: &dyn Storage)
     );
     let late = ToolUseFilter { since: Timestamp(DAY), ..ToolUseFilter::default() };
     assert_eq!(store.tool_uses(late).await.unwrap(), [of(child, "read", 1, 2, 0)]);
+}
+
+/// Runs of deleted sessions count; of too many rows the oldest are left out.
+pub async fn runs_are_counted_by_session_model_and_day(store: &dyn Storage) {
+    let rows = tree(store).await;
+    apply(store, vec![end(5, Terminal::Ok), end(4, Terminal::Error)]).await;
+    apply(store, vec![Op::DeleteSession { session: rows[5].key.clone(), with_parents: true }]).await;
+    let early = ToolUseFilter { since: Timestamp(i64::MIN / 2), ..ToolUseFilter::default() };
+    let all = store.run_uses(early.clone(), 1_000).await.unwrap();
+    let stored = store.list_runs(ListFilter::default(), Page { offset: 0, limit: 1_000 }).await.unwrap();
+    assert_eq!(all.iter().map(|used| used.runs).sum::<u64>(), stored.len() as u64);
+    let of = |key: &SessionKey| all.iter().find(|used| used.session == *key).unwrap();
+    let (good, bad) = (of(&rows[5].key), of(&rows[4].key));
+    assert_eq!((good.runs, good.failed, bad.runs, bad.failed), (1, 0, 1, 1));
+    let row = stored.iter().find(|row| row.session == rows[4].key).unwrap();
+    let at = row.ended_at.unwrap();
+    assert_eq!((bad.usage, bad.steps, bad.latest), (row.usage, u64::from(row.steps), at));
+    assert_eq!((bad.day, &bad.model), (at.0.div_euclid(86_400_000), &row.model.primary));
+    assert!(all.is_sorted_by(|one, two| one.latest >= two.latest));
+    assert_eq!(store.run_uses(early.clone(), 1).await.unwrap().len(), 1);
+    let one = ToolUseFilter { session: Some(rows[4].key.clone()), offset_ms: 86_400_000, ..early.clone() };
+    let shifted = RunUse { day: bad.day + 1, ..bad.clone() };
+    assert_eq!(store.run_uses(one, 10).await.unwrap(), [shifted]);
+    let late = ToolUseFilter { since: Timestamp(all[0].latest.0 + 1), ..early };
+    assert_eq!(store.run_uses(late, 10).await.unwrap(), []);
 }

@@ -3,9 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::state::{Session, State, places};
-use crate::ports::{Overview, OverviewFilter, Overviews, Page, RunGlance, ToolUse, ToolUseFilter};
-use crate::types::{Entry, SessionKey, ToolStatus};
+use super::state::{Run, Session, State, places};
+use crate::ports::{
+    Overview, OverviewFilter, Overviews, Page, RunGlance, RunState, RunUse, ToolUse, ToolUseFilter,
+};
+use crate::types::{Entry, SessionKey, Terminal, ToolStatus, Usage};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -68,5 +70,38 @@ impl State {
         }
         let shown = |((session, tool, day), (calls, failed))| ToolUse { session, tool, day, calls, failed };
         uses.into_iter().map(shown).collect()
+    }
+
+    pub(super) fn run_uses(&self, filter: &ToolUseFilter, most: u32) -> Vec<RunUse> {
+        let mut uses: BTreeMap<(SessionKey, String, i64), RunUse> = BTreeMap::new();
+        for (_, Run { row, .. }) in self.runs.iter() {
+            let at = row.ended_at.or(row.started_at).unwrap_or(row.accepted_at);
+            if at < filter.since || filter.session.as_ref().is_some_and(|session| row.session != *session) {
+                continue;
+            }
+            let model = row.model_used.as_ref().unwrap_or(&row.model.primary).clone();
+            let day = (at.0 + filter.offset_ms).div_euclid(DAY_MS);
+            let place = (row.session.clone(), model.to_string(), day);
+            let used = uses.entry(place).or_insert_with(|| RunUse {
+                session: row.session.clone(),
+                model,
+                day,
+                runs: 0,
+                steps: 0,
+                failed: 0,
+                usage: Usage::default(),
+                latest: at,
+            });
+            let good = matches!(row.state, RunState::Ended(Terminal::Ok | Terminal::Partial));
+            used.runs += 1;
+            used.steps += u64::from(row.steps);
+            used.failed += u64::from(!row.state.is_open() && !good);
+            used.usage += row.usage;
+            used.latest = used.latest.max(at);
+        }
+        let mut uses: Vec<RunUse> = uses.into_values().collect();
+        uses.sort_by_key(|used| std::cmp::Reverse(used.latest));
+        uses.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+        uses
     }
 }

@@ -17,9 +17,9 @@ pub use model::{
 pub use storage::{
     Announce, AuditRecord, BootstrapRow, CallbackRow, Cause, Consequences, DAY_MS, DayUsage, DeviceRow,
     DeviceTokenRow, Done, Earlier, Host, ListFilter, Op, OpenRun, Overview, OverviewFilter, Overviews, Page,
-    PairRequestRow, Refused, RequestKey, RunEnd, RunGlance, RunRow, RunState, RunTally, SessionRow, Steer,
-    Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolMark, ToolUse, ToolUseFilter,
-    Transaction, Unfinished,
+    PairRequestRow, Refused, RequestKey, RunEnd, RunGlance, RunRow, RunState, RunTally, RunUse, SessionRow,
+    Steer, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolMark, ToolUse,
+    ToolUseFilter, Transaction, Unfinished,
 };
 pub use tools::{Effect, NoTools, ToolContext, ToolOutput, Tools};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
     BoxFuture, CallbackRow, Clock, Consequences, DayUsage, Done, Earlier, Host, ListFilter, Op, OpenRun,
-    OverviewFilter, Overviews, Page, Refused, RequestKey, RunRow, SessionRow, Storage, StoreError,
+    OverviewFilter, Overviews, Page, Refused, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError,
     StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
@@ -294,6 +294,10 @@ impl Storage for SimStorage {
 
     fn runs_named(&self, wire_id: String, limit: u32) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
         self.read(move |store| store.runs_named(wire_id, limit))
+    }
+
+    fn run_uses(&self, filter: ToolUseFilter, most: u32) -> BoxFuture<Result<Vec<RunUse>, StoreError>> {
+        self.read(move |store| store.run_uses(filter, most))
     }
 
     fn pairing(&self) -> BoxFuture<Result<StoredPairing, StoreError>> {

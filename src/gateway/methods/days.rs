@@ -92,12 +92,6 @@ impl Days {
         self.last - self.first + 1
     }
 
-    /// The day of this moment, if it is one of these.
-    pub(crate) fn day_of(&self, at: Timestamp) -> Option<i64> {
-        let day = (at.0 + self.zone.0).div_euclid(DAY_MS);
-        (self.first..=self.last).contains(&day).then_some(day)
-    }
-
     /// Whether it is one of these days.
     pub(crate) const fn holds(&self, day: i64) -> bool {
         self.first <= day && day <= self.last
@@ -202,9 +196,8 @@ mod tests {
         assert_eq!(today(zone("UTC+2")), "2026-11-22");
         assert_eq!(today(zone("UTC-5:30")), "2026-11-21");
         let days = Days::read(zone("UTC+5:30"), Some("2026-11-21"), Some("2026-11-21"), None, now).unwrap();
-        assert_eq!(days.day_of(days.begin()), Some(20_778));
-        assert_eq!(days.day_of(Timestamp(days.begin().0 - 1)), None);
-        assert_eq!(days.day_of(Timestamp(days.begin().0 + DAY_MS)), None);
+        assert_eq!(days.begin(), Timestamp(20_778 * DAY_MS - 330 * 60_000));
+        assert!(days.holds(20_778) && !days.holds(20_777) && !days.holds(20_779));
     }
 
     #[test]

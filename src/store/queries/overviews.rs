@@ -1,7 +1,7 @@
 //! What lists and statistics show.
 
 use offshoot_actors::ports::{
-    Overview, OverviewFilter, Overviews, Page, RunGlance, SessionRow, ToolUse, ToolUseFilter,
+    Overview, OverviewFilter, Overviews, Page, RunGlance, RunUse, SessionRow, ToolUse, ToolUseFilter,
 };
 use offshoot_actors::types::SessionKey;
 use rusqlite::{Connection, Result, params};
@@ -116,6 +116,38 @@ pub(in crate::store) fn tool_uses(connection: &Connection, filter: &ToolUseFilte
                 day: columns.value()?,
                 calls: columns.value::<i64>()?.unsigned_abs(),
                 failed: columns.value::<i64>()?.unsigned_abs(),
+            })
+        },
+    )
+}
+
+pub(in crate::store) fn run_uses(
+    connection: &Connection,
+    filter: &ToolUseFilter,
+    most: u32,
+) -> Result<Vec<RunUse>> {
+    all(
+        connection,
+        // A total never fails, whatever a provider claims to have counted.
+        "SELECT session_key, coalesce(model_used, model) AS called, \
+         (coalesce(ended_at, started_at, accepted_at) + ?3 + 86400000 * 1000000) / 86400000 - 1000000 AS day, \
+         count(*), CAST(total(steps) AS INTEGER), \
+         coalesce(sum(ended_at IS NOT NULL AND state NOT IN ('ok', 'partial')), 0), \
+         CAST(total(input_tokens) AS INTEGER), CAST(total(output_tokens) AS INTEGER), \
+         CAST(total(cached_tokens) AS INTEGER), max(coalesce(ended_at, started_at, accepted_at)) AS latest \
+         FROM runs WHERE coalesce(ended_at, started_at, accepted_at) >= ?1 AND (?2 IS NULL OR session_key = ?2) \
+         GROUP BY session_key, called, day ORDER BY latest DESC, session_key, called, day LIMIT ?4",
+        params![filter.since.0, filter.session.as_ref().map(SessionKey::as_str), filter.offset_ms, most],
+        |mut columns| {
+            Ok(RunUse {
+                session: columns.parsed()?,
+                model: columns.parsed()?,
+                day: columns.value()?,
+                runs: columns.value::<i64>()?.unsigned_abs(),
+                steps: columns.value::<i64>()?.unsigned_abs(),
+                failed: columns.value::<i64>()?.unsigned_abs(),
+                usage: columns.usage()?,
+                latest: columns.time()?,
             })
         },
     )

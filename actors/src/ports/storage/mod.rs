@@ -19,7 +19,7 @@ pub use self::ops::{AuditRecord, Done, Op, Refused, RunEnd, StoreError, ToolMark
 pub use self::pairing::{BootstrapRow, DeviceRow, DeviceTokenRow, PairRequestRow, StoredPairing};
 pub use self::reads::{
     Consequences, DAY_MS, DayUsage, Earlier, ListFilter, OpenRun, Overview, OverviewFilter, Overviews, Page,
-    RunGlance, RunTally, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Unfinished,
+    RunGlance, RunTally, RunUse, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Unfinished,
 };
 pub use self::rows::{Announce, CallbackRow, Cause, Host, RequestKey, RunRow, RunState, SessionRow, Steer};
 use super::BoxFuture;
@@ -114,6 +114,10 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Tool calls by session, tool and day, in this order.
     fn tool_uses(&self, filter: ToolUseFilter) -> BoxFuture<Result<Vec<ToolUse>, StoreError>>;
+
+    /// What runs used by session, model and day: of the rows whose latest runs are the last ones, at most `most`, in this
+    /// order.
+    fn run_uses(&self, filter: ToolUseFilter, most: u32) -> BoxFuture<Result<Vec<RunUse>, StoreError>>;
 
     /// Devices, their tokens, and what waits for approval. All of one moment.
     fn pairing(&self) -> BoxFuture<Result<StoredPairing, StoreError>>;

@@ -217,12 +217,33 @@ pub struct ToolUse {
     pub failed: u64,
 }
 
-/// Whose tool calls are counted.
+/// What the runs of a session used of a model on one day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunUse {
+    /// The session, which may be deleted.
+    pub session: SessionKey,
+    /// The model that was called last, or was to be called first.
+    pub model: ModelRef,
+    /// The day, counted from the Unix epoch, on which they ended, or started if they have not ended.
+    pub day: i64,
+    /// How many they are.
+    pub runs: u64,
+    /// Model calls that they made.
+    pub steps: u64,
+    /// Those of them that ended without a result.
+    pub failed: u64,
+    /// Their tokens.
+    pub usage: Usage,
+    /// The time of the last of them.
+    pub latest: Timestamp,
+}
+
+/// Whose tool calls or runs are counted.
 #[derive(Debug, Clone, Default)]
 pub struct ToolUseFilter {
     /// Only of this session.
     pub session: Option<SessionKey>,
-    /// Only calls started at or after this time.
+    /// Only calls started, or runs that ended, at or after this time.
     pub since: Timestamp,
     /// Milliseconds from UTC to the clock whose days are meant.
     pub offset_ms: i64,

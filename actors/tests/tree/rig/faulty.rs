@@ -8,8 +8,9 @@ use std::time::Duration;
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
     BoxFuture, CallbackRow, Clock, Consequences, DayUsage, Done, Earlier, Host, ListFilter, Op, OpenRun,
-    OverviewFilter, Overviews, Page, RequestKey, RunRow, SessionRow, Storage, StoreError, StoredPairing,
-    StoredSession, SubtreeRun, Tallies, TokioClock, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    OverviewFilter, Overviews, Page, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError,
+    StoredPairing, StoredSession, SubtreeRun, Tallies, TokioClock, ToolUse, ToolUseFilter, Transaction,
+    Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
@@ -257,6 +258,10 @@ impl Storage for Faulty {
 
     fn runs_named(&self, wire_id: String, limit: u32) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
         self.inner.runs_named(wire_id, limit)
+    }
+
+    fn run_uses(&self, filter: ToolUseFilter, most: u32) -> BoxFuture<Result<Vec<RunUse>, StoreError>> {
+        self.inner.run_uses(filter, most)
     }
 
     fn pairing(&self) -> BoxFuture<Result<StoredPairing, StoreError>> {

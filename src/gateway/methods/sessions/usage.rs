@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use offshoot_actors::ports::{ListFilter, Page, RunRow, SessionRow, Storage, ToolUse, ToolUseFilter};
+use offshoot_actors::ports::{RunUse, SessionRow, Storage, ToolUse, ToolUseFilter};
 use offshoot_actors::types::{Entry, SessionKey, Timestamp, Usage};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -17,9 +17,8 @@ use crate::gateway::messages::{plain, tokens};
 use crate::gateway::rows::session_id;
 use crate::protocol::error::ErrorShape;
 
-/// Runs that one answer counts; of more the oldest are left out, and the answer says so.
-const MAX_RUNS: usize = 50_000;
-const PAGE: u32 = 500;
+/// Sessions, models and days that one answer sums up; of more the oldest are left out, and the answer says so.
+const MAX_USES: u32 = 50_000;
 const DEFAULT_SESSIONS: usize = 50;
 const MAX_SESSIONS: usize = 1_000;
 /// Points and lines of one answer.
@@ -58,13 +57,11 @@ impl Sum {
         self.tool_errors += used.failed;
     }
 
-    fn add(&mut self, run: &RunRow) {
-        self.usage += run.usage;
-        self.runs += 1;
-        self.steps += u64::from(run.steps);
-        self.failed += u64::from(
-            run.outcome.as_ref().is_some_and(|end| !crate::gateway::states::Ending::of(end.state).is_ok()),
-        );
+    fn add(&mut self, used: &RunUse) {
+        self.usage += used.usage;
+        self.runs += used.runs;
+        self.steps += used.steps;
+        self.failed += used.failed;
     }
 
     /// Tokens in the members that clients sum up. Runs without a price are counted as such.
@@ -130,8 +127,8 @@ pub(super) fn usage(call: Call) -> BoxFuture<'static, Answer> {
 
 async fn sums(storage: &dyn Storage, key: Option<SessionKey>, days: &Days) -> Result<Sums, ErrorShape> {
     let mut sums = Sums::default();
-    let tools = ToolUseFilter { session: key.clone(), since: days.begin(), offset_ms: days.offset_ms() };
-    for used in storage.tool_uses(tools).await.map_err(store)? {
+    let used = ToolUseFilter { session: key, since: days.begin(), offset_ms: days.offset_ms() };
+    for used in storage.tool_uses(used.clone()).await.map_err(store)? {
         if !days.holds(used.day) {
             continue;
         }
@@ -140,31 +137,19 @@ async fn sums(storage: &dyn Storage, key: Option<SessionKey>, days: &Days) -> Re
         sums.sessions.entry(used.session.clone()).or_default().0.add_tools(&used);
         *sums.tools.entry(used.tool.clone()).or_default() += used.calls;
     }
-    let filter = ListFilter { session: key, since: Some(days.begin()), ..ListFilter::default() };
-    let mut page = Page { offset: 0, limit: PAGE };
-    loop {
-        let runs = storage.list_runs(filter.clone(), page).await.map_err(store)?;
-        for run in &runs {
-            let at = run.ended_at.or(run.started_at).unwrap_or(run.accepted_at);
-            let Some(day) = days.day_of(at) else { continue };
-            sums.all.add(run);
-            let (sum, latest) = sums.sessions.entry(run.session.clone()).or_default();
-            sum.add(run);
-            *latest = (*latest).max(at);
-            let model = run.model_used.as_ref().unwrap_or(&run.model.primary);
-            sums.models.entry((model.provider().to_owned(), model.model().to_owned())).or_default().add(run);
-            sums.agents.entry(run.session.agent().to_string()).or_default().add(run);
-            sums.days.entry(day).or_default().add(run);
-        }
-        page.offset += PAGE;
-        if runs.len() < PAGE as usize {
-            return Ok(sums);
-        }
-        if page.offset as usize >= MAX_RUNS {
-            sums.cut = true;
-            return Ok(sums);
-        }
+    let uses = storage.run_uses(used, MAX_USES).await.map_err(store)?;
+    sums.cut = uses.len() >= MAX_USES as usize;
+    for used in uses.iter().filter(|used| days.holds(used.day)) {
+        sums.all.add(used);
+        let (sum, latest) = sums.sessions.entry(used.session.clone()).or_default();
+        sum.add(used);
+        *latest = (*latest).max(used.latest);
+        let model = (used.model.provider().to_owned(), used.model.model().to_owned());
+        sums.models.entry(model).or_default().add(used);
+        sums.agents.entry(used.session.agent().to_string()).or_default().add(used);
+        sums.days.entry(used.day).or_default().add(used);
     }
+    Ok(sums)
 }
 
 fn session(key: &SessionKey, row: Option<&SessionRow>, sum: &Sum, at: Timestamp) -> Value {
