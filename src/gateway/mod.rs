@@ -39,6 +39,7 @@ mod outbox;
 pub mod peer;
 mod presence;
 mod projector;
+mod recent;
 pub mod record;
 mod registry;
 mod reload;

@@ -122,24 +122,10 @@ fn size(message: &Message) -> usize {
         .map_or(usize::MAX / 2, |text| text.len() + INDENT * text.lines().count())
 }
 
-/// How many entries a transcript has. Entries are numbered without gaps, so few reads find the last.
+/// How many entries a transcript has. They are numbered without gaps.
 pub(crate) async fn length(storage: &Arc<dyn Storage>, key: &SessionKey) -> Result<u64, StoreError> {
-    let exists = async |seq| Ok::<_, StoreError>(!storage.entries(key.clone(), seq, 1).await?.is_empty());
-    let mut high = 1;
-    while exists(high - 1).await? {
-        high *= 2;
-    }
-    // The entry `low - 1` exists, the entry `high - 1` does not.
-    let mut low = high / 2;
-    while high - low > 1 {
-        let middle = low + (high - low) / 2;
-        if exists(middle - 1).await? {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    Ok(low)
+    let last = storage.latest_entries(key.clone(), None, 1).await?;
+    Ok(last.last().map_or(0, |entry| entry.seq.saturating_add(1)))
 }
 
 /// The entry as a message; none if it has nothing to show.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Call, Problem, Refused, Response, access, either, path};
 use crate::gateway::messages::{self, Shape};
+use crate::gateway::recent::recent;
 use crate::protocol::version::Protocol;
 use crate::tools::messages::length;
 
@@ -94,19 +95,15 @@ async fn history(call: &Call, key: &str) -> Result<Response, Refused> {
         Some(before) => before.saturating_sub(1),
         None => length(storage, &key).await.map_err(unread)?,
     };
-    let from = end.saturating_sub(page.limit.into());
-    let count = u32::try_from(end - from).unwrap_or(page.limit);
-    let entries = match count {
-        0 => Vec::new(),
-        count => storage.entries(key.clone(), from, count).await.map_err(unread)?,
-    };
+    let room = (messages::MAX_BYTES, usize::MAX);
+    let entries = recent(storage, &key, Some(end), page.limit, room).await.map_err(unread)?;
     let written = entries
         .iter()
         .rev()
         .filter_map(|entry| to_raw_value(&messages::message(entry, &Shape::whole(Protocol::V4))).ok());
     let shown: Vec<Box<RawValue>> = messages::fit(written, messages::MAX_BYTES);
     // What did not fit is on the next page.
-    let first = end.saturating_sub(shown.len().max(usize::from(count > 0)) as u64);
+    let first = end.saturating_sub(shown.len().max(usize::from(!entries.is_empty())) as u64);
     let mut answer = json!({ "sessionKey": key, "items": shown, "messages": shown, "hasMore": first > 0 });
     if first > 0 {
         answer["nextCursor"] = Value::from(format!("seq:{}", first + 1));

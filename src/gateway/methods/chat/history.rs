@@ -15,6 +15,7 @@ use crate::gateway::events::raw;
 use crate::gateway::messages::{self, Shape};
 use crate::gateway::methods::target::{self, unread};
 use crate::gateway::methods::{Answer, Call, answer};
+use crate::gateway::recent::recent;
 use crate::gateway::runs::wire_name;
 use crate::protocol::error::ErrorShape;
 use crate::protocol::version::Protocol;
@@ -81,15 +82,11 @@ async fn read(call: &Call) -> Result<History, ErrorShape> {
     let total = length(storage, &session).await.map_err(unread)?;
     let offset = params.offset.unwrap_or(0);
     let end = total.saturating_sub(offset);
-    let from = end.saturating_sub(limit.into());
-    let count = u32::try_from(end - from).unwrap_or(MAX_LIMIT);
-    let entries = match count {
-        0 => Vec::new(),
-        count => storage.entries(session.clone(), from, count).await.map_err(unread)?,
-    };
+    let most = max_bytes.min(messages::MAX_BYTES);
+    let entries = recent(storage, &session, Some(end), limit, (most, max_chars)).await.map_err(unread)?;
     let shapes = Shapes { call, tree, max_chars, names: BTreeMap::new() };
     let shown = shapes.show(&entries).await?;
-    let kept = messages::fit(shown.into_iter().rev(), max_bytes.min(messages::MAX_BYTES));
+    let kept = messages::fit(shown.into_iter().rev(), most);
     let older = total > offset.saturating_add(kept.len() as u64);
     let mut history = History::new();
     // As the client wrote it: it compares.

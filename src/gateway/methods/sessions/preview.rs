@@ -15,6 +15,7 @@ use super::super::{Answer, Call, answer};
 use super::{named, store, within};
 use crate::gateway::events::raw;
 use crate::gateway::messages::{self, Shape};
+use crate::gateway::recent::recent;
 use crate::gateway::runs::wire_name;
 use crate::protocol::error::ErrorShape;
 use crate::protocol::version::Protocol;
@@ -30,6 +31,8 @@ const MAX_CHARS: usize = 4_000;
 const MAX_KEYS: usize = 64;
 /// Entries in which the items of a preview are looked for.
 const LOOK: u32 = 200;
+/// Bytes of text in which they are looked for.
+const MAX_LOOK: usize = 1024 * 1024;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object")]
@@ -46,7 +49,8 @@ pub(super) fn get(call: Call) -> BoxFuture<'static, Answer> {
             within(&call, "limit", params.limit.unwrap_or(DEFAULT_LIMIT), 1..=u32::MAX)?.min(MAX_LIMIT);
         let tree = call.daemon.tree()?;
         let key = named(call.method, &tree.settings(), None, &params.key)?;
-        let entries = tree.storage().latest_entries(key, None, limit).await.map_err(store)?;
+        let room = (messages::MAX_BYTES, usize::MAX);
+        let entries = recent(tree.storage(), &key, None, limit, room).await.map_err(store)?;
         let shown = show(&call, tree.storage(), &entries).await?;
         let kept = messages::fit(shown.into_iter().rev(), messages::MAX_BYTES);
         answer(&BTreeMap::from([("messages", kept)]))
@@ -113,7 +117,7 @@ async fn items(
     limit: u32,
     most: usize,
 ) -> (&'static str, Vec<Value>) {
-    match storage.latest_entries(key.clone(), None, LOOK).await {
+    match recent(storage, key, None, LOOK, (MAX_LOOK, usize::MAX)).await {
         Err(_) => ("error", Vec::new()),
         Ok(entries) if entries.is_empty() => match storage.session(key.clone()).await {
             Ok(Some(_)) => ("empty", Vec::new()),

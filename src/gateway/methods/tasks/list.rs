@@ -9,7 +9,7 @@ use serde_json::{Map, json};
 
 use super::super::sessions::named;
 use super::super::{Answer, Call, answer};
-use super::{store, summarised};
+use super::{store, summarised_of, working};
 use crate::gateway::events::raw;
 use crate::gateway::messages::MAX_BYTES;
 use crate::gateway::states::task_status;
@@ -105,6 +105,7 @@ async fn page(
     wanted: &(dyn Fn(&RunRow) -> bool + Sync),
 ) -> Result<(Tasks, Option<u32>), ErrorShape> {
     let storage = call.daemon.tree()?.storage();
+    let live = working(call)?;
     let (mut tasks, mut bytes, mut at) = (Tasks::new(), 0, from);
     while at.saturating_sub(from) < MAX_SCANNED {
         let runs =
@@ -115,7 +116,7 @@ async fn page(
                 if tasks.len() == limit {
                     return Ok((tasks, Some(at)));
                 }
-                let task = raw(&summarised(call, row).await?);
+                let task = raw(&summarised_of(call, row, &live).await?);
                 bytes += task.get().len() + 1;
                 if bytes > MAX_BYTES {
                     return Ok((tasks, Some(at)));

@@ -3,10 +3,13 @@
 mod list;
 mod summary;
 
+use std::collections::BTreeMap;
+
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use offshoot_actors::LiveRun;
 use offshoot_actors::ports::{Cause, RunRow, StoreError};
-use offshoot_actors::types::{Entry, Scope};
+use offshoot_actors::types::{Entry, RunId, Scope};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -17,6 +20,7 @@ use super::target::{self, unread};
 use super::{Answer, Call, Method, Need, READ, answer, later};
 use crate::gateway::events::raw;
 use crate::gateway::messages;
+use crate::gateway::recent::recent;
 use crate::protocol::error::ErrorShape;
 
 const WRITE: Need = Need::Scope(Scope::Write);
@@ -56,16 +60,33 @@ fn store(error: StoreError) -> ErrorShape {
 
 /// A task as lists show it.
 async fn summarised(call: &Call, row: &RunRow) -> Result<Map<String, Value>, ErrorShape> {
-    let tree = call.daemon.tree()?;
-    let storage = tree.storage();
+    summarised_of(call, row, &working(call)?).await
+}
+
+/// The runs that work now.
+fn working(call: &Call) -> Result<BTreeMap<RunId, LiveRun>, ErrorShape> {
+    let live = call.daemon.tree()?.live();
+    Ok(live.into_iter().filter_map(|session| session.run).map(|run| (run.id, run)).collect())
+}
+
+async fn summarised_of(
+    call: &Call,
+    row: &RunRow,
+    live: &BTreeMap<RunId, LiveRun>,
+) -> Result<Map<String, Value>, ErrorShape> {
+    let storage = call.daemon.tree()?.storage();
     let session = storage.session(row.session.clone()).await.map_err(store)?;
-    let task = storage.entries(row.session.clone(), 0, 1).await.map_err(store)?;
-    let task = task.first().and_then(|first| match &first.entry {
+    // A label is enough to call it by.
+    let labelled = session.as_ref().is_some_and(|session| session.label.is_some());
+    let first = match labelled {
+        true => Vec::new(),
+        false => storage.entries(row.session.clone(), 0, 1).await.map_err(store)?,
+    };
+    let task = first.first().and_then(|first| match &first.entry {
         Entry::User { text, .. } => Some(text.as_str()),
         _ => None,
     });
-    let live = tree.live().into_iter().find(|live| live.run.as_ref().is_some_and(|run| run.id == row.id));
-    Ok(summary(row, session.as_ref(), task, live.as_ref().and_then(|live| live.run.as_ref())))
+    Ok(summary(row, session.as_ref(), task, live.get(&row.id)))
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,12 +136,13 @@ fn history(call: Call) -> BoxFuture<'static, Answer> {
         let before = before.map_err(|_| invalid("at /cursor: must be a nextCursor of an earlier answer"))?;
         let row = find(&call, &params.task_id).await?.ok_or_else(|| not_found(&params.task_id))?;
         let storage = call.daemon.tree()?.storage();
-        let entries = storage.latest_entries(row.session, before, limit).await.map_err(store)?;
+        let room = (messages::MAX_BYTES, usize::MAX);
+        let entries = recent(storage, &row.session, before, limit, room).await.map_err(store)?;
         let shown = show(&call, storage, &entries).await?;
         let kept = messages::fit(shown.into_iter().rev(), messages::MAX_BYTES);
         let first = entries.len().saturating_sub(kept.len());
         let next = entries.get(first).map(|entry| entry.seq).filter(|seq| *seq > 0);
-        let mut out = std::collections::BTreeMap::from([("messages", raw(&kept))]);
+        let mut out = BTreeMap::from([("messages", raw(&kept))]);
         if let Some(next) = next {
             out.insert("nextCursor", raw(&next.to_string()));
         }
