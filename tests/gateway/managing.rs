@@ -175,3 +175,21 @@ async fn agents_that_another_file_lists_are_changed_there() {
     assert_eq!(daemon.configuration(), text);
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_tree_has_no_session_whose_name_only_begins_like_its_own() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    for key in ["main", "main2"] {
+        let params = json!({"message": "Wait: 1h", "idempotencyKey": key, "sessionKey": key});
+        let id = client.send("agent", params).await;
+        client.answer(&id).await.unwrap();
+    }
+    let tree = client.call("sessions.tree", json!({"key": "main"})).await.unwrap();
+    let paths: Vec<&str> =
+        tree["actors"].as_array().unwrap().iter().map(|a| a["path"].as_str().unwrap()).collect();
+    assert!(paths.iter().any(|path| path.contains("agent:main:main")), "{paths:?}");
+    assert!(!paths.iter().any(|path| path.contains("agent:main:main2")), "{paths:?}");
+    assert_eq!(tree["sessions"].as_array().unwrap().len(), 1);
+    daemon.stop().await;
+}

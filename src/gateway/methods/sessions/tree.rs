@@ -1,6 +1,6 @@
 //! `sessions.tree`: what is alive, as of now, with its actors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -71,8 +71,9 @@ pub(super) fn tree(call: Call) -> BoxFuture<'static, Answer> {
         }
         let total = found.total;
         if root.is_none() {
-            let known: Vec<&SessionKey> = found.sessions.iter().map(|session| &session.row.key).collect();
-            let idle = live.values().filter(|session| !known.contains(&&session.key));
+            let known: BTreeSet<&SessionKey> =
+                found.sessions.iter().map(|session| &session.row.key).collect();
+            let idle = live.values().filter(|session| !known.contains(&session.key));
             let room = (MAX_SESSIONS as usize).saturating_sub(sessions.len());
             sessions.extend(idle.take(room).map(|session| {
                 json!({
@@ -89,7 +90,7 @@ pub(super) fn tree(call: Call) -> BoxFuture<'static, Answer> {
         let truncated = total > u64::from(MAX_SESSIONS);
         let mut out = json!({ "ts": call.now().0, "sessions": sessions, "truncated": truncated });
         if params.include_actors.unwrap_or(true) {
-            let inside = |path: &str| root.as_ref().is_none_or(|root| path.contains(root.as_str()));
+            let inside = |path: &str| root.as_ref().is_none_or(|root| is_below(path, root));
             let actors = tree.actors().into_iter().filter(|actor| inside(&actor.path)).take(MAX_ACTORS);
             let actors: Vec<Value> = actors
                 .map(|actor| {
@@ -110,6 +111,11 @@ pub(super) fn tree(call: Call) -> BoxFuture<'static, Answer> {
         answer(&out)
     }
     .boxed()
+}
+
+/// Whether an actor's path leads to this session or through it.
+fn is_below(path: &str, root: &SessionKey) -> bool {
+    path.split('/').any(|name| name.ends_with(root.as_str()))
 }
 
 /// The run that works, with what it has used so far.
