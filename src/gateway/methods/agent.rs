@@ -245,13 +245,19 @@ async fn ended(call: &Call, name: &str) -> Answer {
     let tree = call.daemon.tree()?;
     let origin = call.origin();
     let mut names = call.daemon.runs.names();
-    let run = loop {
-        names.borrow_and_update();
-        if let Some(row) = target::run(&call.daemon, tree, &origin, name).await? {
-            break row.id;
-        }
-        if names.changed().await.is_err() {
-            std::future::pending::<()>().await;
+    names.borrow_and_update();
+    let run = match target::run(&call.daemon, tree, &origin, name).await? {
+        Some(row) => row.id,
+        // The store is asked again only when somebody gives a run this very name.
+        None => {
+            let given = |_: &u64| call.daemon.runs.named(name).is_some();
+            if names.wait_for(given).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            match target::run(&call.daemon, tree, &origin, name).await? {
+                Some(row) => row.id,
+                None => return Err(ErrorShape::unavailable(format!("run {name} was deleted"))),
+            }
         }
     };
     tree.outcome(run).await.map_err(|refusal| refused(&refusal))?;
