@@ -193,3 +193,22 @@ async fn a_tree_has_no_session_whose_name_only_begins_like_its_own() {
     assert_eq!(tree["sessions"].as_array().unwrap().len(), 1);
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn what_does_not_exist_is_an_empty_list() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    client.call("sessions.create", json!({"key": "desk"})).await.unwrap();
+    for (method, params, list) in [
+        ("environments.list", json!({}), "environments"),
+        ("question.list", json!({}), "questions"),
+        ("sessions.catalog.list", json!({}), "catalogs"),
+        ("sessions.compaction.list", json!({"key": "desk"}), "checkpoints"),
+        ("skills.search", json!({"query": "x"}), "results"),
+        ("themes.list", json!({}), "themes"),
+    ] {
+        assert_eq!(client.call(method, params).await.unwrap()[list], json!([]), "{method}");
+    }
+    assert_eq!(client.call("openclaw.approval.list", json!({})).await.unwrap(), json!([]));
+    daemon.stop().await;
+}

@@ -10,6 +10,7 @@ mod chat;
 mod configuration;
 mod days;
 mod devices;
+mod empty;
 pub(crate) mod health;
 mod logs;
 mod models;
@@ -105,6 +106,7 @@ const FAMILIES: &[&[Method]] = &[
     chat::METHODS,
     configuration::METHODS,
     devices::METHODS,
+    empty::METHODS,
     health::METHODS,
     logs::METHODS,
     models::METHODS,

@@ -179,3 +179,17 @@ pub(super) fn compact(call: Call) -> BoxFuture<'static, Answer> {
     }
     .boxed()
 }
+
+/// The checkpoints that compactions left: none.
+pub(super) fn compactions(call: Call) -> BoxFuture<'static, Answer> {
+    async move {
+        let KeyParams { key, agent_id } = call.params()?;
+        let tree = call.daemon.tree()?;
+        let key = named(call.method, &tree.settings(), agent_id.as_deref(), &key)?;
+        if tree.storage().session(key.clone()).await.map_err(store)?.is_none() {
+            return Err(unknown(&key));
+        }
+        answer(&json!({ "ok": true, "key": key, "checkpoints": [] }))
+    }
+    .boxed()
+}

@@ -38,6 +38,7 @@ pub(super) const METHODS: &[Method] = &[
     later("sessions.reset", ADMIN, change::reset),
     later("sessions.delete", ADMIN, change::delete),
     later("sessions.compact", ADMIN, change::compact),
+    later("sessions.compaction.list", READ, change::compactions),
     now("sessions.subscribe", READ, follow::subscribe),
     now("sessions.unsubscribe", READ, follow::unsubscribe),
     now("sessions.messages.subscribe", READ, follow::subscribe_messages),
