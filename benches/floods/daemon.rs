@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -13,9 +12,6 @@ use tempfile::TempDir;
 use crate::common::machine::state_dir;
 
 pub const TOKEN: &str = "a-token-for-benches";
-/// What the allocator takes to give back what is free.
-const SETTLED: Duration = Duration::from_secs(15);
-
 pub struct Daemon {
     child: Child,
     pub address: SocketAddr,
@@ -51,15 +47,9 @@ impl Daemon {
         self.status("VmRSS:")
     }
 
-    /// The same at its highest since [`Self::forget_peak`].
+    /// The same at its highest since its start.
     pub fn peak(&self) -> f64 {
         self.status("VmHWM:")
-    }
-
-    /// The same once freed memory is given back.
-    pub fn settled(&self) -> f64 {
-        std::thread::sleep(SETTLED);
-        self.resident()
     }
 
     fn status(&self, name: &str) -> f64 {

@@ -13,6 +13,8 @@ use crate::daemon::Daemon;
 
 /// How long it is looked what is usual.
 pub const QUIET: Duration = Duration::from_secs(1);
+/// How long the allocator may take to give back what is free. It does so only while there is something to do.
+pub const SETTLING: Duration = Duration::from_secs(15);
 /// Between two requests.
 const PAUSE: Duration = Duration::from_millis(2);
 

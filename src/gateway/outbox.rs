@@ -17,7 +17,7 @@ pub(crate) const MAX_BUFFERED: usize = 52_428_800;
 
 /// Bytes that are taken to be written at once. What waits is shared with other clients, what is taken is this one's own:
 /// hundreds that do not read must not have a copy of much.
-const MAX_TAKEN: usize = 256 * 1024;
+const MAX_TAKEN: usize = 64 * 1024;
 
 /// How a connection is to be closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
