@@ -95,14 +95,6 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                 if let Some(close) = close {
                     return finish(socket, close).await;
                 }
-                let written = tokio::select! {
-                    biased;
-                    close = &mut over => return finish(socket, close).await,
-                    written = in_time(write(&mut socket, &mut frames)) => written,
-                };
-                if let Err(why) = written {
-                    return why;
-                }
             }
             next = incoming => {
                 let (place, message) = match next {
@@ -118,21 +110,28 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                     Next::Message(None, _) | Next::Room(None) => return "closed".to_owned(),
                 };
                 match message {
-                    Some(Ok(Message::Text(text))) => read = Some((text, place)),
+                    Some(Ok(Message::Text(text))) => {
+                        read = Some((text, place));
+                        continue;
+                    }
                     Some(Ok(Message::Binary(_))) => {
                         return finish(socket, Close::new(1003, "only text frames are understood")).await;
                     }
-                    // The answer to a ping is written with the next flush.
-                    Some(Ok(Message::Ping(_))) => {
-                        if let Err(why) = in_time(socket.flush()).await {
-                            return why;
-                        }
-                    }
-                    Some(Ok(Message::Pong(_) | Message::Frame(_) | Message::Close(_))) => {}
+                    // Its answer goes out with the flush below.
+                    Some(Ok(Message::Ping(_))) => {}
+                    Some(Ok(Message::Pong(_) | Message::Frame(_) | Message::Close(_))) => continue,
                     Some(Err(error)) => return failed(socket, error).await,
                     None => return "the client closed it".to_owned(),
                 }
             }
+        }
+        let written = tokio::select! {
+            biased;
+            close = &mut over => return finish(socket, close).await,
+            written = in_time(write(&mut socket, &mut frames)) => written,
+        };
+        if let Err(why) = written {
+            return why;
         }
     }
 }

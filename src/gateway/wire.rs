@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
@@ -122,6 +122,11 @@ impl<S> Metered<S> {
         self.refused = !self.allowance.left().is_none_or(|left| self.heads.announce_at_most(left, &read));
         if self.refused { Bytes::new() } else { read }
     }
+
+    /// The stream itself, to throw away what comes.
+    pub(crate) const fn unmetered(&mut self) -> &mut S {
+        &mut self.stream
+    }
 }
 
 /// The heads of the frames in a stream of bytes.
@@ -168,11 +173,6 @@ impl Heads {
         let length = self.head.get(2..2 + more + mask)?.get(..more)?;
         let wide = length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
         Some(if more == 0 { u64::from(second & 0x7f) } else { wide })
-    }
-
-    /// The stream itself, to throw away what comes.
-    pub(crate) const fn unmetered(&mut self) -> &mut S {
-        &mut self.stream
     }
 }
 
@@ -253,7 +253,7 @@ impl AsyncWrite for Wire {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 

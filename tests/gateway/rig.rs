@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{SinkExt, StreamExt};
+use futures::SinkExt;
 use offshoot::config::{Environment, load, load_text};
 use offshoot::gateway::Serving;
 use offshoot::runtime;
@@ -224,18 +224,6 @@ impl Client {
     /// The next answer to a request, as its whole frame.
     pub async fn response(&mut self, id: &str) -> Value {
         self.find(|frame| frame["type"] == "res" && frame["id"] == id).await
-    }
-
-    /// With what the gateway closes the connection.
-    pub async fn closed(&mut self) -> (u16, String) {
-        let close = async {
-            loop {
-                if let Message::Close(Some(frame)) = self.socket.next().await.unwrap().unwrap() {
-                    return (frame.code.into(), frame.reason.to_string());
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, close).await.expect("the connection is closed")
     }
 
     /// The payload of the next event of this name for which `wanted` holds. Others before it stay.
