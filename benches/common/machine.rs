@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// A directory that is removed at the end, on the file system that cargo builds on.
 pub fn state_dir() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
@@ -63,8 +65,19 @@ fn file_system(path: &Path) -> String {
 
 /// Memory of this process that is in RAM, in bytes.
 pub fn resident() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    resident_of(std::process::id())
+}
+
+/// Memory of a process that is in RAM, in bytes.
+pub fn resident_of(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = kib.and_then(|text| text.trim().split(' ').next()?.parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
+}
+
+/// Thousands of clients are as many files.
+pub fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
 }

@@ -2,7 +2,32 @@
 
 use serde_json::{Value, json};
 
-use super::Samples;
+use super::{Args, Samples, machine};
+
+/// A group of rows: the words by which it is chosen, and what measures it.
+pub type Group = (&'static str, fn(Args) -> Vec<Row>);
+
+/// Measures the groups that are asked for, and prints them.
+pub fn run(args: &Args, groups: &[Group]) {
+    let machine = machine::describe(args.quick);
+    if !args.json {
+        machine.iter().for_each(|(name, value)| println!("{name:<20} {value}"));
+    }
+    let mut rows = Vec::new();
+    for (_, measure) in groups.iter().filter(|(name, _)| args.wants(name)) {
+        for row in measure(args.clone()) {
+            if !args.json {
+                row.print();
+            }
+            rows.push(row.json());
+        }
+    }
+    if args.json {
+        let machine: serde_json::Map<_, _> =
+            machine.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        println!("{:#}", json!({ "machine": machine, "rows": rows }));
+    }
+}
 
 /// What a row says of its target.
 #[derive(Debug, Clone)]

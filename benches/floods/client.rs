@@ -3,19 +3,12 @@
 use std::net::SocketAddr;
 
 use futures::{SinkExt, StreamExt};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::daemon::TOKEN;
-
-/// Thousands of clients are as many files.
-pub fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
-}
 
 pub struct Client {
     pub socket: WebSocketStream<TcpStream>,

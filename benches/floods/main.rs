@@ -44,7 +44,7 @@ const FLOODS: &[(&str, f64, Flood)] = &[
 
 fn main() {
     let args = Args::read();
-    client::raise_open_files();
+    common::machine::raise_open_files();
     let machine = common::machine::describe(args.quick);
     if !args.json {
         machine.iter().for_each(|(name, value)| println!("{name:<20} {value}"));

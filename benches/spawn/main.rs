@@ -15,6 +15,7 @@
 mod accept;
 mod announce;
 #[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "each bench uses a part of it")]
 mod common;
 mod memory;
 mod start;
@@ -22,7 +23,7 @@ mod stop;
 mod world;
 
 use common::Args;
-use common::report::Row;
+use common::report::{Group, Row};
 use tokio::runtime::Runtime;
 
 /// That of the shipped binary.
@@ -34,9 +35,6 @@ fn run(rows: impl Future<Output = Vec<Row>> + Send + 'static) -> Vec<Row> {
     let runtime = Runtime::new().unwrap();
     runtime.block_on(async { tokio::spawn(rows).await.unwrap() })
 }
-
-/// A group of rows: the words by which it is chosen, and what measures it.
-type Group = (&'static str, fn(Args) -> Vec<Row>);
 
 const GROUPS: &[Group] = &[
     ("spawn in memory", |args| run(async move { accept::in_memory(&args).await })),
@@ -62,22 +60,5 @@ fn main() {
         std::process::exit(0);
     }
     let args = Args::read();
-    let machine = common::machine::describe(args.quick);
-    if !args.json {
-        machine.iter().for_each(|(name, value)| println!("{name:<20} {value}"));
-    }
-    let mut rows = Vec::new();
-    for (_, measure) in GROUPS.iter().filter(|(name, _)| args.wants(name)) {
-        for row in measure(args.clone()) {
-            if !args.json {
-                row.print();
-            }
-            rows.push(row.json());
-        }
-    }
-    if args.json {
-        let machine: serde_json::Map<_, _> =
-            machine.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-        println!("{:#}", serde_json::json!({ "machine": machine, "rows": rows }));
-    }
+    common::report::run(&args, GROUPS);
 }

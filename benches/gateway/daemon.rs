@@ -1,0 +1,83 @@
+//! A daemon: the shipped binary, with a home of its own.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::client::{Client, Identity};
+use crate::common::machine;
+
+pub const TOKEN: &str = "a-token-for-benches";
+
+pub struct Daemon {
+    child: Child,
+    home: TempDir,
+    pub address: SocketAddr,
+}
+
+impl Daemon {
+    /// Starts one and waits until it answers.
+    pub async fn start() -> Self {
+        let (daemon, _) = Self::timed(machine::state_dir()).await;
+        daemon
+    }
+
+    /// Starts one in a home directory. Returns how long it took from the start of the process to `hello-ok`.
+    pub async fn timed(home: TempDir) -> (Self, Duration) {
+        let address = free_address();
+        let config = format!(
+            "{{ gateway: {{ port: {}, auth: {{ mode: 'token', token: '{TOKEN}' }} }},
+                agents: {{ defaults: {{ subagents: {{ maxChildrenPerAgent: 1000000, maxDescendants: 1000000, maxConcurrent: 64 }} }} }} }}",
+            address.port()
+        );
+        let state = home.path().join(".offshoot");
+        fs::create_dir_all(&state).unwrap();
+        fs::write(state.join("offshoot.json"), config).unwrap();
+        let begun = Instant::now();
+        let child = command(home.path()).args(["gateway", "run"]).spawn().unwrap();
+        Client::connect_soon(address, &Identity::Command).await;
+        let took = begun.elapsed();
+        (Self { child, home, address }, took)
+    }
+
+    /// A command of the same home.
+    pub fn command(&self) -> Command {
+        command(self.home.path())
+    }
+
+    /// What of it is in RAM, in bytes.
+    pub fn resident(&self) -> u64 {
+        machine::resident_of(self.child.id())
+    }
+
+    /// Ends it as a signal does, and returns its home.
+    pub fn stop(mut self) -> TempDir {
+        self.command().args(["gateway", "stop"]).status().unwrap();
+        self.child.wait().unwrap();
+        // Nothing is left to end.
+        std::mem::replace(&mut self.home, machine::state_dir())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn command(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_offshoot"));
+    command.env_clear().env("HOME", home).current_dir(home);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// One that nobody listens at.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}

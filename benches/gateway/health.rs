@@ -1,0 +1,150 @@
+//! The round trip of a request that is answered from memory: alone, in a pipeline, and beside a thousand spawns.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::{SinkExt, StreamExt};
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::client::{Client, Identity, text, upgrade};
+use super::common::report::{Row, Verdict};
+use super::common::{Args, Samples, median};
+use super::daemon::Daemon;
+use super::floor::Floor;
+
+const REQUEST: &str = r#"{"type":"req","id":"00000000-0000-4000-8000-000000000000","method":"health"}"#;
+/// Clients that spawn, and spawns that each has in flight.
+const SPAWNERS: usize = 20;
+const IN_FLIGHT: usize = 50;
+
+pub async fn measure(args: &Args) -> Vec<Row> {
+    let daemon = Daemon::start().await;
+    let mut client = Client::connect(daemon.address, &Identity::Command).await.socket;
+    client.send(Message::text(REQUEST)).await.unwrap();
+    let answer = text(&mut client).await.len();
+    let echo = Floor::echo(1, answer);
+    let mut bare = upgrade(echo.connect().await, echo.address).await;
+    text(&mut bare).await;
+
+    let count = args.samples(20_000, 200);
+    let (mut ours, mut floor) = (Samples::default(), Samples::default());
+    for round in 0..count + count / 10 {
+        let one = round_trip(&mut client).await;
+        let other = round_trip(&mut bare).await;
+        if round >= count / 10 {
+            ours.push(one);
+            floor.push(other);
+        }
+    }
+    let single = Row::new("health, round trip, p50")
+        .verdict(Verdict::at_most(ours.p50(), floor.p50() + 30.0, "µs").by("the floor and 30 µs"))
+        .samples("health", &ours)
+        .samples("floor: bare tungstenite echo", &floor)
+        .value("answer", answer as f64, "bytes");
+
+    let count = args.samples(50_000, 1_000);
+    let (mut ours, mut floor) = (Vec::new(), Vec::new());
+    for _ in 0..args.samples(7, 1) {
+        ours.push(pipelined(&mut client, count).await);
+        floor.push(pipelined(&mut bare, count).await);
+    }
+    let (ours, floor) = (median(ours), median(floor));
+    let pipeline = Row::new("health, pipelined on one connection")
+        .verdict(Verdict::at_least(ours / floor * 100.0, 80.0, "%").by("of the floor's rate"))
+        .value("health", ours, "a second")
+        .value("floor: bare tungstenite echo", floor, "a second");
+    vec![single, pipeline]
+}
+
+async fn round_trip(socket: &mut WebSocketStream<TcpStream>) -> Duration {
+    let begun = Instant::now();
+    socket.send(Message::text(REQUEST)).await.unwrap();
+    text(socket).await;
+    begun.elapsed()
+}
+
+/// Requests a second, when the next ones do not wait for the answers.
+async fn pipelined(socket: &mut WebSocketStream<TcpStream>, count: usize) -> f64 {
+    let (mut write, mut read) = socket.split();
+    let begun = Instant::now();
+    let sent = async {
+        for at in 1..=count {
+            write.feed(Message::text(REQUEST)).await.unwrap();
+            if at % 64 == 0 || at == count {
+                write.flush().await.unwrap();
+            }
+        }
+    };
+    let answered = async {
+        let mut answers = 0;
+        while answers < count {
+            match read.next().await.expect("the connection is open").unwrap() {
+                Message::Text(text) if !text.contains("\"event\"") => answers += 1,
+                _ => {}
+            }
+        }
+    };
+    futures::join!(sent, answered);
+    count as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// `health` of one client while others keep a thousand spawns in flight.
+pub async fn beside_spawns(args: &Args) -> Vec<Row> {
+    let daemon = Daemon::start().await;
+    let done = Arc::new(AtomicBool::new(false));
+    let spawners = (0..SPAWNERS).map(|number| {
+        let (address, done) = (daemon.address, Arc::clone(&done));
+        async move {
+            let mut client = Client::connect(address, &Identity::Command).await.socket;
+            let spawn = |at: usize| {
+                let params = json!({ "key": format!("agent:main:bench-{number}"), "task": "Reply with exactly: DONE" });
+                Message::text(
+                    json!({ "type": "req", "id": at.to_string(), "method": "sessions.spawn", "params": params })
+                        .to_string(),
+                )
+            };
+            let mut at = 0;
+            let mut accepted = 0_usize;
+            while at < IN_FLIGHT {
+                client.feed(spawn(at)).await.unwrap();
+                at += 1;
+            }
+            client.flush().await.unwrap();
+            while !done.load(Ordering::Relaxed) {
+                let answer = text(&mut client).await;
+                if answer.contains("\"type\":\"res\"") {
+                    assert!(answer.contains("\"ok\":true"), "{answer}");
+                    accepted += 1;
+                    client.send(spawn(at)).await.unwrap();
+                    at += 1;
+                }
+            }
+            accepted
+        }
+    });
+    let mut tasks: Vec<_> = spawners.map(tokio::spawn).collect();
+    let mut client = Client::connect(daemon.address, &Identity::Command).await.socket;
+    // Until all of them are at work.
+    tokio::time::sleep(Duration::from_millis(args.samples(1_000, 200) as u64)).await;
+    let begun = Instant::now();
+    let mut samples = Samples::default();
+    for _ in 0..args.samples(3_000, 100) {
+        samples.push(round_trip(&mut client).await);
+    }
+    let took = begun.elapsed().as_secs_f64();
+    done.store(true, Ordering::Relaxed);
+    let mut accepted = 0;
+    for task in tasks.drain(..) {
+        accepted += task.await.unwrap();
+    }
+    vec![
+        Row::new("health beside 1,000 spawns in flight, p99")
+            .verdict(Verdict::at_most(samples.percentile(99) / 1e3, 10.0, "ms"))
+            .samples("health", &samples)
+            .value("spawns accepted meanwhile", accepted as f64 / took, "a second"),
+    ]
+}
