@@ -238,7 +238,7 @@ pub(super) fn unfinished(connection: &Connection, root: &SessionKey, host: Host)
 pub(super) fn undelivered(connection: &Connection, key: &SessionKey) -> Result<Option<SessionKey>> {
     let found = all(
         connection,
-        "WITH RECURSIVE tree (key) AS (SELECT key FROM sessions WHERE key = ?1 \
+        "WITH RECURSIVE tree (key) AS (VALUES (?1) \
          UNION ALL SELECT c.key FROM tree t JOIN sessions c ON c.parent_key = t.key) \
          SELECT receiver FROM outbox \
          WHERE receiver IN (SELECT key FROM tree) OR session_key IN (SELECT key FROM tree) \

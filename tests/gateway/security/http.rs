@@ -21,18 +21,18 @@ async fn where_nothing_is_proved_a_request_through_a_proxy_is_nobodys() {
     door.close().await;
 }
 
-/// Asks on a connection that stays open, and reads the head of the answer.
-async fn ask(stream: &mut TcpStream, headers: &str) -> String {
+/// Asks on a connection that stays open, and reads the head of the answer. None if it is closed without one.
+async fn ask(stream: &mut TcpStream, headers: &str) -> Option<String> {
     let request = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.ok()?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
+        head.push(stream.read_u8().await.ok()?);
     }
     let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
     stream.read_exact(&mut vec![0; length.parse().unwrap()]).await.unwrap();
-    head
+    Some(head)
 }
 
 #[tokio::test]
@@ -45,16 +45,18 @@ async fn nothing_begins_on_an_open_connection_once_the_gateway_stops() {
     let mut asks = TcpStream::connect(door.address()).await.unwrap();
     let mut upgrades = TcpStream::connect(door.address()).await.unwrap();
     for stream in [&mut asks, &mut upgrades] {
-        assert!(ask(stream, "").await.starts_with("http/1.1 200"));
+        assert!(ask(stream, "").await.unwrap().starts_with("http/1.1 200"));
     }
     let closing = tokio::spawn(door.close());
     while !matches!(guest.heard().await, Heard::Frame(frame) if frame["event"] == "shutdown") {}
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     for (stream, headers) in [(&mut asks, ""), (&mut upgrades, upgrade)] {
-        let head = ask(stream, headers).await;
-        assert!(head.starts_with("http/1.1 503") && head.contains("connection: close"), "{head}");
-        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "it is closed");
+        // What is idle when the end begins is closed; what comes in that moment is refused.
+        if let Some(head) = ask(stream, headers).await {
+            assert!(head.starts_with("http/1.1 503") && head.contains("connection: close"), "{head}");
+            assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "it is closed");
+        }
     }
     drop(guest);
     closing.await.unwrap();
