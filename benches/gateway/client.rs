@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::daemon::TOKEN;
 
@@ -113,7 +113,7 @@ impl Client {
     }
 
     /// The next text that comes.
-    pub async fn text(&mut self) -> String {
+    pub async fn text(&mut self) -> Utf8Bytes {
         text(&mut self.socket).await
     }
 }
@@ -123,10 +123,24 @@ pub async fn upgrade(stream: TcpStream, address: SocketAddr) -> WebSocketStream<
     tokio_tungstenite::client_async(format!("ws://{address}/"), stream).await.unwrap().0
 }
 
-pub async fn text(socket: &mut WebSocketStream<TcpStream>) -> String {
+pub async fn text(socket: &mut WebSocketStream<TcpStream>) -> Utf8Bytes {
     loop {
         if let Message::Text(text) = socket.next().await.expect("the connection is open").unwrap() {
-            return text.to_string();
+            return text;
         }
     }
+}
+
+/// The next text that is no event.
+pub async fn answer(socket: &mut WebSocketStream<TcpStream>) -> Utf8Bytes {
+    loop {
+        let text = text(socket).await;
+        if !is_event(&text) {
+            return text;
+        }
+    }
+}
+
+pub fn is_event(text: &str) -> bool {
+    text.starts_with("{\"type\":\"event\"")
 }

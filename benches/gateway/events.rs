@@ -2,20 +2,22 @@
 
 use std::time::Instant;
 
-use futures::SinkExt;
+use futures::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::client::{Client, Identity, text, upgrade};
+use super::client::{Client, Identity, upgrade};
 use super::common::report::{Row, Verdict};
 use super::common::{Args, Samples};
 use super::daemon::Daemon;
 use super::floor::Floor;
 
-const EVENT: &str = "\"event\":\"sessions.changed\"";
+/// Where an event's text has its name.
+const NAME: std::ops::Range<usize> = 24..40;
+const EVENT: &str = "sessions.changed";
 
 pub async fn measure(args: &Args) -> Vec<Row> {
     let subscribers = args.samples(1_000, 20);
@@ -29,7 +31,7 @@ pub async fn measure(args: &Args) -> Vec<Row> {
     }
     let mut trigger = Client::connect(daemon.address, &Identity::Command).await;
     trigger.call("sessions.create", json!({ "key": "agent:main:bench" })).await;
-    let (mut heard, mut bytes) = listen(sockets, Some(EVENT));
+    let (mut heard, mut bytes) = listen(sockets, |text| text.get(NAME) == Some(EVENT));
     // Those of the new session.
     settle(&mut heard, &mut bytes).await;
     let mut ours = Samples::default();
@@ -51,7 +53,7 @@ pub async fn measure(args: &Args) -> Vec<Row> {
     }
     let mut trigger = upgrade(floor.connect().await, floor.address).await;
     sockets.push(upgrade(floor.connect().await, floor.address).await);
-    let (mut heard, _) = listen(sockets, None);
+    let (mut heard, _) = listen(sockets, |text| text.get(NAME) != Some(EVENT));
     let mut bare = Samples::default();
     for _ in 0..rounds {
         trigger.send(Message::text("x")).await.unwrap();
@@ -69,7 +71,7 @@ pub async fn measure(args: &Args) -> Vec<Row> {
 /// A task for each subscriber that tells when an event came.
 fn listen(
     sockets: Vec<WebSocketStream<TcpStream>>,
-    only: Option<&'static str>,
+    only: fn(&str) -> bool,
 ) -> (mpsc::UnboundedReceiver<Instant>, mpsc::UnboundedReceiver<usize>) {
     let (told, heard) = mpsc::unbounded_channel();
     let (sizes, bytes) = mpsc::unbounded_channel();
@@ -77,8 +79,11 @@ fn listen(
         let (told, sizes) = (told.clone(), sizes.clone());
         tokio::spawn(async move {
             loop {
-                let text = text(&mut socket).await;
-                if only.is_none_or(|only| text.contains(only)) {
+                // The daemon ends while its subscribers listen.
+                let Some(Ok(message)) = socket.next().await else { return };
+                if let Message::Text(text) = message
+                    && only(&text)
+                {
                     let _ = sizes.send(text.len());
                     if told.send(Instant::now()).is_err() {
                         return;

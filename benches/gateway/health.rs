@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::client::{Client, Identity, text, upgrade};
+use super::client::{Client, Identity, answer, is_event, text, upgrade};
 use super::common::report::{Row, Verdict};
 use super::common::{Args, Samples, median};
 use super::daemon::Daemon;
@@ -25,8 +25,8 @@ pub async fn measure(args: &Args) -> Vec<Row> {
     let daemon = Daemon::start().await;
     let mut client = Client::connect(daemon.address, &Identity::Command).await.socket;
     client.send(Message::text(REQUEST)).await.unwrap();
-    let answer = text(&mut client).await.len();
-    let echo = Floor::echo(1, answer);
+    let length = answer(&mut client).await.len();
+    let echo = Floor::echo(1, length);
     let mut bare = upgrade(echo.connect().await, echo.address).await;
     text(&mut bare).await;
 
@@ -44,7 +44,7 @@ pub async fn measure(args: &Args) -> Vec<Row> {
         .verdict(Verdict::at_most(ours.p50(), floor.p50() + 30.0, "µs").by("the floor and 30 µs"))
         .samples("health", &ours)
         .samples("floor: bare tungstenite echo", &floor)
-        .value("answer", answer as f64, "bytes");
+        .value("answer", length as f64, "bytes");
 
     let count = args.samples(50_000, 1_000);
     let (mut ours, mut floor) = (Vec::new(), Vec::new());
@@ -63,7 +63,7 @@ pub async fn measure(args: &Args) -> Vec<Row> {
 async fn round_trip(socket: &mut WebSocketStream<TcpStream>) -> Duration {
     let begun = Instant::now();
     socket.send(Message::text(REQUEST)).await.unwrap();
-    text(socket).await;
+    answer(socket).await;
     begun.elapsed()
 }
 
@@ -83,7 +83,7 @@ async fn pipelined(socket: &mut WebSocketStream<TcpStream>, count: usize) -> f64
         let mut answers = 0;
         while answers < count {
             match read.next().await.expect("the connection is open").unwrap() {
-                Message::Text(text) if !text.contains("\"event\"") => answers += 1,
+                Message::Text(text) if !is_event(&text) => answers += 1,
                 _ => {}
             }
         }
@@ -115,13 +115,11 @@ pub async fn beside_spawns(args: &Args) -> Vec<Row> {
             }
             client.flush().await.unwrap();
             while !done.load(Ordering::Relaxed) {
-                let answer = text(&mut client).await;
-                if answer.contains("\"type\":\"res\"") {
-                    assert!(answer.contains("\"ok\":true"), "{answer}");
-                    accepted += 1;
-                    client.send(spawn(at)).await.unwrap();
-                    at += 1;
-                }
+                let answer = answer(&mut client).await;
+                assert!(answer.contains("\"ok\":true"), "{answer}");
+                accepted += 1;
+                client.send(spawn(at)).await.unwrap();
+                at += 1;
             }
             accepted
         }
