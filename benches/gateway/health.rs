@@ -46,7 +46,7 @@ pub async fn measure(args: &Args) -> Vec<Row> {
         .samples("floor: bare tungstenite echo", &floor)
         .value("answer", length as f64, "bytes");
 
-    let count = args.samples(50_000, 1_000);
+    let count = args.samples(200_000, 1_000);
     let (mut ours, mut floor) = (Vec::new(), Vec::new());
     for _ in 0..args.samples(7, 1) {
         ours.push(pipelined(&mut client, count).await);

@@ -48,8 +48,8 @@ const AFTER_RESTART: Duration = Duration::from_secs(1);
 /// What a connection is told.
 #[derive(Debug)]
 pub(crate) enum ConnectionMsg {
-    /// The client sent a message.
-    Heard(Incoming),
+    /// The client sent messages.
+    Heard(Vec<Incoming>),
     /// The handshake was decided. From its task.
     Decided(Box<Result<Admitted, Rejected>>),
     /// The handshake took too long. From a timer.
@@ -179,7 +179,7 @@ impl Behaviour for Connection {
         let places = Arc::new(Semaphore::new(IN_WORK));
         let work = async move {
             let socket = socket::open(stream, read).await;
-            let heard = |incoming| myself.send(ConnectionMsg::Heard(incoming)).is_ok();
+            let heard = |messages| myself.send(ConnectionMsg::Heard(messages)).is_ok();
             socket::run(socket, out, places, heard).await
         };
         let socket = ctx.task(work, ConnectionMsg::Closed);
@@ -204,7 +204,14 @@ impl Behaviour for Connection {
 
     fn handle(&mut self, message: ConnectionMsg, ctx: &mut Ctx<Self>) {
         match message {
-            ConnectionMsg::Heard(incoming) => self.on_heard(incoming, ctx),
+            ConnectionMsg::Heard(messages) => {
+                // What can be answered at once goes out together.
+                let outbox = Arc::clone(&self.outbox);
+                let _together = outbox.hold();
+                for incoming in messages {
+                    self.on_heard(incoming, ctx);
+                }
+            }
             ConnectionMsg::Decided(decided) => self.on_decided(*decided, ctx),
             ConnectionMsg::Overdue => self.close(Close::new(1000, "")),
             ConnectionMsg::Answered { work, id, answer, place } => {

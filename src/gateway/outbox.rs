@@ -75,6 +75,8 @@ struct Queue {
     close: Option<Close>,
     /// Whether it is closed at once, whatever is being written.
     cut: bool,
+    /// Whether more comes in a moment.
+    held: bool,
 }
 
 impl Queue {
@@ -94,6 +96,20 @@ impl Queue {
         };
         let fitting = self.items.iter().take(most).take_while(fits).count();
         fitting.max(1).min(self.items.len())
+    }
+}
+
+/// Whoever queues several frames that can be written together.
+pub(crate) struct Held<'a>(&'a Outbox);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.0.lock();
+        queue.held = false;
+        if !queue.items.is_empty() {
+            drop(queue);
+            self.0.wake.notify_one();
+        }
     }
 }
 
@@ -153,11 +169,17 @@ impl Outbox {
         queue.bytes += item.len();
         queue.items.push_back(item);
         // A task that is at work looks again before it waits.
-        let first = queue.items.len() == 1;
+        let first = queue.items.len() == 1 && !queue.held;
         drop(queue);
         if first {
             self.wake.notify_one();
         }
+    }
+
+    /// Wakes nobody for what is queued until the guard is dropped.
+    pub(crate) fn hold(&self) -> Held<'_> {
+        self.lock().held = true;
+        Held(self)
     }
 
     /// Closes the connection after what waits is written. The first close counts.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -21,7 +21,8 @@ pub(crate) const MAX_PAYLOAD: usize = 26_214_400;
 const ROOM: usize = 2 * MAX_PAYLOAD;
 /// Small, because thousands of connections are idle; a large message grows the buffer for as long as it takes.
 const READ_BUFFER: usize = 4 * 1024;
-const WRITE_BUFFER: usize = 16 * 1024;
+/// Bytes that are written together.
+const WRITE_BUFFER: usize = 64 * 1024;
 /// Frames that are written before the socket is flushed and read again.
 const BATCH: usize = 64;
 /// How long one batch may take to be written. A client that reads nothing for so long is gone.
@@ -45,10 +46,80 @@ pub(crate) struct Incoming {
 
 /// What the client's side comes to next.
 enum Next {
-    /// A message, with its place.
-    Message(Option<OwnedSemaphorePermit>, Option<Result<Message, Error>>),
-    /// Room for the one that was read.
-    Room(Option<OwnedSemaphorePermit>),
+    /// Messages that were there, with their places, in their order.
+    Texts(Vec<Incoming>),
+    /// Anything else, or the end of the stream.
+    Other(Option<Result<Message, Error>>),
+    /// There are no places any more.
+    Closed,
+}
+
+/// The way in: a message is read when there is a place for it, and handed on when there is room for its bytes.
+struct Intake {
+    places: Arc<Semaphore>,
+    room: Arc<Semaphore>,
+    /// Read, and without room yet.
+    text: Option<(Utf8Bytes, OwnedSemaphorePermit)>,
+    /// Read behind the last text.
+    other: Option<Option<Result<Message, Error>>>,
+}
+
+impl Intake {
+    fn new(places: Arc<Semaphore>) -> Self {
+        Self { places, room: Arc::new(Semaphore::new(ROOM)), text: None, other: None }
+    }
+
+    /// What comes next: of texts all that are there already and find places. One hand-over of many costs the client's actor
+    /// as much as one of a single message. Nothing is lost if this is not waited for to the end.
+    async fn next<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        socket: &mut WebSocketStream<Metered<S>>,
+    ) -> Next {
+        if let Some(other) = self.other.take() {
+            return Next::Other(other);
+        }
+        if self.text.is_none() {
+            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return Next::Closed };
+            match socket.next().await {
+                Some(Ok(Message::Text(text))) => self.text = Some((text, place)),
+                other => return Next::Other(other),
+            }
+        }
+        let bytes = self.text.as_ref().map_or(0, |(text, _)| length(text));
+        let Ok(room) = Arc::clone(&self.room).acquire_many_owned(bytes).await else { return Next::Closed };
+        let mut texts = Vec::new();
+        texts.extend(self.text.take().map(|(text, place)| Incoming { text, place, room }));
+        while texts.len() < BATCH {
+            let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { break };
+            match socket.next().now_or_never() {
+                None => break,
+                Some(Some(Ok(Message::Text(text)))) => {
+                    let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(length(&text)) else {
+                        self.text = Some((text, place));
+                        break;
+                    };
+                    texts.push(Incoming { text, place, room });
+                }
+                Some(other) => {
+                    self.other = Some(other);
+                    break;
+                }
+            }
+        }
+        Next::Texts(texts)
+    }
+}
+
+fn length(text: &Utf8Bytes) -> u32 {
+    u32::try_from(text.len()).unwrap_or(u32::MAX)
+}
+
+/// How a connection ends.
+enum End {
+    /// With a close of ours.
+    Close(Close),
+    /// Nobody is there to be told; this is why.
+    Gone(String),
 }
 
 /// Takes over a stream on which the upgrade was answered.
@@ -69,69 +140,60 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     mut socket: WebSocketStream<Metered<S>>,
     outbox: Arc<Outbox>,
     places: Arc<Semaphore>,
-    mut heard: impl FnMut(Incoming) -> bool,
+    heard: impl FnMut(Vec<Incoming>) -> bool,
 ) -> String {
+    match work(&mut socket, &outbox, places, heard).await {
+        // Boxed: an idle connection does not carry what its end takes.
+        End::Close(close) => Box::pin(finish(socket, close)).await,
+        End::Gone(why) => why,
+    }
+}
+
+async fn work<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut WebSocketStream<Metered<S>>,
+    outbox: &Outbox,
+    places: Arc<Semaphore>,
+    mut heard: impl FnMut(Vec<Incoming>) -> bool,
+) -> End {
     let mut frames = Vec::new();
-    let room = Arc::new(Semaphore::new(ROOM));
-    // The message that was read last and has no room yet.
-    let mut read: Option<(Utf8Bytes, OwnedSemaphorePermit)> = None;
+    let mut intake = Intake::new(places);
     // One for the whole life: what waits when the close is asked for has its time once.
     let over = outbox.over(LAST_WITHIN);
     tokio::pin!(over);
     loop {
-        let incoming = async {
-            // Never closed: the semaphores have no other owner that would.
-            if let Some((text, _)) = &read {
-                let bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
-                return Next::Room(Arc::clone(&room).acquire_many_owned(bytes).await.ok());
-            }
-            let place = Arc::clone(&places).acquire_owned().await.ok();
-            Next::Message(place, socket.next().await)
-        };
         tokio::select! {
             biased;
-            close = &mut over => return finish(socket, close).await,
+            close = &mut over => return End::Close(close),
             close = outbox.take(BATCH, &mut frames) => {
                 if let Some(close) = close {
-                    return finish(socket, close).await;
+                    return End::Close(close);
                 }
             }
-            next = incoming => {
-                let (place, message) = match next {
-                    Next::Message(Some(place), message) => (place, message),
-                    Next::Room(Some(room)) => {
-                        if let Some((text, place)) = read.take()
-                            && !heard(Incoming { text, place, room })
-                        {
-                            return "its actor is gone".to_owned();
-                        }
-                        continue;
+            next = intake.next(socket) => match next {
+                Next::Texts(texts) => {
+                    if !heard(texts) {
+                        return End::Gone("its actor is gone".to_owned());
                     }
-                    Next::Message(None, _) | Next::Room(None) => return "closed".to_owned(),
-                };
-                match message {
-                    Some(Ok(Message::Text(text))) => {
-                        read = Some((text, place));
-                        continue;
-                    }
-                    Some(Ok(Message::Binary(_))) => {
-                        return finish(socket, Close::new(1003, "only text frames are understood")).await;
-                    }
-                    // Its answer goes out with the flush below.
-                    Some(Ok(Message::Ping(_))) => {}
-                    Some(Ok(Message::Pong(_) | Message::Frame(_) | Message::Close(_))) => continue,
-                    Some(Err(error)) => return failed(socket, error).await,
-                    None => return "the client closed it".to_owned(),
+                    continue;
                 }
-            }
+                // Its answer goes out with the flush below.
+                Next::Other(Some(Ok(Message::Ping(_)))) => {}
+                Next::Other(Some(Ok(Message::Binary(_)))) => {
+                    return End::Close(Close::new(1003, "only text frames are understood"));
+                }
+                Next::Other(Some(Ok(_))) => continue,
+                Next::Other(Some(Err(error))) => return failed(error),
+                Next::Other(None) => return End::Gone("the client closed it".to_owned()),
+                Next::Closed => return End::Gone("closed".to_owned()),
+            },
         }
         let written = tokio::select! {
             biased;
-            close = &mut over => return finish(socket, close).await,
-            written = in_time(write(&mut socket, &mut frames)) => written,
+            close = &mut over => return End::Close(close),
+            written = in_time(write(socket, &mut frames)) => written,
         };
         if let Err(why) = written {
-            return why;
+            return End::Gone(why);
         }
     }
 }
@@ -154,20 +216,15 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     socket.flush().await
 }
 
-async fn failed<S: AsyncRead + AsyncWrite + Unpin>(
-    socket: WebSocketStream<Metered<S>>,
-    error: Error,
-) -> String {
-    let text = error.to_string();
-    match error {
-        Error::Io(error) if is_overspent(&error) => {
-            finish(socket, Close::new(1009, "preauth payload too large")).await
-        }
-        Error::Capacity(_) => finish(socket, Close::new(1009, "payload too large")).await,
-        Error::Utf8(_) => finish(socket, Close::new(1007, "invalid utf-8")).await,
-        Error::Protocol(_) => finish(socket, Close::new(1002, "protocol error")).await,
-        _ => text,
-    }
+fn failed(error: Error) -> End {
+    let close = match error {
+        Error::Io(error) if is_overspent(&error) => Close::new(1009, "preauth payload too large"),
+        Error::Capacity(_) => Close::new(1009, "payload too large"),
+        Error::Utf8(_) => Close::new(1007, "invalid utf-8"),
+        Error::Protocol(_) => Close::new(1002, "protocol error"),
+        other => return End::Gone(other.to_string()),
+    };
+    End::Close(close)
 }
 
 /// Sends a close and gives the client a moment to answer it.
@@ -244,7 +301,10 @@ mod tests {
         allowance.lift();
         let running = tokio::spawn(async move {
             let socket = open(Metered::new(server, allowance), Bytes::new()).await;
-            run(socket, out, places, move |incoming| heard.send(incoming).is_ok()).await
+            run(socket, out, places, move |texts| {
+                texts.into_iter().all(|incoming| heard.send(incoming).is_ok())
+            })
+            .await
         });
         let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
         let sending = tokio::spawn(async move {
