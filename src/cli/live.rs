@@ -1,9 +1,10 @@
 //! A tree that runs inside a command, from its start until all is quiet.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use offshoot_actors::ports::{Clock, EventSink, Host, Storage};
-use offshoot_actors::types::{Origin, SessionKey, Timestamp};
+use offshoot_actors::types::{Origin, RunId, SessionKey, Timestamp};
 use offshoot_actors::{Tree, TreeHandle};
 
 use super::Global;
@@ -30,6 +31,8 @@ pub(crate) struct Live {
 /// What a tree looks like when it has become quiet.
 pub(crate) struct Quiet {
     pub(crate) seen: Seen,
+    /// The runs of others that took up results of what the command began.
+    pub(crate) takers: BTreeSet<RunId>,
     pub(crate) tree: Vec<Node>,
     pub(crate) now: Timestamp,
     /// What ended it, if it did not come to its own end.
@@ -115,7 +118,7 @@ impl Live {
         }
         let (seen, now) = (self.journal.seen(), self.clock.now());
         let tree = view::of_seen(&seen, self.storage.as_ref(), now).await?;
-        Ok(Quiet { seen, tree, now, signal })
+        Ok(Quiet { seen, takers: BTreeSet::new(), tree, now, signal })
     }
 
     async fn finish_progress(&mut self) {

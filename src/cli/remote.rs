@@ -1,7 +1,7 @@
 //! A request that the gateway carries out which has the state directory: it is asked by its protocol, and what becomes of
 //! the runs is read from the store beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,10 +97,11 @@ impl Remote {
     /// Waits until nothing is left to do for the run. A signal cancels it.
     pub(crate) async fn quiet(&mut self, first: RunId, session: &SessionKey) -> Result<Quiet, Failure> {
         let mut signal = None;
-        loop {
+        let takers = loop {
             let ours = self.look(first).await?;
             if is_quiet(first, &ours, signal) {
-                break;
+                // After a signal they were not waited for.
+                break signal.map_or(ours.takers, |_| BTreeSet::new());
             }
             tokio::select! {
                 heard = self.client.heard() => {
@@ -110,17 +111,17 @@ impl Remote {
                 () = tokio::time::sleep(LOOK) => {}
                 came = self.signals.first(), if signal.is_none() => {
                     signal = Some(came);
-                    self.cancel(first, session, &ours.runs).await?;
+                    self.cancel(first, session, &ours).await?;
                 }
             }
-        }
+        };
         self.finish_progress().await;
         if signal.is_some() {
             note(format_args!("cancelled run {first} in the gateway"));
         }
         let (seen, now) = (self.journal.seen(), self.clock.now());
         let tree = view::of_seen(&seen, self.storage.as_ref(), now).await?;
-        Ok(Quiet { seen, tree, now, signal })
+        Ok(Quiet { seen, takers, tree, now, signal })
     }
 
     /// Our runs as they stand now, told to whoever watches.
@@ -147,9 +148,14 @@ impl Remote {
     }
 
     /// Cancels what is open of ours; the gateway cancels with a run what that run spawned.
-    async fn cancel(&mut self, first: RunId, session: &SessionKey, ours: &[RunRow]) -> Result<(), Failure> {
-        let open = ours.iter().filter(|row| row.state.is_open());
-        let mut targets: Vec<(RunId, SessionKey)> = open.map(|row| (row.id, row.session.clone())).collect();
+    async fn cancel(
+        &mut self,
+        first: RunId,
+        session: &SessionKey,
+        ours: &Consequences,
+    ) -> Result<(), Failure> {
+        let mut targets: Vec<(RunId, SessionKey)> =
+            to_cancel(ours).map(|row| (row.id, row.session.clone())).collect();
         // The first one takes most of the others along.
         targets.sort_by_key(|(run, key)| (*run != first, key != session));
         let cancelled = async {
@@ -190,13 +196,17 @@ pub(crate) async fn cancel(client: &mut Client, run: RunId, session: &SessionKey
     client.call("sessions.abort", &json!({"key": session, "runId": run})).await.map(drop)
 }
 
+/// What is open of ours. A run that only took up a result of ours is somebody else's.
+fn to_cancel(ours: &Consequences) -> impl Iterator<Item = &RunRow> {
+    ours.runs.iter().filter(|row| row.state.is_open() && !ours.takers.contains(&row.id))
+}
+
 /// A sub-agent's run is done when it has ended: what its parent makes of the result is the parent's affair. A message
 /// is answered when what it spawned has ended and the session has taken the results.
 fn is_quiet(first: RunId, ours: &Consequences, signal: Option<Signal>) -> bool {
-    let open = ours.runs.iter().any(|row| row.state.is_open());
     let spawned = |row: &RunRow| row.id == first && row.cause == Cause::Spawn && !row.state.is_open();
     match signal {
-        Some(_) => !open,
+        Some(_) => to_cancel(ours).next().is_none(),
         None => !ours.pending || ours.runs.iter().any(spawned),
     }
 }
@@ -240,6 +250,10 @@ fn went_away(error: &ClientError, run: RunId) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use offshoot_actors::contract;
+    use offshoot_actors::ports::RunState;
+    use offshoot_actors::types::Terminal;
+
     use super::*;
 
     #[test]
@@ -249,6 +263,21 @@ mod tests {
         let wrong = refusal(&json!({"status": "error", "code": "unknown_session", "error": "none"})).unwrap();
         assert_eq!(wrong.exit, Exit::NotFound);
         assert!(refusal(&json!({"status": "accepted", "runId": "x"})).is_none());
+    }
+
+    #[test]
+    fn a_message_of_somebody_else_on_our_results_is_waited_for_but_never_cancelled() {
+        let (ours, theirs) =
+            (contract::run(1, &contract::key("main")), contract::run(2, &contract::key("main")));
+        let ended = RunRow { state: RunState::Ended(Terminal::Ok), ..ours.clone() };
+        let takers = BTreeSet::from([theirs.id]);
+        let found = Consequences { runs: vec![ours.clone(), theirs.clone()], takers, pending: true };
+        let cancelled: Vec<RunId> = to_cancel(&found).map(|row| row.id).collect();
+        assert_eq!(cancelled, [ours.id]);
+        assert!(!is_quiet(ours.id, &found, Some(Signal::Interrupt)));
+        let found = Consequences { runs: vec![ended, theirs], ..found };
+        assert!(!is_quiet(ours.id, &found, None));
+        assert!(is_quiet(ours.id, &found, Some(Signal::Interrupt)));
     }
 
     #[test]

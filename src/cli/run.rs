@@ -107,7 +107,7 @@ async fn tell(
     Ok(quiet.exit(exit))
 }
 
-/// The run that the message started, and those that results started in the same session after it.
+/// The run that the message started, and those on results in the same session after it.
 async fn answers(
     first: RunId,
     session: &SessionKey,
@@ -118,7 +118,7 @@ async fn answers(
     let own = quiet.seen.runs.iter().filter(|run| run.session == *session).map(|run| run.id);
     for run in own.skip_while(|run| *run != first) {
         let row = ended_run(storage, run).await?;
-        if row.id == first || row.cause == Cause::Announce {
+        if row.id == first || row.cause == Cause::Announce || quiet.takers.contains(&row.id) {
             rows.push(row);
         }
     }

@@ -55,6 +55,41 @@ pub async fn what_a_run_led_to_is_found_and_nothing_else(store: &dyn Storage) {
     assert_eq!(led_to(store, 8).await, (Vec::new(), false));
 }
 
+/// A message may have taken up a result before a run on it was made: it is waited for and told of, and what it spawned is
+/// its own affair.
+pub async fn a_message_that_took_a_result_belongs_to_what_led_to_it(store: &dyn Storage) {
+    let main = session("main");
+    let (a, b, c) = (child("a", &main), child("b", &main), child("c", &child("a", &main)));
+    apply(store, vec![create(&main), insert(&run(1, &main.key)), insert(&run(3, &main.key))]).await;
+    apply(store, vec![create(&a), insert(&child_run(2, &a.key, &main.key, Some(run_id(1))))]).await;
+    apply(store, vec![create(&b), insert(&child_run(4, &b.key, &main.key, Some(run_id(3))))]).await;
+    for number in [1, 2] {
+        apply(store, vec![end(number, Terminal::Ok)]).await;
+    }
+    apply(store, vec![queue(&announce(2, &a.key, &main.key))]).await;
+    let all = async |number| {
+        let found = store.consequences(run_id(number), None, 100).await.unwrap();
+        let runs = found.runs.iter().map(|row| row.id).collect::<Vec<_>>();
+        (runs, found.takers.into_iter().collect::<Vec<_>>(), found.pending)
+    };
+    let ids = |numbers: &[u64]| numbers.iter().map(|number| run_id(*number)).collect::<Vec<_>>();
+    assert_eq!(all(1).await, (ids(&[1, 2]), ids(&[]), true));
+    apply(store, vec![take_for(3, &main.key, &[2])]).await;
+    assert_eq!(all(1).await, (ids(&[1, 3, 2]), ids(&[3]), true));
+    apply(store, vec![end(3, Terminal::Ok)]).await;
+    // What it spawned works on.
+    assert_eq!(all(1).await, (ids(&[1, 3, 2]), ids(&[3]), false));
+    assert_eq!(all(3).await, (ids(&[3, 4]), ids(&[]), true));
+    // A run that took a result and is also spawned belongs to it with all that it spawned.
+    apply(store, vec![create(&c), insert(&child_run(5, &c.key, &a.key, Some(run_id(2))))]).await;
+    apply(store, vec![insert(&RunRow { spawner: Some(run_id(5)), ..run(6, &a.key) })]).await;
+    apply(store, vec![end(5, Terminal::Ok), queue(&announce(5, &c.key, &a.key))]).await;
+    apply(store, vec![take_for(6, &a.key, &[5]), end(6, Terminal::Ok)]).await;
+    assert_eq!(all(1).await, (ids(&[1, 3, 2, 5, 6]), ids(&[3]), false));
+    let none = store.consequences(run_id(1), Some(main.key), 0).await.unwrap();
+    assert!(none.runs.is_empty() && none.takers.is_empty());
+}
+
 /// Names are not unique: each principal gives its own.
 pub async fn runs_are_found_by_the_names_that_clients_gave_them(store: &dyn Storage) {
     let main = session("main");

@@ -63,6 +63,7 @@ macro_rules! storage_contract {
             a_result_is_put_on_its_way_once_ever,
             results_are_taken_exactly_once,
             what_a_run_led_to_is_found_and_nothing_else,
+            a_message_that_took_a_result_belongs_to_what_led_to_it,
             runs_are_found_by_the_names_that_clients_gave_them,
             steering_messages_are_taken_exactly_once,
             a_request_is_named_once,

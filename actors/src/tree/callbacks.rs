@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::TreeHandle;
-use crate::ports::{CallbackRow, Cause, Op, Refused, RunRow, StoreError};
+use crate::ports::{CallbackRow, Op, Refused, RunRow, StoreError};
 use crate::types::{Outcome, Refusal, RunId};
 
 /// A run of which nothing is left to do.
@@ -55,8 +55,8 @@ impl TreeHandle {
             let session = Some(row.session.clone());
             let found = storage.consequences(run, session, limit).await.map_err(read)?;
             if let Some(outcome) = row.outcome.clone().filter(|_| !found.pending) {
-                let follow_ups = found.runs.into_iter().filter(|other| other.cause == Cause::Announce);
-                let follow_ups = follow_ups.filter(|other| other.id != run).collect();
+                // What it spawned has sessions of its own: the others took up results.
+                let follow_ups = found.runs.into_iter().filter(|other| other.id != run).collect();
                 return Ok(Settled { row, outcome, follow_ups });
             }
             // The store may show an end before its commit tells of it, never after.

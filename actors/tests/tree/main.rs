@@ -24,6 +24,7 @@ mod rebuilds;
 mod refusals;
 mod repeats;
 mod restarts;
+mod settled;
 mod sleeps;
 mod steers;
 mod stored;

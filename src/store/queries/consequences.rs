@@ -7,15 +7,16 @@ use rusqlite::{Connection, Result, params};
 use super::all;
 use crate::store::rows::{IdText, run_columns};
 
-/// The numbers of the run ?1 and of all that it led to. A result that leaves the run's own session goes up, to a parent
-/// whose affair it is.
+/// The numbers of the run ?1 and of all that it led to, and whether what each spawned belongs to it as well: not so with
+/// a run that is there for something else and took up a result. A result that leaves the run's own session goes up, to a
+/// parent whose affair it is.
 macro_rules! led_to {
     () => {
-        "WITH RECURSIVE led (number, id) AS (SELECT number, id FROM runs WHERE id = ?1 \
-         UNION SELECT n.number, n.id FROM led l CROSS JOIN runs n ON n.spawner_id = l.id \
-         UNION SELECT n.number, n.id FROM led l CROSS JOIN runs c ON c.number = l.number \
+        "WITH RECURSIVE led (number, id, whole) AS (SELECT number, id, 1 FROM runs WHERE id = ?1 \
+         UNION SELECT n.number, n.id, 1 FROM led l CROSS JOIN runs n ON n.spawner_id = l.id WHERE l.whole \
+         UNION SELECT n.number, n.id, n.cause = 'announce' FROM led l CROSS JOIN runs c ON c.number = l.number \
          CROSS JOIN runs n ON n.id = c.taken_by \
-         WHERE n.cause = 'announce' AND c.session <> (SELECT session FROM runs WHERE id = ?1)) "
+         WHERE c.session <> (SELECT session FROM runs WHERE id = ?1)) "
     };
 }
 
@@ -27,19 +28,22 @@ pub(in crate::store) fn consequences(
 ) -> Result<Consequences> {
     let snapshot = connection.unchecked_transaction()?;
     let id = IdText::from(run);
-    let mut runs = all(
+    let mut found = all(
         &snapshot,
         concat!(
             led_to!(),
             "SELECT ",
             run_columns!(),
-            " FROM led l CROSS JOIN runs r ON r.number = l.number \
+            ", l.whole FROM (SELECT number, max(whole) AS whole FROM led GROUP BY number) l \
+             CROSS JOIN runs r ON r.number = l.number \
              WHERE ?2 IS NULL OR r.session_key = ?2 ORDER BY r.number DESC LIMIT ?3"
         ),
         params![id, session.map(SessionKey::as_str), limit],
-        |mut columns| columns.run(),
+        |mut columns| Ok((columns.run()?, columns.value::<bool>()?)),
     )?;
-    runs.reverse();
+    found.reverse();
+    let takers = found.iter().filter(|(_, whole)| !whole).map(|(row, _)| row.id).collect();
+    let runs = found.into_iter().map(|(row, _)| row).collect();
     let pending = snapshot
         .prepare_cached(concat!(
             led_to!(),
@@ -49,7 +53,7 @@ pub(in crate::store) fn consequences(
         ))?
         .exists(params![IdText::from(run)])?;
     snapshot.finish()?;
-    Ok(Consequences { runs, pending })
+    Ok(Consequences { runs, takers, pending })
 }
 
 pub(in crate::store) fn runs_named(

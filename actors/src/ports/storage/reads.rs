@@ -1,6 +1,6 @@
 //! What the storage is asked for, beside plain rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::rows::{Announce, Cause, Host, RunRow, RunState, SessionRow, Steer};
@@ -51,12 +51,15 @@ impl RunRow {
     }
 }
 
-/// What a run led to: the runs that it spawned, at any depth, and those that its session and the sessions below were
-/// given on the results of these. What the session's own parent makes of its result is none of it.
+/// What a run led to: the runs that it spawned, at any depth, and those in which its session and the sessions below took
+/// up the results of these. What the session's own parent makes of its result is none of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Consequences {
     /// The run itself and the others, oldest first.
     pub runs: Vec<RunRow>,
+    /// Those of `runs` that took up results but are there for something else, such as the message of another client: what
+    /// they spawn is none of it.
+    pub takers: BTreeSet<RunId>,
     /// Whether any of all of them, also of those that were not asked for, is open, or has a result on its way.
     pub pending: bool,
 }
