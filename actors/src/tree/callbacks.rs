@@ -42,26 +42,23 @@ impl TreeHandle {
     /// The run does not exist, or the store cannot be read.
     pub async fn settled(&self, run: RunId, limit: u32) -> Result<Settled, Refusal> {
         let read = |error: StoreError| Refusal::error("store", error.to_string());
-        self.outcome(run).await?;
+        let outcome = self.outcome(run).await?;
         let storage = &self.shared.storage;
         let row = storage.run(run).await.map_err(read)?.ok_or_else(|| super::unknown_run(run))?;
         // What it led to lies in its tree. One whose session is deleted led to nothing more.
         let session = storage.session(row.session.clone()).await.map_err(read)?;
         let root = session.map_or_else(|| row.session.clone(), |session| session.root);
         let mut changes = self.shared.watch_root(&root);
-        loop {
-            changes.seen();
-            let row = storage.run(run).await.map_err(read)?.ok_or_else(|| super::unknown_run(run))?;
-            let session = Some(row.session.clone());
-            let found = storage.consequences(run, session, limit).await.map_err(read)?;
-            if let Some(outcome) = row.outcome.clone().filter(|_| !found.pending) {
-                // What it spawned has sessions of its own: the others took up results.
-                let follow_ups = found.runs.into_iter().filter(|other| other.id != run).collect();
-                return Ok(Settled { row, outcome, follow_ups });
-            }
+        let led_to = |limit| storage.consequences(run, Some(row.session.clone()), limit);
+        while led_to(0).await.map_err(read)?.pending {
             // The store may show an end before its commit tells of it, never after.
             changes.changed().await;
         }
+        // The rows hold all texts: they are read once nothing changes them any more.
+        let found = led_to(limit).await.map_err(read)?;
+        // What it spawned has sessions of its own: the others took up results.
+        let follow_ups = found.runs.into_iter().filter(|other| other.id != run).collect();
+        Ok(Settled { row, outcome, follow_ups })
     }
 
     async fn change_callbacks(&self, op: Op) -> Result<(), Refusal> {

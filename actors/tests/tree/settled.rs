@@ -1,9 +1,12 @@
 //! A run of which nothing is left to do.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use offshoot_actors::ports::{Answer, Cause, ModelError};
 use offshoot_actors::types::Terminal;
 
-use crate::rig::{Call, call, main_key, setup, soon};
+use crate::rig::{Answered, Asked, Call, call, main_key, setup, soon};
 
 /// `leave` ends before its child; what comes after it is a message of somebody else.
 async fn script(call_: Call) -> Result<Answer, ModelError> {
@@ -41,5 +44,26 @@ async fn a_message_that_takes_its_results_up_is_waited_for_and_follows_it() {
     let causes: Vec<_> = of_the_message.follow_ups.iter().map(|row| row.cause).collect();
     assert_eq!((rig.open().await, &*causes), (0, &[Cause::Announce][..]));
     assert_eq!(rig.runs_of(&main_key()).len(), 3);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn its_rows_are_read_once_however_often_something_happens_meanwhile() {
+    let (setup, faulty) = setup().faulty();
+    let (looks, reads) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let counts = (Arc::clone(&looks), Arc::clone(&reads));
+    faulty.spoil(move |asked| {
+        if let Asked::Consequences { limit } = asked {
+            let count = if *limit == 0 { &counts.0 } else { &counts.1 };
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Answered::Well
+    });
+    let rig = setup.start(script).await;
+    let first = rig.say("leave").await;
+    let settled = soon("it is settled", rig.handle.settled(first, 10)).await.unwrap();
+    assert_eq!(settled.follow_ups.len(), 2, "each result came by itself");
+    assert!(looks.load(Ordering::Relaxed) > 1, "it was looked at before all was done");
+    assert_eq!(reads.load(Ordering::Relaxed), 1);
     rig.finish().await;
 }

@@ -28,19 +28,21 @@ pub(in crate::store) fn consequences(
 ) -> Result<Consequences> {
     let snapshot = connection.unchecked_transaction()?;
     let id = IdText::from(run);
-    let mut found = all(
-        &snapshot,
-        concat!(
-            led_to!(),
-            "SELECT ",
-            run_columns!(),
-            ", l.whole FROM (SELECT number, max(whole) AS whole FROM led GROUP BY number) l \
-             CROSS JOIN runs r ON r.number = l.number \
-             WHERE ?2 IS NULL OR r.session_key = ?2 ORDER BY r.number DESC LIMIT ?3"
-        ),
-        params![id, session.map(SessionKey::as_str), limit],
-        |mut columns| Ok((columns.run()?, columns.value::<bool>()?)),
-    )?;
+    let rows = concat!(
+        led_to!(),
+        "SELECT ",
+        run_columns!(),
+        ", l.whole FROM (SELECT number, max(whole) AS whole FROM led GROUP BY number) l \
+         CROSS JOIN runs r ON r.number = l.number \
+         WHERE ?2 IS NULL OR r.session_key = ?2 ORDER BY r.number DESC LIMIT ?3"
+    );
+    // Who waits asks for no rows, again and again.
+    let mut found = if limit == 0 {
+        Vec::new()
+    } else {
+        let params = params![id, session.map(SessionKey::as_str), limit];
+        all(&snapshot, rows, params, |mut columns| Ok((columns.run()?, columns.value::<bool>()?)))?
+    };
     found.reverse();
     let takers = found.iter().filter(|(_, whole)| !whole).map(|(row, _)| row.id).collect();
     let runs = found.into_iter().map(|(row, _)| row).collect();

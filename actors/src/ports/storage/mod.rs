@@ -88,8 +88,8 @@ pub trait Storage: Send + Sync + 'static {
     /// Runs, newest first.
     fn list_runs(&self, filter: ListFilter, page: Page) -> BoxFuture<Result<Vec<RunRow>, StoreError>>;
 
-    /// What a run led to, all of one moment: of one session or of all, and of these the newest, at most `limit`. Empty if
-    /// there is no such run.
+    /// What a run led to, all of one moment: of one session or of all, and of these the newest, at most `limit`, which may
+    /// be 0. Empty if there is no such run.
     fn consequences(
         &self,
         run: RunId,

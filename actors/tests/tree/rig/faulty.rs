@@ -24,6 +24,7 @@ pub enum Asked<'a> {
     Unfinished(&'a SessionKey),
     Pairing,
     Callbacks,
+    Consequences { limit: u32 },
 }
 
 /// What becomes of it.
@@ -253,7 +254,7 @@ impl Storage for Faulty {
         session: Option<SessionKey>,
         limit: u32,
     ) -> BoxFuture<Result<Consequences, StoreError>> {
-        self.inner.consequences(run, session, limit)
+        self.answer(&Asked::Consequences { limit }, |store| store.consequences(run, session, limit))
     }
 
     fn runs_named(&self, wire_id: String, limit: u32) -> BoxFuture<Result<Vec<RunRow>, StoreError>> {
