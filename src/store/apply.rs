@@ -232,7 +232,7 @@ impl Apply<'_> {
         if taken.len() == runs.len() {
             if let Some(by) = by {
                 self.execute(
-                    "UPDATE runs SET taken_by = ?1 WHERE id IN (SELECT value FROM json_each(?2))",
+                    "INSERT INTO taken (run_id, taker_id) SELECT value, ?1 FROM json_each(?2)",
                     params![IdText::from(by), ids],
                 )?;
             }

@@ -67,6 +67,11 @@ impl Database {
         if version > known_version() {
             return Err(database.newer(version));
         }
+        if version > 0 && version < known_version() {
+            let (file, to) = (file.display(), known_version());
+            // By default nothing less is shown, and whoever waits for the start wonders.
+            tracing::warn!(%file, from = version, to, "brings the store up to date; a large one takes a while");
+        }
         MIGRATIONS.to_latest(&mut connection).map_err(|error| match error {
             rusqlite_migration::Error::RusqliteError { err, .. } => sqlite(err),
             other => OpenError::Damaged { file: database.file.clone(), problem: other.to_string() },

@@ -14,8 +14,8 @@ macro_rules! led_to {
     () => {
         "WITH RECURSIVE led (number, id, whole) AS (SELECT number, id, 1 FROM runs WHERE id = ?1 \
          UNION SELECT n.number, n.id, 1 FROM led l CROSS JOIN runs n ON n.spawner_id = l.id WHERE l.whole \
-         UNION SELECT n.number, n.id, n.cause = 'announce' FROM led l CROSS JOIN runs c ON c.number = l.number \
-         CROSS JOIN runs n ON n.id = c.taken_by \
+         UNION SELECT n.number, n.id, n.cause = 'announce' FROM led l CROSS JOIN taken t ON t.run_id = l.id \
+         CROSS JOIN runs c ON c.number = l.number CROSS JOIN runs n ON n.id = t.taker_id \
          WHERE c.session <> (SELECT session FROM runs WHERE id = ?1)) "
     };
 }

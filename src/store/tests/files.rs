@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use offshoot_actors::contract::{self, View, apply, block_on};
 use offshoot_actors::ports::{Refused, Storage, StoreError};
@@ -209,7 +210,11 @@ fn a_migration_keeps_what_the_first_version_wrote() {
         drop(first);
         let error = SqliteStorage::open_read_only(dir.path()).unwrap_err();
         assert!(matches!(error, OpenError::Older { found: 1, known: 5, .. }), "{error:?}");
-        let store = open(dir.path()).unwrap();
+        let lines = tempfile::NamedTempFile::new().unwrap();
+        let log = tracing_subscriber::fmt().with_writer(Arc::new(lines.reopen().unwrap())).finish();
+        let store = tracing::subscriber::with_default(log, || open(dir.path())).unwrap();
+        let lines = std::fs::read_to_string(lines.path()).unwrap();
+        assert!(lines.contains("brings the store up to date"), "{lines}");
         let main = contract::session("main");
         assert_eq!(store.session(main.key.clone()).await.unwrap(), Some(main.clone()));
         assert_eq!(store.entries(main.key, 0, 9).await.unwrap().len(), 1);
@@ -251,6 +256,24 @@ fn what_a_run_led_to_before_that_was_kept_is_read_from_the_transcript() {
         let led = store.consequences(contract::run_id(1), None, 9).await.unwrap();
         let ids: Vec<_> = led.runs.iter().map(|row| row.id).collect();
         assert_eq!((ids, led.pending), ([1, 2, 3].map(contract::run_id).to_vec(), false));
+    });
+}
+
+#[test]
+fn a_result_that_is_taken_writes_nothing_to_its_run() {
+    block_on(async {
+        let store = store();
+        fill(&*store).await;
+        let other = Connection::open(store.file()).unwrap();
+        // The row holds the text of the result.
+        let untouched = "CREATE TRIGGER runs_are_not_updated BEFORE UPDATE ON runs \
+                         BEGIN SELECT RAISE(ABORT, 'the whole row is written again'); END";
+        other.execute_batch(untouched).unwrap();
+        apply(&*store, vec![contract::take_for(1, &contract::key("main"), &[2])]).await;
+        let taken = other.query_row("SELECT run_id, taker_id FROM taken", [], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        });
+        assert_eq!(taken.unwrap(), (contract::run_id(2).to_string(), contract::run_id(1).to_string()));
     });
 }
 
