@@ -357,11 +357,16 @@ impl Sessions {
             None => Vec::new(),
         };
         self.residents.insert(key.clone(), Resident::Settling { waiting });
+        let keys = vec![key];
+        self.unsettled.add(&keys);
         let (shared, myself) = (Arc::clone(&self.shared), ctx.myself().clone());
+        let unsettled = Arc::clone(&self.unsettled);
         // Detached: it must be ended whatever becomes of this actor.
         tokio::spawn(async move {
             settle(&shared, vec![spawned], Verdict::parent_stopped(), DETACHED).await;
-            drop(myself.send(SessionsMsg::Down { key, failure: None }));
+            unsettled.remove(&keys);
+            // Of what was on its way to it before, nothing is lost: it waits here.
+            drop(myself.send(SessionsMsg::Settled { keys, waiting: Vec::new() }));
         });
     }
 }

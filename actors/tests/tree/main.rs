@@ -10,6 +10,8 @@ mod cancels;
 mod caps;
 mod changes;
 mod deadlines;
+#[cfg(feature = "faults")]
+mod held;
 mod injects;
 mod lanes;
 mod models;
