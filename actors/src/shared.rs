@@ -247,7 +247,7 @@ impl Shared {
     pub(crate) fn watch_root(&self, root: &SessionKey) -> RootWatch<'_> {
         let changes =
             self.watched().entry(root.clone()).or_insert_with(|| watch::Sender::new(())).subscribe();
-        RootWatch { shared: self, root: root.clone(), changes }
+        RootWatch { shared: self, root: root.clone(), changes: Some(changes) }
     }
 
     fn watched(&self) -> MutexGuard<'_, BTreeMap<SessionKey, watch::Sender<()>>> {
@@ -275,27 +275,33 @@ impl Shared {
 pub(crate) struct RootWatch<'a> {
     shared: &'a Shared,
     root: SessionKey,
-    changes: watch::Receiver<()>,
+    /// There until it is dropped.
+    changes: Option<watch::Receiver<()>>,
 }
 
 impl RootWatch<'_> {
     /// What has changed until now counts for nothing.
     pub(crate) fn seen(&mut self) {
-        self.changes.mark_unchanged();
+        if let Some(changes) = &mut self.changes {
+            changes.mark_unchanged();
+        }
     }
 
     /// The next change.
     pub(crate) async fn changed(&mut self) {
-        // The sender stays for as long as anybody watches.
-        let _ = self.changes.changed().await;
+        if let Some(changes) = &mut self.changes {
+            // The sender stays for as long as anybody watches.
+            let _ = changes.changed().await;
+        }
     }
 }
 
 impl Drop for RootWatch<'_> {
     fn drop(&mut self) {
         let mut watched = self.shared.watched();
-        // This one is still counted.
-        if watched.get(&self.root).is_some_and(|root| root.receiver_count() <= 1) {
+        // Under the lock: of two that leave at once, one must find that it is the last.
+        drop(self.changes.take());
+        if watched.get(&self.root).is_some_and(|root| root.receiver_count() == 0) {
             watched.remove(&self.root);
         }
     }
@@ -336,6 +342,8 @@ impl fmt::Debug for Shared {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
     use crate::ports::{FnModels, ModelRequest, SeededIds, TokioClock};
     use crate::tree::TreeHandle;
@@ -360,6 +368,28 @@ mod tests {
         let unknown = TreeHandle::of(&shared).outcome(RunId(uuid::Uuid::nil())).await;
         assert_eq!(unknown.unwrap_err().code, "unknown_run");
         assert_eq!(waiting(&shared), 0);
+    }
+
+    #[test]
+    fn those_who_stop_watching_a_root_at_once_are_all_forgotten() {
+        let shared = shared();
+        let root: SessionKey = "agent:main:main".parse().unwrap();
+        let (both, left) = (std::sync::Barrier::new(2), AtomicU32::new(0));
+        let watch = || {
+            for _ in 0..20_000 {
+                let watch = shared.watch_root(&root);
+                both.wait();
+                drop(watch);
+                both.wait();
+                left.fetch_add(u32::from(!shared.watched().is_empty()), Ordering::Relaxed);
+                both.wait();
+            }
+        };
+        std::thread::scope(|threads| {
+            threads.spawn(watch);
+            threads.spawn(watch);
+        });
+        assert_eq!(left.into_inner(), 0);
     }
 
     #[tokio::test]
