@@ -140,9 +140,11 @@ pub enum Event {
     Pairing(PairingEvent),
 }
 
-/// Listens. Called from inside the actors: it must return at once and never block.
+/// Listens. Called from inside the actors and from the store's commits.
 pub trait EventSink: Send + Sync + 'static {
-    /// Takes one event.
+    /// Takes one event. Must return at once: it must not wait, do I/O, or take a lock that anybody holds for long. A piece
+    /// of text is told under a lock of its run, so that none comes after the end: while a sink has it, that end, and the
+    /// commits that come after it, stand still.
     fn publish(&self, event: Event);
 
     /// Whether anybody listens at all; if not, some events are not even made.
