@@ -190,12 +190,15 @@ pub enum Guess {
 impl Guess {
     fn of(reason: &AuthReason, presented: &Presented) -> Self {
         if !reason.is_of_the_secret() || !presented.has_shared() {
-            Self::None
-        } else if presented.password.is_some() || presented.device_token.is_some() {
-            Self::Wrong
-        } else {
-            Self::UnlessKnown
+            return Self::None;
         }
+        // Clients that come back send the token of their device in both places.
+        let may_be_the_devices = match (&presented.token, &presented.device_token) {
+            (Some(token), Some(device)) => equals(token, device),
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if presented.password.is_none() && may_be_the_devices { Self::UnlessKnown } else { Self::Wrong }
     }
 }
 

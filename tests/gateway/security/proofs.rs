@@ -69,6 +69,19 @@ async fn a_device_that_is_known_may_not_guess_at_the_secret_and_one_that_only_co
 }
 
 #[tokio::test]
+async fn a_client_that_sends_the_token_of_its_device_as_both_comes_back_as_often_as_it_likes() {
+    let door = Door::with(STERN).await;
+    let (_, hello) = door.enter(Some("known"), json!({ "scopes": ["operator.read"] })).await.unwrap();
+    let token = &hello["auth"]["deviceToken"];
+    let both = json!({ "token": token, "deviceToken": token });
+    for _ in 0..10 {
+        assert_eq!(reason(&door, Some("known"), both.clone()).await, "in");
+    }
+    assert_eq!(reason(&door, Some("known"), json!({ "token": TOKEN })).await, "in", "nothing was counted");
+    door.close().await;
+}
+
+#[tokio::test]
 async fn a_worker_is_closed_without_an_answer() {
     let door = Door::open().await;
     let mut guest = door.knock(&[]).await;
