@@ -116,6 +116,12 @@ impl Daemon {
         self.storage.close();
     }
 
+    /// Waits until no result is wanted outside.
+    pub async fn forgets_callbacks(&self) {
+        let forgotten = async { while !self.storage.callbacks().await.unwrap().is_empty() {} };
+        tokio::time::timeout(PATIENCE, forgotten).await.expect("what was delivered is forgotten");
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         *self.serving.addresses().first().unwrap()

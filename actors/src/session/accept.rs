@@ -12,7 +12,9 @@ use crate::ports::{
 use crate::sessions::Named;
 use crate::shared::Shared;
 use crate::tree::Steered;
-use crate::types::{Entry, ModelChoice, Origin, PromptRequest, Refusal, RunId, SessionKey, Submitted, Usage};
+use crate::types::{
+    Callback, Entry, ModelChoice, Origin, PromptRequest, Refusal, RunId, SessionKey, Submitted, Usage,
+};
 
 /// The answer to whoever comes while a session or the whole tree stops.
 pub(crate) fn stopping() -> Refusal {
@@ -152,7 +154,7 @@ impl Session {
             run: Some(row.id),
             facts: vec![("model", row.model.primary.to_string())],
         };
-        if let Some(address) = request.callback {
+        if let Some(Callback { address, at }) = request.callback {
             transaction.push(Op::PutCallback(Box::new(CallbackRow { run: row.id, address, at })));
         }
         row.input = Some(Entry::User { text, origin });

@@ -26,7 +26,8 @@ pub use settings::{
     SettingsError, SubagentOverrides, SubagentSettings, ToolRules, Visibility,
 };
 pub use spawn::{
-    Accepted, Cleanup, IdempotencyKey, Mode, PromptRequest, Refusal, RefusalKind, SpawnRequest, Submitted,
+    Accepted, Callback, Cleanup, IdempotencyKey, Mode, PromptRequest, Refusal, RefusalKind, SpawnRequest,
+    Submitted,
 };
 pub use time::{Monotonic, Timestamp};
 pub use usage::Usage;

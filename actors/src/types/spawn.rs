@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AgentId, ModelChoice, RunId, Secret, SessionKey};
+use super::{AgentId, ModelChoice, RunId, Secret, SessionKey, Timestamp};
 
 /// Whether a child session ends with its run or stays for further messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,7 +176,16 @@ pub struct PromptRequest {
     pub idempotency: Option<IdempotencyKey>,
     /// Where the run's result is wanted outside: kept in the commit that accepts the run. A request that repeats an
     /// earlier one keeps nothing.
-    pub callback: Option<Secret>,
+    pub callback: Option<Callback>,
+}
+
+/// Where the result of a run is wanted outside.
+#[derive(Debug, Clone)]
+pub struct Callback {
+    /// The address, in which there may be a secret.
+    pub address: Secret,
+    /// When it was asked for. With the address it names what was kept, for whoever takes it out again.
+    pub at: Timestamp,
 }
 
 impl PromptRequest {

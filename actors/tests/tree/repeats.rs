@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::join_all;
 use offshoot_actors::MemoryStorage;
-use offshoot_actors::ports::{Answer, Op, Storage};
-use offshoot_actors::types::{IdempotencyKey, Origin, PromptRequest, RunId, Secret};
+use offshoot_actors::ports::{Answer, CallbackRow, Op, Storage};
+use offshoot_actors::types::{Callback, IdempotencyKey, Origin, PromptRequest, RunId, Secret, Timestamp};
 
 use crate::rig::{Answered, Asked, Call, Rig, main_key, request, setup};
 
@@ -102,7 +102,8 @@ async fn where_a_result_is_wanted_is_kept_in_the_commit_that_accepts_the_run() {
     let rig = setup.start(echo).await;
     let wanted = || {
         let mut request = prompt("hello", "k");
-        request.callback = Some(Secret::presented("http://receiver/"));
+        request.callback =
+            Some(Callback { address: Secret::presented("http://receiver/"), at: Timestamp(5) });
         request
     };
     faulty.refuse(|op| matches!(op, Op::InsertRun(_)));
@@ -121,8 +122,8 @@ async fn where_a_result_is_wanted_is_kept_in_the_commit_that_accepts_the_run() {
     let run = submit(&rig, wanted()).await.unwrap();
     assert!(together.load(Ordering::Relaxed));
     let kept = rig.storage.callbacks().await.unwrap();
-    let kept: Vec<_> = kept.iter().map(|row| (row.run, row.address.expose())).collect();
-    assert_eq!(kept, [(run, "http://receiver/")]);
+    let asked = CallbackRow { run, address: Secret::presented("http://receiver/"), at: Timestamp(5) };
+    assert_eq!(kept, [asked], "as whoever asked knows it, and takes it out again");
     assert_eq!(submit(&rig, wanted()).await, Ok(run));
     assert_eq!(rig.storage.callbacks().await.unwrap().len(), 1);
     rig.finish().await;

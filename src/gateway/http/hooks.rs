@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use offshoot_actors::ports::CallbackRow;
 use offshoot_actors::types::{
-    AgentId, IdempotencyKey, Origin, PromptRequest, Refusal, Secret, SessionKey, Settings,
+    AgentId, Callback, IdempotencyKey, Origin, PromptRequest, Refusal, Secret, SessionKey, Settings,
 };
 use reqwest::Url;
 use serde::Deserialize;
@@ -147,7 +147,8 @@ async fn agent(
     }
     let session = session(hooks, &agent, wish.session_key.as_deref(), key.as_deref())?;
     let address = wish.callback_url.as_deref().map(address).transpose()?;
-    if address.is_some() {
+    let wanted = address.map(|address| Callback { address, at: daemon.clock.now() });
+    if wanted.is_some() {
         let waiting = tree.storage().callbacks().await;
         let waiting = waiting.map_err(|error| by_tree(&Refusal::error("store", error.to_string())))?;
         if waiting.len() >= MAX_CALLBACKS {
@@ -159,10 +160,10 @@ async fn agent(
     request.model = wish.model.clone().filter(|model| !model.trim().is_empty());
     request.timeout = wish.timeout_seconds.map(timeout).transpose()?;
     request.idempotency = key.map(|key| IdempotencyKey { key: format!("hook:{key}"), may_repeat: true });
-    request.callback = address.clone();
+    request.callback = wanted.clone();
     let submitted = tree.submit(request, origin).await.map_err(|refusal| by_tree(&refusal))?;
-    if let Some(address) = address {
-        let callback = CallbackRow { run: submitted.run, address, at: daemon.clock.now() };
+    if let Some(Callback { address, at }) = wanted {
+        let callback = CallbackRow { run: submitted.run, address, at };
         // The run of an earlier request was accepted with the address that that one named.
         if submitted.repeated {
             tree.keep_callback(callback.clone()).await.map_err(|refusal| by_tree(&refusal))?;

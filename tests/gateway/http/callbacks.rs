@@ -1,0 +1,115 @@
+//! Results of webhooks, posted to whoever left an address.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::{OPEN, hook, sent};
+use crate::rig::Daemon;
+
+/// Takes what is posted, with 503 until `open` is set.
+async fn receiver(open: Arc<AtomicBool>) -> (String, mpsc::UnboundedReceiver<(bool, String, Value)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}/results", listener.local_addr().unwrap());
+    let (sender, received) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut text = String::new();
+            let (head, body) = loop {
+                let mut bytes = [0; 4_096];
+                let count = socket.read(&mut bytes).await.unwrap();
+                text.push_str(&String::from_utf8_lossy(&bytes[..count]));
+                if let Some((head, body)) = text.split_once("\r\n\r\n")
+                    && let Ok(body) = serde_json::from_str::<Value>(body)
+                {
+                    break (head.to_owned(), body);
+                }
+                assert_ne!(count, 0, "the request ended early");
+            };
+            let taken = open.load(Ordering::SeqCst);
+            let status = if taken { "200 OK" } else { "503 Service Unavailable" };
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            socket.write_all(answer.as_bytes()).await.unwrap();
+            if sender.send((taken, head, body)).is_err() {
+                return;
+            }
+        }
+    });
+    (address, received)
+}
+
+#[tokio::test]
+async fn a_result_reaches_whoever_left_an_address_also_after_a_restart() {
+    let open = Arc::new(AtomicBool::new(false));
+    let (address, mut received) = receiver(Arc::clone(&open)).await;
+    let daemon = Daemon::with(OPEN).await;
+    let task = r#"Spawn: {"task": "Reply with exactly: FROM THE CHILD"}"#;
+    let (status, answer) =
+        sent(hook(&daemon, "agent", &json!({ "message": task, "callbackUrl": address }))).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let (_, _, refused) = received.recv().await.unwrap();
+    assert_eq!(refused["runId"], answer["runId"]);
+    let daemon = daemon.restart().await;
+    open.store(true, Ordering::SeqCst);
+    let (head, result) = loop {
+        // What was on its way before was refused.
+        let (taken, head, result) = received.recv().await.unwrap();
+        if taken {
+            break (head, result);
+        }
+    };
+    assert!(head.contains(&format!("idempotency-key: {}", answer["runId"].as_str().unwrap())), "{head}");
+    assert_eq!((&result["status"], &result["text"]), (&json!("ok"), &json!("FROM THE CHILD")));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_result_is_that_of_its_own_request_whatever_else_the_session_does() {
+    let (address, mut received) = receiver(Arc::new(AtomicBool::new(true))).await;
+    // Without that tool a run does not wait for what it has spawned.
+    let shared = r#"{ hooks: { enabled: true, token: "hook-token", defaultSessionKey: "inbox" },
+                      tools: { deny: ["sessions_yield"] } }"#;
+    let daemon = Daemon::with(shared).await;
+    let mut client = daemon.client().await;
+    let wish =
+        |task: &str, key: &str| json!({ "message": task, "callbackUrl": address, "idempotencyKey": key });
+    let task = r#"Spawn: {"task": "Wait: 1h", "label": "slow"}"#;
+    let (_, first) = sent(hook(&daemon, "agent", &wish(task, "first"))).await;
+    let first_run = json!({ "runId": first["runId"] });
+    assert_eq!(client.call("agent.wait", first_run).await.unwrap()["status"], "ok");
+    let second = wish("Reply with exactly: the second", "second");
+    for _ in 0..2 {
+        let (_, answer) = sent(hook(&daemon, "agent", &second)).await;
+        assert_eq!(answer["sessionKey"], first["sessionKey"]);
+        let (_, _, result) = received.recv().await.unwrap();
+        assert_eq!(result["runId"], answer["runId"]);
+        assert_eq!((&result["text"], &result["followUps"]), (&json!("the second"), &json!([])));
+    }
+    let sessions = client.call("sessions.list", json!({ "label": "slow" })).await.unwrap();
+    let child = json!({ "key": sessions["sessions"][0]["key"] });
+    client.call("sessions.abort", child).await.unwrap();
+    let (_, _, result) = received.recv().await.unwrap();
+    assert_eq!(result["runId"], first["runId"]);
+    assert_eq!(result["followUps"].as_array().map(Vec::len), Some(1), "{result}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_result_that_was_delivered_is_not_kept_for_the_next_start() {
+    let (address, mut received) = receiver(Arc::new(AtomicBool::new(true))).await;
+    let daemon = Daemon::with(OPEN).await;
+    let wish = |key: &str| json!({ "message": "hello", "callbackUrl": address, "idempotencyKey": key });
+    // The second request is a repeat, whose result is kept by itself.
+    for _ in 0..2 {
+        sent(hook(&daemon, "agent", &wish("one"))).await;
+        received.recv().await.unwrap();
+        daemon.forgets_callbacks().await;
+    }
+    daemon.stop().await;
+}
