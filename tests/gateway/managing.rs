@@ -60,6 +60,52 @@ async fn a_message_that_is_not_acceptable_ends_nothing() {
 }
 
 #[tokio::test]
+async fn a_message_that_was_accepted_ends_what_is_before_it_also_when_it_is_sent_again() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    let say = |message: &str, name: &str| json!({"key": "main", "message": message, "idempotencyKey": name});
+    client.call("sessions.send", say("Wait: 1h", "slow")).await.unwrap();
+    // As a steering message whose connection ended before it could end anything.
+    client.call("sessions.send", say("Wait: 2h", "steer")).await.unwrap();
+    client.call("sessions.send", say("Wait: 3h", "later")).await.unwrap();
+    let steered = client.call("sessions.steer", say("Wait: 2h", "steer")).await.unwrap();
+    assert_eq!((&steered["status"], &steered["interruptedActiveRun"]), (&json!("in_flight"), &json!(true)));
+    assert_eq!(client.call("agent.wait", json!({"runId": "slow"})).await.unwrap()["status"], "error");
+    for open in ["steer", "later"] {
+        let waited = client.call("agent.wait", json!({"runId": open, "timeoutMs": 1})).await.unwrap();
+        assert_eq!(waited["status"], "timeout", "{open}");
+    }
+    let again = client.call("sessions.steer", say("Wait: 2h", "steer")).await.unwrap();
+    assert_eq!((&again["status"], again.get("interruptedActiveRun")), (&json!("in_flight"), None));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_was_accepted_is_known_after_its_session_is_another_or_none() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    let made = client.call("sessions.create", json!({"key": "desk"})).await.unwrap();
+    let chat = |name: &str| {
+        let id = &made["sessionId"];
+        json!({"sessionKey": "desk", "message": "hello", "idempotencyKey": name, "sessionId": id})
+    };
+    let send = |name: &str| json!({"key": "desk", "message": "hello", "idempotencyKey": name});
+    client.call("chat.send", chat("one")).await.unwrap();
+    client.call("sessions.send", send("two")).await.unwrap();
+    for name in ["one", "two"] {
+        client.call("agent.wait", json!({"runId": name})).await.unwrap();
+    }
+    client.call("sessions.delete", json!({"key": "desk"})).await.unwrap();
+    for (method, first, new) in
+        [("chat.send", chat("one"), chat("new")), ("sessions.send", send("two"), send("new"))]
+    {
+        assert_eq!(client.call(method, first).await.unwrap()["status"], "ok", "{method}");
+        client.call(method, new).await.unwrap_err();
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_session_is_found_by_the_same_names_everywhere() {
     let daemon = Daemon::start().await;
     let mut client = daemon.client().await;

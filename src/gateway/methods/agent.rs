@@ -94,7 +94,7 @@ fn agent(mut call: Call) -> BoxFuture<'static, Answer> {
             timeout: params.timeout.map(Duration::from_secs),
         };
         let name = prompt.name.clone();
-        let submitted = submit(&call, tree, prompt).await?;
+        let submitted = submit(&call, tree, prompt, Ok(())).await?;
         if submitted.repeated {
             return match stored(tree, submitted.run).await? {
                 row if row.outcome.is_some() => finished(&row),
@@ -140,8 +140,14 @@ pub(super) struct Prompt {
     pub(super) timeout: Option<Duration>,
 }
 
-/// Starts the run, or finds it if the client asks again.
-pub(super) async fn submit(call: &Call, tree: &TreeHandle, prompt: Prompt) -> Result<Submitted, ErrorShape> {
+/// Starts the run, or finds it if the client asks again. `new` says whether a new message may be sent: a repeat of one
+/// that was accepted is answered as such, whatever has changed since.
+pub(super) async fn submit(
+    call: &Call,
+    tree: &TreeHandle,
+    prompt: Prompt,
+    new: Result<(), ErrorShape>,
+) -> Result<Submitted, ErrorShape> {
     let Prompt { session, message, name, model, timeout } = prompt;
     if name.trim().is_empty() {
         let text = format!("invalid {} params: at /idempotencyKey: must not be empty", call.method);
@@ -165,10 +171,9 @@ pub(super) async fn submit(call: &Call, tree: &TreeHandle, prompt: Prompt) -> Re
         idempotency: Some(IdempotencyKey { key: name, may_repeat: true }),
         callback: None,
     };
-    let submitted = match known {
-        Ok(_) => tree.submit(request, call.origin()).await,
-        // What was accepted before its agent went away still is.
-        Err(unknown) => tree.submitted_before(&request, call.origin()).await.ok_or(unknown)?,
+    let submitted = match known.and(new) {
+        Ok(()) => tree.submit(request, call.origin()).await,
+        Err(refused) => tree.submitted_before(&request, call.origin()).await.ok_or(refused)?,
     };
     submitted.map_err(|refusal| refused(&refusal))
 }

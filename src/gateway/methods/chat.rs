@@ -86,8 +86,9 @@ fn send(call: Call) -> BoxFuture<'static, Answer> {
                 call.method
             )));
         }
-        target::same_transcript(&call, tree, &session, params.session_id.as_deref()).await?;
+        let same = target::same_transcript(&call, tree, &session, params.session_id.as_deref()).await;
         if STOP.iter().any(|stop| params.message.trim().eq_ignore_ascii_case(stop)) {
+            same?;
             return stop(&call, tree, &session, None).await;
         }
         let prompt = Prompt {
@@ -98,7 +99,7 @@ fn send(call: Call) -> BoxFuture<'static, Answer> {
             timeout: params.timeout_ms.map(Duration::from_millis),
         };
         let name = prompt.name.clone();
-        let submitted = submit(&call, tree, prompt).await?;
+        let submitted = submit(&call, tree, prompt, same).await?;
         let status = match submitted.repeated {
             false => "started",
             true if stored(tree, submitted.run).await?.state.is_open() => "in_flight",

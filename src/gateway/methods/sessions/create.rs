@@ -79,7 +79,7 @@ pub(super) fn create(call: Call) -> BoxFuture<'static, Answer> {
             };
             let prompt =
                 Prompt { session: key.clone(), message, name: name.clone(), model: None, timeout: None };
-            match submit(&call, tree, prompt).await {
+            match submit(&call, tree, prompt, Ok(())).await {
                 Ok(_) => {
                     out.insert("runStarted".to_owned(), json!(true));
                     out.insert("runId".to_owned(), json!(name));

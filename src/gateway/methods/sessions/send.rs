@@ -50,11 +50,10 @@ async fn give(call: &Call, interrupt: bool) -> Answer {
     let key = target::any_session(call.method, &settings, params.agent_id.as_deref(), Some(&params.key))?;
     let exists = tree.storage().session(key.clone()).await.map_err(store)?.is_some();
     // A main session is made by its first message; any other name may be a mistake.
-    if !exists && key != SessionKey::main(&key.agent()) {
-        return Err(unknown(&key));
-    }
+    let known = exists || key == SessionKey::main(&key.agent());
+    let known = if known { Ok(()) } else { Err(unknown(&key)) };
     let name = filled(params.idempotency_key).unwrap_or_else(|| Uuid::new_v4().to_string());
-    let before = if interrupt { open_runs(tree, &key).await? } else { Vec::new() };
+    let mut before = if interrupt { open_runs(tree, &key).await? } else { Vec::new() };
     let prompt = Prompt {
         session: key.clone(),
         message: params.message,
@@ -63,9 +62,15 @@ async fn give(call: &Call, interrupt: bool) -> Answer {
         timeout: params.timeout_ms.map(Duration::from_millis),
     };
     // First of all it must be acceptable: until then it waits behind what it is to end.
-    let submitted = submit(call, tree, prompt).await?;
-    // A request that comes again must not end the run that it started itself.
-    let interrupted = match interrupt && !submitted.repeated {
+    let submitted = submit(call, tree, prompt, known).await?;
+    if submitted.repeated {
+        // The connection of the first request may have ended before it came to this. Its own run is not to end, nor what
+        // was sent after it.
+        let own = before.iter().position(|row| row.id == submitted.run);
+        before = own.map_or_else(Vec::new, |own| before.split_off(own + 1));
+    }
+    let ends = interrupt && !(submitted.repeated && before.is_empty());
+    let interrupted = match ends {
         true => Some(!cancel_all(call, tree, before).await?.is_empty()),
         false => None,
     };
