@@ -322,8 +322,8 @@ impl Connection {
         self.outbox.answer(&id, &self.daemon.hello(&client, &admitted));
         self.daemon.hub.join(Arc::clone(&client));
         self.joined = Some(Joined { daemon: Arc::clone(&self.daemon), number: self.number });
-        if self.daemon.hub.invalidations() != invalidations {
-            // It may be one of those who were closed while it was looked at: it comes again and is looked at again.
+        if self.daemon.hub.is_worthless(&client, invalidations) {
+            // It is one of those who were closed while it was looked at.
             return self.cut_off(Close::new(4001, CHANGED));
         }
         events::came(&self.daemon, &client);

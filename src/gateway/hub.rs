@@ -1,8 +1,9 @@
 //! Every connected client, and how one event reaches many of them.
 
 use std::cell::OnceCell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 use offshoot_actors::types::{DeviceId, Role, Scope};
@@ -12,6 +13,7 @@ use super::client::Client;
 use super::connection::ConnectionMsg;
 use super::outbox::{Close, Lossy};
 use crate::protocol::event::{EventText, StateVersion};
+use crate::protocol::hello::AuthMethod;
 use crate::protocol::version::Protocol;
 
 /// Who may hear an event.
@@ -73,24 +75,67 @@ impl<'a> Outgoing<'a> {
     }
 }
 
+/// How much of what became worthless is remembered for those who are on their way in.
+const REMEMBERED: usize = 64;
+
+/// What clients came in with that is worth nothing any more.
+#[derive(Debug)]
+enum Worthless {
+    /// What a device came in with.
+    Device(DeviceId),
+    /// What was proved in these ways.
+    Methods(Vec<AuthMethod>),
+}
+
+impl Worthless {
+    fn is_of(&self, client: &Client) -> bool {
+        match self {
+            Self::Device(device) => client.device.as_ref() == Some(device),
+            Self::Methods(methods) => methods.contains(&client.method),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Invalidated {
+    /// How often that happened.
+    count: u64,
+    /// The last ones, the newest first.
+    recent: VecDeque<Worthless>,
+}
+
 /// The clients, by the numbers of their connections.
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
     clients: DashMap<u64, Arc<Client>>,
     count: AtomicUsize,
-    invalidations: AtomicU64,
+    invalidated: Mutex<Invalidated>,
 }
 
 impl Hub {
-    /// How often what clients prove themselves with has become worthless. Whoever was let in by an older count may have
-    /// been let in by what is no longer true.
+    /// How often what clients prove themselves with has become worthless.
     pub(crate) fn invalidations(&self) -> u64 {
-        self.invalidations.load(Ordering::SeqCst)
+        self.lock_invalidated().count
     }
 
-    /// Before anybody is closed: a client that is on its way in is here by now, or finds another count afterwards.
-    fn invalidate(&self) {
-        self.invalidations.fetch_add(1, Ordering::SeqCst);
+    /// Whether what this client came in with has become worthless since that count, or may have.
+    pub(crate) fn is_worthless(&self, client: &Client, since: u64) -> bool {
+        let invalidated = self.lock_invalidated();
+        let missed = usize::try_from(invalidated.count.saturating_sub(since)).unwrap_or(usize::MAX);
+        let mut recent = invalidated.recent.iter().take(missed);
+        missed > invalidated.recent.len() || recent.any(|worthless| worthless.is_of(client))
+    }
+
+    /// Before anybody is closed: a client that is on its way in is here by now, or finds this afterwards.
+    fn invalidate(&self, worthless: Worthless) {
+        let mut invalidated = self.lock_invalidated();
+        invalidated.count += 1;
+        invalidated.recent.truncate(REMEMBERED - 1);
+        invalidated.recent.push_front(worthless);
+    }
+
+    fn lock_invalidated(&self) -> MutexGuard<'_, Invalidated> {
+        self.invalidated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn join(&self, client: Arc<Client>) {
@@ -134,7 +179,7 @@ impl Hub {
 
     /// Closes the connections of a device at once. The one that asked for it gets its answer before.
     pub(crate) fn close_device(&self, device: &DeviceId, asker: Option<u64>, close: &Close) {
-        self.invalidate();
+        self.invalidate(Worthless::Device(device.clone()));
         for client in &self.clients {
             if client.device.as_ref() == Some(device) {
                 let message = if Some(client.number) == asker {
@@ -155,11 +200,14 @@ impl Hub {
         }
     }
 
-    /// Closes the connections of those whom `which` names at once.
-    pub(crate) fn close_where(&self, close: &Close, which: impl Fn(&Client) -> bool) {
-        self.invalidate();
+    /// Closes the connections of those who proved themselves in these ways at once, but for one.
+    pub(crate) fn close_proved_by(&self, methods: Vec<AuthMethod>, keep: Option<u64>, close: &Close) {
+        if methods.is_empty() {
+            return;
+        }
+        self.invalidate(Worthless::Methods(methods.clone()));
         for client in &self.clients {
-            if which(&client) {
+            if methods.contains(&client.method) && Some(client.number) != keep {
                 drop(client.actor.send(ConnectionMsg::CutOff(close.clone())));
             }
         }

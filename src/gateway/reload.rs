@@ -195,9 +195,7 @@ impl Daemon {
         if !keeps_auth {
             self.record_auth(token_file);
         }
-        self.hub.close_where(&Close::new(4001, AUTH_CHANGED), |client| {
-            stale.contains(&client.method) && Some(client.number) != keep
-        });
+        self.hub.close_proved_by(stale, keep, &Close::new(4001, AUTH_CHANGED));
         Ok(Reloaded { changed: true, restart })
     }
 

@@ -9,7 +9,7 @@ use offshoot_actors::types::{Monotonic, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::{Door, Guest, TOKEN};
+use super::{Door, Guest, Heard, TOKEN};
 
 /// A connection of the device, with every right.
 async fn enter(door: &Door, device: &str) -> (Guest, Value) {
@@ -84,32 +84,45 @@ impl Clock for Held {
     }
 }
 
-#[tokio::test]
-async fn whoever_is_being_let_in_while_others_are_shut_out_must_come_again() {
+/// A daemon on such a clock, and somebody whose connect waits on it.
+async fn held_up(gateway: &str) -> (Door, Arc<Held>, Guest) {
     let held = Arc::new(Held {
         clock: runtime::clock(),
         waits: watch::Sender::new(false),
         goes: watch::Sender::new(false),
     });
-    let door = Door::by(
-        Arc::clone(&held) as Arc<dyn Clock>,
-        &format!("auth: {{ mode: 'token', token: '{TOKEN}' }}"),
-    )
-    .await;
-    let (mut admin, hello) = enter(&door, "own").await;
-    let (mut other, _) = enter(&door, "other").await;
+    let door = Door::by(Arc::clone(&held) as Arc<dyn Clock>, gateway).await;
+    let (_, hello) = enter(&door, "late").await;
     let guess = json!({ "auth": { "token": "guess", "deviceToken": hello["auth"]["deviceToken"] } });
-    door.enter(Some("own"), guess.clone()).await.unwrap();
+    door.enter(Some("late"), guess.clone()).await.unwrap();
     let mut late = door.knock(&[]).await;
-    let params = late.params(Some("own"), guess);
+    let params = late.params(Some("late"), guess);
     late.send("connect", params).await;
     held.waits.subscribe().wait_for(|waits| *waits).await.unwrap();
-    let id = id_in(&other.params(Some("other"), json!({})));
-    admin.call("device.token.rotate", json!({ "deviceId": id, "role": "operator" })).await.unwrap();
-    assert_eq!(other.closed().await.0, 4001);
-    held.goes.send_replace(true);
-    assert_eq!(late.closed().await, (4001, "gateway auth changed".to_owned()));
-    door.close().await;
+    (door, held, late)
+}
+
+#[tokio::test]
+async fn whoever_is_shut_out_while_it_is_being_let_in_must_come_again_and_nobody_else() {
+    let node = json!({ "role": "node", "scopes": [], "client": { "id": "node-host", "version": "1",
+                       "platform": "linux", "mode": "node" } });
+    for (shut_out, comes_in) in [("other", true), ("late", false)] {
+        let (door, held, mut late) = held_up(&format!("auth: {{ mode: 'token', token: '{TOKEN}' }}")).await;
+        let (mut admin, _) = enter(&door, "admin").await;
+        let (mut lent, _) = door.enter(Some(shut_out), node.clone()).await.unwrap();
+        let id = id_in(&lent.params(Some(shut_out), json!({})));
+        admin.call("device.token.rotate", json!({ "deviceId": id, "role": "node" })).await.unwrap();
+        assert_eq!(lent.closed().await.0, 4001);
+        held.goes.send_replace(true);
+        if comes_in {
+            let Heard::Frame(hello) = late.heard().await else { panic!("no answer") };
+            assert_eq!(hello["payload"]["type"], "hello-ok", "{hello}");
+            late.call("health", json!({})).await.unwrap();
+        } else {
+            assert_eq!(late.closed().await, (4001, "gateway auth changed".to_owned()));
+        }
+        door.close().await;
+    }
 }
 
 #[tokio::test]
