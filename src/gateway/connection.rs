@@ -45,6 +45,11 @@ const CHANGED: &str = "gateway auth changed";
 /// When a client whose gateway stops may try again: a restart takes less.
 const AFTER_RESTART: Duration = Duration::from_secs(1);
 
+/// How connections are closed when the daemon ends.
+pub(super) fn stopped() -> Close {
+    Close::new(1012, "service restart")
+}
+
 /// What a connection is told.
 #[derive(Debug)]
 pub(crate) enum ConnectionMsg {
@@ -256,6 +261,9 @@ impl Connection {
 
     /// The first message must be a `connect`.
     fn on_first(&mut self, request: Result<Request, FrameError>, ctx: &mut Ctx<Self>) {
+        if self.daemon.is_stopping() {
+            return self.close(stopped());
+        }
         let request = match request {
             Ok(request) => request,
             Err(FrameError::NotJson) => return self.close(Close::new(1000, "")),
@@ -325,6 +333,10 @@ impl Connection {
         if self.daemon.hub.is_worthless(&client, invalidations) {
             // It is one of those who were closed while it was looked at.
             return self.cut_off(Close::new(4001, CHANGED));
+        }
+        if self.daemon.is_stopping() {
+            // Those who were here when the end began were told of it; whoever comes now is to begin nothing.
+            return self.close(stopped());
         }
         events::came(&self.daemon, &client);
         self.state = State::Open { client, wrong_role: 0 };

@@ -12,10 +12,10 @@ use offshoot_actors::ports::{Clock, Host, Storage};
 use offshoot_actors::{Service, Tree, TreeOptions};
 
 use super::callbacks::{Callbacks, CallbacksArgs};
+use super::connection;
 use super::daemon::{Daemon, DaemonParts};
 use super::events;
 use super::listener::Gateway;
-use super::outbox::Close;
 use super::projector::{Projector, ProjectorArgs};
 use super::record::Record;
 use super::sink::Sink;
@@ -159,7 +159,7 @@ impl Serving {
     pub async fn stop(self, reason: &str) {
         self.daemon.set_stopping();
         events::shutdown(&self.daemon, reason);
-        let close = Close::new(1012, "service restart");
+        let close = connection::stopped();
         self.daemon.hub.drain_all(&close);
         if !self.emptied(DRAIN).await {
             self.daemon.hub.close_all(&close);

@@ -126,6 +126,33 @@ async fn whoever_is_shut_out_while_it_is_being_let_in_must_come_again_and_nobody
 }
 
 #[tokio::test]
+async fn nobody_begins_anything_who_comes_in_while_the_gateway_stops() {
+    let (door, held, mut late) = held_up(&format!("auth: {{ mode: 'token', token: '{TOKEN}' }}")).await;
+    let mut later = door.knock(&[]).await;
+    let (mut guest, _) = enter(&door, "guest").await;
+    // Its open request holds the end up.
+    guest.send("agent.wait", json!({ "runId": "none" })).await;
+    guest.call("health", json!({})).await.unwrap();
+    let closing = tokio::spawn(door.close());
+    while !matches!(guest.heard().await, Heard::Frame(frame) if frame["event"] == "shutdown") {}
+    let work = late.send("health", json!({})).await;
+    held.goes.send_replace(true);
+    let params = later.params(None, json!({}));
+    let connect = later.send("connect", params).await;
+    for (mut comes, id) in [(late, work), (later, connect)] {
+        let close = loop {
+            match comes.heard().await {
+                Heard::Frame(frame) => assert_ne!(frame["id"], id, "{frame}"),
+                Heard::Closed(code, reason) => break (code, reason),
+            }
+        };
+        assert_eq!(close, (1012, "service restart".to_owned()));
+    }
+    drop(guest);
+    closing.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_setup_code_lets_one_device_in_from_elsewhere_once_and_with_no_more_than_it_gives() {
     let door = Door::open().await;
     let (mut admin, _) = enter(&door, "own").await;
