@@ -91,9 +91,12 @@ impl Allowance {
     }
 
     fn spend(&self, bytes: usize) -> bool {
-        let Some(left) = self.left() else { return true };
-        self.0.store(left.saturating_sub(bytes), Ordering::Relaxed);
-        bytes <= left
+        // In one step: a limit that is lifted meanwhile stays lifted.
+        let less = |left: usize| (left != usize::MAX).then(|| left.saturating_sub(bytes));
+        match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+            Ok(left) => bytes <= left,
+            Err(_) => true,
+        }
     }
 }
 
@@ -270,6 +273,25 @@ mod tests {
         allowance.lift();
         client.write_all(&[0; 1000]).await.unwrap();
         server.read_exact(&mut [0; 1000]).await.unwrap();
+    }
+
+    #[test]
+    fn a_limit_that_is_lifted_while_something_is_counted_stays_lifted() {
+        for _ in 0..200 {
+            let allowance = Allowance::of(usize::MAX - 1);
+            let begun = std::sync::Barrier::new(2);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    begun.wait();
+                    for _ in 0..20_000 {
+                        assert!(allowance.spend(1));
+                    }
+                });
+                begun.wait();
+                allowance.lift();
+            });
+            assert_eq!(allowance.left(), None);
+        }
     }
 
     #[test]
