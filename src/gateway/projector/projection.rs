@@ -89,7 +89,9 @@ impl Projection {
         }
     }
 
-    /// Takes an event and tells what clients are to hear of it. `name` is what a run is called on the wire.
+    /// Takes an event and tells what clients are to hear of it. `name` is what a run is called on the wire. What a run
+    /// does is told from its beginning to its end: on several threads a tool may begin or end in the moment in which
+    /// its run is cancelled, and be told of afterwards.
     pub(super) fn take(
         &mut self,
         event: Event,
@@ -125,8 +127,8 @@ impl Projection {
                     run.task(None, now).into_iter().for_each(tell);
                 }
             }
-            Event::Text { session, run, piece } => {
-                let run = self.run(run, &session, name);
+            Event::Text { run, piece, .. } => {
+                let Some(run) = self.runs.get_mut(&run) else { return };
                 run.push(&piece);
                 let (id, last) = (run.id, run.text_at);
                 match last.map(|last| last + TEXT_EVERY).filter(|due| *due > now.monotonic) {
@@ -134,10 +136,13 @@ impl Projection {
                     None => self.flush(id, now, tell),
                 }
             }
-            Event::StepRestarted { session, run, .. } => self.run(run, &session, name).restart_step(),
-            Event::StepFinished { session, run, step, usage } => {
+            Event::StepRestarted { run, .. } => {
+                let Some(run) = self.runs.get_mut(&run) else { return };
+                run.restart_step();
+            }
+            Event::StepFinished { run, step, usage, .. } => {
                 let id = run;
-                let run = self.run(run, &session, name);
+                let Some(run) = self.runs.get_mut(&run) else { return };
                 run.step_over = true;
                 run.usage = usage;
                 let progress = json!({ "step": step, "usage": messages::tokens(usage) });
@@ -145,9 +150,9 @@ impl Projection {
                 self.flush(id, now, tell);
                 progress.into_iter().for_each(tell);
             }
-            Event::ToolStarted { session, run, call, name: tool } => {
+            Event::ToolStarted { run, call, name: tool, .. } => {
                 self.flush(run, now, tell);
-                let run = self.run(run, &session, name);
+                let Some(run) = self.runs.get_mut(&run) else { return };
                 let known = run.calls.get(&call).map(|(_, arguments)| Arc::clone(arguments));
                 let arguments = known.as_deref().unwrap_or("{}");
                 let arguments = serde_json::from_str(arguments).unwrap_or_else(|_| json!(arguments));
@@ -156,8 +161,8 @@ impl Projection {
                 tool_event(run, &data, now, tell);
                 run.subagent("subagent.progress", json!({ "tool": tool }), now).into_iter().for_each(tell);
             }
-            Event::ToolFinished { session, run, call, status } => {
-                let run = self.run(run, &session, name);
+            Event::ToolFinished { run, call, status, .. } => {
+                let Some(run) = self.runs.get_mut(&run) else { return };
                 let tool = run.calls.remove(&call).map(|(tool, _)| tool);
                 let is_error = status != ToolStatus::Ok;
                 let data =

@@ -312,6 +312,25 @@ fn tool_events_are_for_those_who_started_the_run_and_for_followers() {
 }
 
 #[test]
+fn nothing_of_a_run_comes_after_its_end() {
+    let mut stage = Stage::new();
+    stage.start();
+    stage.text("Hel");
+    let call: Arc<str> = "c1".into();
+    let (session, run, usage) = (session(), run(), Usage::default());
+    let late = [
+        Event::Text { session: session.clone(), run, piece: "lo".into() },
+        Event::StepFinished { session: session.clone(), run, step: 1, usage },
+        Event::ToolStarted { session: session.clone(), run, call: Arc::clone(&call), name: "read".into() },
+        Event::ToolFinished { session, run, call, status: ToolStatus::Ok },
+    ];
+    assert_ne!(stage.end(Outcome::ok("Hel")).len(), 0);
+    let told: Vec<_> = late.into_iter().flat_map(|event| stage.take(event)).collect();
+    assert_eq!(names(&told), [""; 0]);
+    assert_eq!(stage.projection.len(), 0, "nothing is kept of it");
+}
+
+#[test]
 fn nothing_of_a_sub_agent_comes_before_its_spawn() {
     let mut stage = Stage::new();
     let child: SessionKey = SessionKey::subagent(&AgentId::main(), Uuid::from_u128(9));
