@@ -19,6 +19,8 @@ pub enum Event {
         child: Arc<Accepted>,
         /// The label that the spawn gave.
         label: Option<String>,
+        /// What it is asked: the first entry of its transcript.
+        task: Arc<StoredEntry>,
         /// Who asked.
         origin: Origin,
     },

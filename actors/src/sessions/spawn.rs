@@ -54,6 +54,7 @@ impl Reserved {
             parent: self.session.parent.clone().unwrap_or_else(|| self.session.root.clone()),
             child: Arc::new(self.accepted.clone()),
             label: self.session.label.clone(),
+            task: Arc::clone(&self.task),
             origin: self.origin.clone(),
         });
         shared.tell_appended(&self.session.key, std::slice::from_ref(&self.task));

@@ -108,7 +108,9 @@ impl Projection {
             return;
         }
         match event {
-            Event::Spawned { parent, child, label, .. } => self.spawned(parent, &child, label, now, tell),
+            Event::Spawned { parent, child, label, task, .. } => {
+                self.spawned(parent, &child, label, &task, now, tell);
+            }
             Event::Submitted { session, run, cause, .. } => {
                 let run = self.run(run, &session, name);
                 if cause == Cause::Message {
@@ -200,6 +202,7 @@ impl Projection {
         parent: SessionKey,
         child: &Accepted,
         label: Option<String>,
+        task: &StoredEntry,
         now: Now,
         tell: &mut dyn FnMut(Projected),
     ) {
@@ -207,13 +210,14 @@ impl Projection {
         let mut run = Run::new(*run, run.to_string().into(), session.clone(), self.told.number(*run));
         run.model = Some(model.primary.clone());
         let (accepted, expected) = (now.at, *expects_completion);
-        run.spawned = Some(Spawned { parent, label, depth: *depth, accepted, expected, task: None });
+        let task = match &task.entry {
+            Entry::User { text, .. } => title(None, Some(text)).map(str::to_owned),
+            _ => None,
+        };
+        run.spawned = Some(Spawned { parent, label, depth: *depth, accepted, expected, task });
         let more = json!({ "mode": mode, "model": model.primary });
         run.subagent("subagent.spawned", more, now).into_iter().for_each(&mut *tell);
-        // One without a label is called by what it was asked, which comes next.
-        let task =
-            run.spawned.as_ref().filter(|spawned| spawned.label.is_some()).and_then(|_| run.task(None, now));
-        task.into_iter().for_each(&mut *tell);
+        run.task(None, now).into_iter().for_each(&mut *tell);
         tell(run.changed(json!({ "reason": "create" }), run.row("running", now, false), now));
         self.runs.insert(run.id, run);
     }
@@ -226,15 +230,6 @@ impl Projection {
         name: &dyn Fn(RunId) -> Arc<str>,
         tell: &mut dyn FnMut(Projected),
     ) {
-        if let (Some(run), Entry::User { text, .. }) =
-            (entry.run.and_then(|id| self.runs.get_mut(&id)), &entry.entry)
-            && let Some(spawned) = run.spawned.as_mut().filter(|spawned| spawned.task.is_none())
-        {
-            spawned.task = title(None, Some(text)).map(str::to_owned);
-            if spawned.label.is_none() {
-                run.task(None, now).into_iter().for_each(&mut *tell);
-            }
-        }
         let run = entry.run.and_then(|id| self.runs.get_mut(&id));
         if let (Some(run), Entry::Assistant { tool_calls, model, .. }) = (run, &entry.entry) {
             run.model = Some(model.clone());

@@ -330,9 +330,8 @@ fn nothing_of_a_run_comes_after_its_end() {
     assert_eq!(stage.projection.len(), 0, "nothing is kept of it");
 }
 
-#[test]
-fn nothing_of_a_sub_agent_comes_before_its_spawn() {
-    let mut stage = Stage::new();
+/// A spawn with this label: its run, its session, and the event.
+fn spawn(label: Option<&str>) -> (RunId, SessionKey, Event) {
     let child: SessionKey = SessionKey::subagent(&AgentId::main(), Uuid::from_u128(9));
     let id = RunId(Uuid::from_u128(7));
     let accepted = Accepted {
@@ -346,12 +345,34 @@ fn nothing_of_a_sub_agent_comes_before_its_spawn() {
         expects_completion: true,
         tools: Arc::from([]),
     };
+    let entry = Entry::User { text: "\n Look there\nand here".into(), origin: Origin::Embedder };
+    let task = StoredEntry { seq: 0, run: Some(id), at: Timestamp(1_000), entry };
     let spawned = Event::Spawned {
         parent: session(),
         child: Arc::new(accepted),
-        label: Some("helper".to_owned()),
+        label: label.map(str::to_owned),
+        task: Arc::new(task),
         origin: Origin::Embedder,
     };
+    (id, child, spawned)
+}
+
+#[test]
+fn a_sub_agent_without_a_label_is_called_by_what_it_was_asked_whoever_was_there_to_hear_it() {
+    let mut stage = Stage::new();
+    let (run, session, spawned) = spawn(None);
+    let mut told = stage.take(spawned);
+    // Nobody was connected when its transcript began.
+    told.extend(stage.take(Event::Started { session, run }));
+    let tasks: Vec<Value> = told.iter().filter(|told| told.name == "task").map(payload).collect();
+    let titles: Vec<&Value> = tasks.iter().map(|task| &task["task"]["title"]).collect();
+    assert_eq!(titles, ["Look there"; 2]);
+}
+
+#[test]
+fn nothing_of_a_sub_agent_comes_before_its_spawn() {
+    let mut stage = Stage::new();
+    let (id, child, spawned) = spawn(Some("helper"));
     let mut told = stage.take(spawned);
     told.extend(stage.take(Event::Started { session: child.clone(), run: id }));
     told.extend(stage.take(Event::StepFinished {
