@@ -18,6 +18,7 @@ use super::daemon::Daemon;
 use super::upgrade::Upgraded;
 use super::wire::Wire;
 use super::{events, http};
+use crate::config::Bind;
 
 /// A connection has nothing to finish that its client would see.
 const STOP_CONNECTION_WITHIN: Duration = Duration::from_secs(2);
@@ -72,7 +73,8 @@ impl Behaviour for Gateway {
         let daemon = Arc::clone(args);
         let mut bound = BTreeSet::new();
         let mut accepting = Vec::new();
-        for listener in listen_at_all(&daemon)? {
+        let (bind, port) = (daemon.config().gateway.bind, daemon.config().gateway.port);
+        for listener in listen_at_all(bind, port, listen)? {
             bound.insert(listener.local_addr().map_err(|error| StartError(error.to_string()))?);
             let (daemon, gateway) = (Arc::clone(&daemon), ctx.myself().clone());
             let work = async move { accept(listener, &daemon, &gateway).await };
@@ -121,13 +123,15 @@ impl Gateway {
     }
 }
 
-/// Listens at every address that the configuration names. A machine may lack one of the two families.
-fn listen_at_all(daemon: &Daemon) -> Result<Vec<TcpListener>, StartError> {
-    let config = daemon.config();
-    let mut port = config.gateway.port;
+/// Listens at every address that the configuration names. A machine may lack one of the two families, and beside an address
+/// that was chosen another program may have this machine's own.
+fn listen_at_all(
+    bind: Bind,
+    mut port: u16,
+    listen: impl Fn(SocketAddr) -> std::io::Result<TcpListener>,
+) -> Result<Vec<TcpListener>, StartError> {
     let mut listeners = Vec::new();
     let mut refused = None;
-    let bind = config.gateway.bind;
     for address in bind.addresses() {
         let needed = bind.needs(address);
         let address = SocketAddr::new(address, port);
@@ -140,6 +144,12 @@ fn listen_at_all(daemon: &Daemon) -> Result<Vec<TcpListener>, StartError> {
                 listeners.push(listener);
             }
             Err(error) if lacks_family(&error) && !needed => refused = Some(cannot_listen(address, &error)),
+            Err(error) if matches!(bind, Bind::Address(_)) && !needed => {
+                let error = cannot_listen(address, &error);
+                tracing::warn!(
+                    "{error}; programs of this machine reach the gateway by its other addresses only"
+                );
+            }
             Err(error) => return Err(cannot_listen(address, &error)),
         }
     }
@@ -221,7 +231,11 @@ async fn serve(stream: TcpStream, peer: SocketAddr, daemon: Arc<Daemon>, gateway
     let _ = stream.set_nodelay(true);
     // The first place is for the way in, the second for as long as it is open and no WebSocket.
     let (Some(place), Some(_open)) = (daemon.enter(peer.ip()), daemon.enter_http(peer.ip())) else {
-        return http::refuse_crowd(stream).await;
+        // One that waits for encryption would not understand it.
+        if daemon.tls().is_none() {
+            http::refuse_crowd(stream).await;
+        }
+        return;
     };
     let wire = match daemon.tls() {
         None => Wire::plain(stream),
@@ -235,4 +249,36 @@ async fn serve(stream: TcpStream, peer: SocketAddr, daemon: Arc<Daemon>, gateway
         }
     };
     http::serve(TokioIo::new(wire), peer, place, daemon, gateway).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    /// How many listeners there are where these addresses fail; none where there is no gateway.
+    fn listeners(bind: Bind, fails: fn(SocketAddr) -> Option<ErrorKind>) -> Option<usize> {
+        let anywhere = |address: SocketAddr| match fails(address) {
+            Some(kind) => Err(Error::from(kind)),
+            None => super::listen(([127, 0, 0, 1], 0).into()),
+        };
+        listen_at_all(bind, 18_789, anywhere).ok().map(|listeners| listeners.len())
+    }
+
+    #[tokio::test]
+    async fn only_an_address_that_was_chosen_must_be_there_and_it_alone_is_enough() {
+        const IN_USE: Option<ErrorKind> = Some(ErrorKind::AddrInUse);
+        const LACKING: Option<ErrorKind> = Some(ErrorKind::AddrNotAvailable);
+        let chosen = Bind::Address([192, 0, 2, 1].into());
+        assert_eq!(listeners(chosen, |_| None), Some(3));
+        assert_eq!(listeners(chosen, |address| IN_USE.filter(|_| address.ip().is_loopback())), Some(1));
+        assert_eq!(listeners(chosen, |address| IN_USE.filter(|_| address.is_ipv6())), Some(2));
+        assert_eq!(listeners(chosen, |address| IN_USE.filter(|_| !address.ip().is_loopback())), None);
+        assert_eq!(listeners(chosen, |address| LACKING.filter(|_| !address.ip().is_loopback())), None);
+        // Whoever else has one of these is taken for the gateway by programs of this machine.
+        assert_eq!(listeners(Bind::Loopback, |address| IN_USE.filter(|_| address.is_ipv6())), None);
+        assert_eq!(listeners(Bind::Loopback, |address| LACKING.filter(|_| address.is_ipv6())), Some(1));
+        assert_eq!(listeners(Bind::Loopback, |_| LACKING), None);
+    }
 }
