@@ -37,8 +37,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use offshoot_actors::kit::Handle;
 use offshoot_actors::types::Refusal;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::admission::Place;
@@ -328,13 +329,50 @@ fn crowded() -> Response {
     text(StatusCode::SERVICE_UNAVAILABLE, CROWDED)
 }
 
-/// Refuses a connection before anything of it is read.
+/// How long the refusal of a connection may take.
+const REFUSED_WITHIN: Duration = Duration::from_secs(1);
+/// Refused connections that are waited for at once: a crowd must not keep as many open as it likes.
+static REFUSED: Semaphore = Semaphore::const_new(256);
+
+/// Refuses a connection before anything of it is looked at.
 pub(crate) async fn refuse_crowd(mut stream: TcpStream) {
     let response = format!(
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
          Connection: close\r\n\r\n{CROWDED}",
         CROWDED.len()
     );
+    let refuse = async {
+        stream.write_all(response.as_bytes()).await?;
+        stream.shutdown().await?;
+        // Closed while something of it is unread, the connection would be reset and the answer lost with it.
+        if let Ok(_waited_for) = REFUSED.try_acquire() {
+            let mut unread = [0; 1_024];
+            while stream.read(&mut unread).await? > 0 {}
+        }
+        std::io::Result::Ok(())
+    };
     // Whoever does not take even this is cut off.
-    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(response.as_bytes())).await;
+    let _ = tokio::time::timeout(REFUSED_WITHIN, refuse).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_has_sent_a_request_already_reads_why_it_is_refused() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.write_all(&[b'x'; 4_000]).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.readable().await.unwrap();
+        let refused = tokio::spawn(refuse_crowd(stream));
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with(CROWDED), "{answer}");
+        drop(client);
+        refused.await.unwrap();
+    }
 }
