@@ -3,9 +3,11 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
+import http from "node:http";
 import os from "node:os";
 import path from "node:path";
 import readline from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 
 export const [binary, installed] = process.argv.slice(2);
 export const RELEASES = ["2026.4.15", "2026.9.6"];
@@ -15,6 +17,10 @@ export const SPAWNING = [
   'Call: sessions_spawn {"task":"Reply with exactly: SUBAGENT_OK"}',
   "Call: sessions_yield {}",
 ].join("\n");
+
+/** What the slow model says. */
+export const WORDS = Array.from({ length: 30 }, (_, index) => `word${index}`);
+const PIECE_EVERY_MS = 100;
 
 const READY_WITHIN_MS = 20_000;
 const STOPPED_WITHIN_MS = 15_000;
@@ -86,6 +92,28 @@ export async function gateway(name, config, inside = []) {
       if (code !== 0) throw new Error(`${name}: the gateway ended with exit status ${code}`);
     },
   };
+}
+
+/** A model that answers word by word, slowly enough that a reader sees the answer grow. */
+export async function slowModel() {
+  const server = http.createServer(async (request, response) => {
+    for await (const _ of request);
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    const send = (choice, rest) => {
+      const chunk = { id: "slow", object: "chat.completion.chunk", model: "slow", choices: choice ? [{ index: 0, ...choice }] : [], ...rest };
+      response.write(`data: ${JSON.stringify(chunk)}\n\n`);
+    };
+    for (const [place, word] of WORDS.entries()) {
+      send({ delta: { role: "assistant", content: place ? ` ${word}` : word }, finish_reason: null });
+      await sleep(PIECE_EVERY_MS);
+    }
+    send({ delta: {}, finish_reason: "stop" });
+    send(null, { usage: { prompt_tokens: 3, completion_tokens: WORDS.length, total_tokens: WORDS.length + 3 } });
+    response.end("data: [DONE]\n\n");
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return server;
 }
 
 export async function within(ms, what, work) {

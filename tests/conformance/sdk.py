@@ -7,17 +7,19 @@ from openai import OpenAI, AuthenticationError
 
 url, token = sys.argv[1:]
 client = OpenAI(base_url=url, api_key=token, max_retries=0, timeout=30)
-ASKED = [{"role": "user", "content": "Stream: 5\nReply with exactly: one two three four five"}]
 
 chunks = list(client.chat.completions.create(
-    model="openclaw/main", messages=ASKED, stream=True, stream_options={"include_usage": True}
+    model="openclaw/slow",
+    messages=[{"role": "user", "content": "Count your words."}],
+    stream=True,
+    stream_options={"include_usage": True},
 ))
 whole = client.chat.completions.create(
     model="openclaw", messages=[{"role": "user", "content": "Reply with exactly: whole"}]
 )
 response = client.responses.create(model="openclaw", input="Reply with exactly: answered")
 events = [event.type for event in client.responses.create(
-    model="openclaw", input="Stream: 5\nReply with exactly: one two three", stream=True
+    model="openclaw/slow", input="Count your words.", stream=True
 )]
 try:
     OpenAI(base_url=url, api_key="wrong", max_retries=0).models.list()

@@ -1,13 +1,11 @@
 // The Control UI of both releases, served by the gateway from the package's own folder, in headless Chromium.
 
-import { once } from "node:events";
 import fs from "node:fs";
-import http from "node:http";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { RELEASES, check, expect, finish, gateway, installed, release, scratch, skipped } from "./rig.mjs";
+import { RELEASES, WORDS, check, expect, finish, gateway, installed, release, scratch, skipped, slowModel } from "./rig.mjs";
 
 const SHOWN_WITHIN_MS = 20_000;
 const browser = ["chromium", "chromium-browser", "google-chrome"]
@@ -16,8 +14,6 @@ const browser = ["chromium", "chromium-browser", "google-chrome"]
 if (!browser) skipped("there is no chromium (apt-get install chromium)");
 
 const { chromium } = createRequire(path.join(installed, "third-party", "package.json"))("playwright-core");
-const WORDS = Array.from({ length: 30 }, (_, index) => `word${index}`);
-const PIECE_EVERY_MS = 100;
 
 // The other pages: whatever they ask for, none of them may fail.
 const PAGES = {
@@ -27,28 +23,6 @@ const PAGES = {
 const QUIET_MS = 400;
 // Some pages ask for the agent's picture without knowing whether there is one; OpenClaw's gateway answers 404, too.
 const pictureless = (url) => /\/avatar\/main$/.test(url);
-
-/** A model that answers word by word, slowly enough that a reader sees the answer grow. */
-async function slowModel() {
-  const server = http.createServer(async (request, response) => {
-    for await (const _ of request);
-    response.writeHead(200, { "content-type": "text/event-stream" });
-    const send = (choice, rest) => {
-      const chunk = { id: "slow", object: "chat.completion.chunk", model: "slow", choices: choice ? [{ index: 0, ...choice }] : [], ...rest };
-      response.write(`data: ${JSON.stringify(chunk)}\n\n`);
-    };
-    for (const [place, word] of WORDS.entries()) {
-      send({ delta: { role: "assistant", content: place ? ` ${word}` : word }, finish_reason: null });
-      await sleep(PIECE_EVERY_MS);
-    }
-    send({ delta: {}, finish_reason: "stop" });
-    send(null, { usage: { prompt_tokens: 3, completion_tokens: WORDS.length, total_tokens: WORDS.length + 3 } });
-    response.end("data: [DONE]\n\n");
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  return server;
-}
 
 async function inBrowser(version) {
   const root = path.join(release(version), "dist", "control-ui");
