@@ -152,6 +152,8 @@ async fn whoever_waits_for_many_runs_can_still_ask_and_abort() {
     assert_eq!(client.call("agent", slow).await.unwrap()["status"], "accepted");
     let aborted = client.call("chat.abort", json!({"sessionKey": "main"})).await.unwrap();
     assert_eq!(aborted["runIds"], json!(["slow"]));
+    // What it waits for does not come, and a stop would wait with it.
+    drop(client);
     daemon.stop().await;
 }
 

@@ -197,7 +197,7 @@ async fn a_head_that_trickles_is_given_up() {
 
 #[tokio::test]
 async fn a_handshake_that_does_not_come_is_given_up() {
-    let daemon = Daemon::with("{ gateway: { handshakeTimeoutMs: 50 } }").await;
+    let daemon = Daemon::with_vars(&[("OFFSHOOT_HANDSHAKE_TIMEOUT_MS", "100")]).await;
     let mut peer = Peer::upgraded(daemon.address()).await.unwrap();
     // Nothing but control frames.
     let ping = written(&filled(0x89, 5));

@@ -237,6 +237,8 @@ async fn a_tree_has_no_session_whose_name_only_begins_like_its_own() {
     assert!(paths.iter().any(|path| path.contains("agent:main:main")), "{paths:?}");
     assert!(!paths.iter().any(|path| path.contains("agent:main:main2")), "{paths:?}");
     assert_eq!(tree["sessions"].as_array().unwrap().len(), 1);
+    // It waits for runs that do not end, and a stop would wait with it.
+    drop(client);
     daemon.stop().await;
 }
 

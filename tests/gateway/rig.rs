@@ -13,8 +13,6 @@ use offshoot::store::{Durability, SqliteStorage};
 use offshoot_actors::ports::Storage;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 mod attempt;
@@ -23,7 +21,7 @@ mod socket;
 
 pub use attempt::{Attempt, Refused};
 pub use device::{Device, id_of};
-pub use socket::Heard;
+pub use socket::{Heard, Reader, Writer, halves};
 
 /// The shared secret of every daemon here.
 pub const TOKEN: &str = "a-token-for-tests";
@@ -176,7 +174,8 @@ impl Default for Connect<'_> {
 
 /// A client that is connected.
 pub struct Client {
-    socket: WebSocketStream<TcpStream>,
+    writer: socket::Writer,
+    reader: socket::Reader,
     requests: u64,
     /// Frames that came while something else was waited for, the oldest first.
     waiting: VecDeque<Value>,
@@ -205,7 +204,7 @@ impl Client {
         self.requests += 1;
         let id = format!("r{}", self.requests);
         let frame = json!({ "type": "req", "id": id, "method": method, "params": params });
-        self.socket.send(Message::text(frame.to_string())).await.unwrap();
+        self.writer.send(Message::text(frame.to_string())).await.unwrap();
         id
     }
 

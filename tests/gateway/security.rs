@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use futures::{SinkExt, StreamExt};
+use futures::SinkExt;
 use offshoot::config::{Environment, load_text};
 use offshoot::gateway::Serving;
 use offshoot::runtime;
@@ -17,10 +17,11 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
+
+use crate::rig::{Reader, Writer, halves};
 
 mod devices;
 mod http;
@@ -78,7 +79,8 @@ impl Door {
         }
         let stream = TcpStream::connect(address).await.unwrap();
         let (socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
-        let mut guest = Guest { socket, nonce: String::new(), requests: 0 };
+        let (writer, reader) = halves(socket);
+        let mut guest = Guest { writer, reader, nonce: String::new(), requests: 0 };
         let Heard::Frame(challenge) = guest.heard().await else { panic!("no challenge") };
         guest.nonce = challenge["payload"]["nonce"].as_str().unwrap().to_owned();
         guest
@@ -111,7 +113,8 @@ enum Heard {
 
 /// One end of a socket.
 struct Guest {
-    socket: WebSocketStream<TcpStream>,
+    writer: Writer,
+    reader: Reader,
     nonce: String,
     requests: u32,
 }
@@ -136,7 +139,7 @@ impl Guest {
         self.requests += 1;
         let id = format!("r{}", self.requests);
         let frame = json!({ "type": "req", "id": id, "method": method, "params": params });
-        self.socket.send(Message::text(frame.to_string())).await.unwrap();
+        self.writer.send(Message::text(frame.to_string())).await.unwrap();
         id
     }
 
@@ -158,7 +161,7 @@ impl Guest {
     async fn heard(&mut self) -> Heard {
         let next = async {
             loop {
-                match self.socket.next().await {
+                match self.reader.next().await {
                     Some(Ok(Message::Text(text))) => {
                         return Heard::Frame(serde_json::from_str(&text).unwrap());
                     }

@@ -1,13 +1,19 @@
 //! Sockets by hand: any headers, any text, and the close that ends them.
 
 use std::collections::VecDeque;
+use std::net::Shutdown;
 
+use futures::stream::SplitSink;
 use futures::{SinkExt, StreamExt};
 use http::Request;
 use http::header::{CONNECTION, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
+use socket2::SockRef;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinSet;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -19,6 +25,39 @@ pub enum Heard {
     Frame(Value),
     /// The code and the reason; 1006 where the connection broke off.
     Closed(u16, String),
+}
+
+type Socket = WebSocketStream<TcpStream>;
+pub type Writer = SplitSink<Socket, Message>;
+
+/// What comes out of a socket: read at once, so that a gateway that closes it does not wait for the answer to that.
+pub struct Reader {
+    said: UnboundedReceiver<Result<Message, Error>>,
+    _reading: JoinSet<()>,
+}
+
+impl Reader {
+    pub async fn next(&mut self) -> Option<Result<Message, Error>> {
+        self.said.recv().await
+    }
+}
+
+/// The two halves of a socket; the reader must go for it to be closed.
+pub fn halves(socket: Socket) -> (Writer, Reader) {
+    let ours = SockRef::from(socket.get_ref()).try_clone().unwrap();
+    let (writer, mut stream) = socket.split();
+    let (tell, said) = unbounded_channel();
+    let mut reading = JoinSet::new();
+    reading.spawn(async move {
+        while let Some(message) = stream.next().await {
+            if tell.send(message).is_err() {
+                return;
+            }
+        }
+        // As a client does that was closed.
+        drop(ours.shutdown(Shutdown::Both));
+    });
+    (writer, Reader { said, _reading: reading })
 }
 
 impl Daemon {
@@ -39,7 +78,8 @@ impl Daemon {
             request.headers_mut().insert(name, HeaderValue::from_str(&value).unwrap());
         }
         let (socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
-        Client { socket, requests: 0, waiting: VecDeque::new(), hello: Value::Null }
+        let (writer, reader) = halves(socket);
+        Client { writer, reader, requests: 0, waiting: VecDeque::new(), hello: Value::Null }
     }
 }
 
@@ -47,15 +87,15 @@ impl Client {
     /// Sends a message as it is.
     pub async fn send_message(&mut self, message: Message) {
         // A gateway that has heard enough does not take the rest.
-        drop(self.socket.send(message).await);
+        drop(self.writer.send(message).await);
     }
 
     /// Sends messages in as few pieces as the network takes.
     pub async fn send_at_once(&mut self, messages: Vec<Message>) {
         for message in messages {
-            self.socket.feed(message).await.unwrap();
+            self.writer.feed(message).await.unwrap();
         }
-        self.socket.flush().await.unwrap();
+        self.writer.flush().await.unwrap();
     }
 
     /// Sends a text as it is.
@@ -75,7 +115,7 @@ impl Client {
     pub async fn heard(&mut self) -> Heard {
         let next = async {
             loop {
-                match self.socket.next().await {
+                match self.reader.next().await {
                     Some(Ok(Message::Text(text))) => {
                         return Heard::Frame(serde_json::from_str(&text).unwrap());
                     }
