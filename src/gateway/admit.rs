@@ -1,6 +1,7 @@
 //! From a `connect` to a client, or to the reason why not. The checks in their order; each of them decides over values.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use http::HeaderMap;
 use offshoot_actors::Grant;
@@ -223,35 +224,49 @@ impl Prove<'_> {
         }
     }
 
-    /// The device's own token or a setup code.
+    /// The device's own token or a setup code. However much of it was wrong, the answer is held back once: a client has
+    /// only so long for its handshake.
     async fn by_registry(
         &self,
         entry: &registry::Entry<'_>,
         check: RegistryCheck,
     ) -> Result<ByRegistry, Rejected> {
+        let mut pause = Duration::ZERO;
+        let found = self.ask_registry(entry, check, &mut pause).await;
+        self.hold_back(pause).await;
+        found
+    }
+
+    /// `pause` is for how long the answer is to be held back then.
+    async fn ask_registry(
+        &self,
+        entry: &registry::Entry<'_>,
+        check: RegistryCheck,
+        pause: &mut Duration,
+    ) -> Result<ByRegistry, Rejected> {
         let who = Who::of(self.peer);
+        let mut count = |proof| *pause = self.count(proof, who.clone()).max(*pause);
         let RegistryCheck { bootstrap_token, device_token, guess, otherwise } = check;
         if guess == Guess::Wrong {
             // Also where the registry lets it in: a device must not find out the secret.
-            self.count(Proof::SharedSecret, who.clone()).await;
+            count(Proof::SharedSecret);
         }
         if let Some(code) = &bootstrap_token {
             if let Some(grant) = registry::redeem(self.daemon, entry, code.expose_secret()).await? {
                 self.lock().succeeded(Proof::BootstrapToken, &who);
                 return Ok(ByRegistry::Code(Box::new(grant)));
             }
-            self.count(Proof::BootstrapToken, who.clone()).await;
+            count(Proof::BootstrapToken);
         }
         if let Some(token) = &device_token {
             if registry::verify(self.daemon, entry, token.expose_secret()).await? {
                 self.lock().succeeded(Proof::DeviceToken, &who);
                 return Ok(ByRegistry::Token);
             }
-            let proof = match guess {
+            count(match guess {
                 Guess::UnlessKnown => Proof::SharedSecret,
                 Guess::None | Guess::Wrong => Proof::DeviceToken,
-            };
-            self.count(proof, who).await;
+            });
         }
         Err(otherwise.error_shape(self.protocol).into())
     }
@@ -266,16 +281,23 @@ impl Prove<'_> {
     /// Counts a failure and holds back the answer.
     async fn failed(&self, failure: AuthFailure, who: Who) -> ErrorShape {
         if let Some(proof) = failure.counts_as() {
-            self.count(proof, who).await;
+            let pause = self.count(proof, who);
+            self.hold_back(pause).await;
         }
         failure.error_shape(self.protocol)
     }
 
-    async fn count(&self, proof: Proof, who: Who) {
+    /// Counts a failure and tells for how long the answer to it is held back.
+    fn count(&self, proof: Proof, who: Who) -> Duration {
         self.daemon.tell_failure(proof, self.peer.client);
         let now = self.daemon.clock.monotonic();
-        let pause = self.lock().failed(proof, who, now);
-        self.daemon.clock.sleep(pause).await;
+        self.lock().failed(proof, who, now)
+    }
+
+    async fn hold_back(&self, pause: Duration) {
+        if !pause.is_zero() {
+            self.daemon.clock.sleep(pause).await;
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, super::limits::FailureLimits> {

@@ -54,14 +54,14 @@ async fn a_token_that_was_rotated_by_its_device_lets_it_in_again() {
     door.close().await;
 }
 
-/// How long a second failure is held back.
-const SECOND: Duration = Duration::from_millis(500);
+/// How long a third failure is held back, and nothing else takes.
+const THIRD: Duration = Duration::from_secs(1);
 
 /// A clock on which that takes until it is let go.
 struct Held {
     clock: Arc<dyn Clock>,
-    /// Whether somebody waits, and whether he may go on.
-    waits: watch::Sender<bool>,
+    /// How many have come to wait, and whether they may go on.
+    waits: watch::Sender<u32>,
     goes: watch::Sender<bool>,
 }
 
@@ -75,31 +75,49 @@ impl Clock for Held {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<()> {
-        if duration != SECOND {
+        if duration != THIRD {
             return self.clock.sleep(duration);
         }
-        self.waits.send_replace(true);
+        self.waits.send_modify(|waits| *waits += 1);
         let mut goes = self.goes.subscribe();
         Box::pin(async move { drop(goes.wait_for(|goes| *goes).await) })
     }
 }
 
+impl Held {
+    fn new(goes: bool) -> Arc<Self> {
+        let (waits, goes) = (watch::Sender::new(0), watch::Sender::new(goes));
+        Arc::new(Self { clock: runtime::clock(), waits, goes })
+    }
+}
+
 /// A daemon on such a clock, and somebody whose connect waits on it.
 async fn held_up(gateway: &str) -> (Door, Arc<Held>, Guest) {
-    let held = Arc::new(Held {
-        clock: runtime::clock(),
-        waits: watch::Sender::new(false),
-        goes: watch::Sender::new(false),
-    });
+    let held = Held::new(false);
     let door = Door::by(Arc::clone(&held) as Arc<dyn Clock>, gateway).await;
     let (_, hello) = enter(&door, "late").await;
     let guess = json!({ "auth": { "token": "guess", "deviceToken": hello["auth"]["deviceToken"] } });
-    door.enter(Some("late"), guess.clone()).await.unwrap();
+    for _ in 0..2 {
+        door.enter(Some("late"), guess.clone()).await.unwrap();
+    }
     let mut late = door.knock(&[]).await;
     let params = late.params(Some("late"), guess);
     late.send("connect", params).await;
-    held.waits.subscribe().wait_for(|waits| *waits).await.unwrap();
+    held.waits.subscribe().wait_for(|waits| *waits > 0).await.unwrap();
     (door, held, late)
+}
+
+#[tokio::test]
+async fn whoever_is_wrong_in_every_way_is_held_back_once() {
+    let held = Held::new(true);
+    let clock = Arc::clone(&held) as Arc<dyn Clock>;
+    let door = Door::by(clock, &format!("auth: {{ mode: 'token', token: '{TOKEN}' }}")).await;
+    let wrong = json!({ "auth": { "token": "guess", "deviceToken": "some", "bootstrapToken": "some" } });
+    for _ in 0..3 {
+        assert!(door.enter(Some("own"), wrong.clone()).await.is_err());
+    }
+    assert_eq!(*held.waits.borrow(), 1, "for the third of each kind");
+    door.close().await;
 }
 
 #[tokio::test]
