@@ -179,7 +179,7 @@ impl Hub {
 
     /// Closes the connections of a device at once. The one that asked for it gets its answer before.
     pub(crate) fn close_device(&self, device: &DeviceId, asker: Option<u64>, close: &Close) {
-        self.invalidate(Worthless::Device(device.clone()));
+        self.invalidate(Worthless::Device(*device));
         for client in &self.clients {
             if client.device.as_ref() == Some(device) {
                 let message = if Some(client.number) == asker {
