@@ -1,5 +1,6 @@
 //! The gateway that commands ask: where it is, what proves that we may, and what its refusals mean here.
 
+use std::path::Path;
 use std::time::Duration;
 
 use offshoot_actors::types::{AgentId, ModelRef, Scope, Settings};
@@ -93,7 +94,7 @@ impl Reach {
         let secret = match (explicit(token, global), record.auth_mode.as_str(), &record.token_file) {
             (_, "none", _) => None,
             (Some(token), ..) => Some(token),
-            (None, "token", Some(_)) => stored(global)?,
+            (None, _, Some(file)) => recorded_in(file, global)?,
             _ => configured(global)?,
         };
         Ok(Self { address, within: WITHIN, secret, fingerprint })
@@ -157,9 +158,18 @@ fn configured(global: &Global) -> Result<Option<Secret>, Failure> {
 
 /// The token that the gateway made for itself.
 fn stored(global: &Global) -> Result<Option<Secret>, Failure> {
+    secret_in(&shared_token::file(&global.environment.state_dir()?))
+}
+
+/// The secret in the file of the state directory that the gateway names, whatever it calls the directory.
+fn recorded_in(file: &Path, global: &Global) -> Result<Option<Secret>, Failure> {
     let dir = global.environment.state_dir()?;
-    let token = shared_token::read(&dir).map_err(|error| {
-        let file = shared_token::file(&dir);
+    secret_in(&file.file_name().map_or_else(|| shared_token::file(&dir), |name| dir.join(name)))
+}
+
+/// A gateway takes a token also where it asks for a password.
+fn secret_in(file: &Path) -> Result<Option<Secret>, Failure> {
+    let token = shared_token::read_file(file).map_err(|error| {
         Failure::system(&format!("the gateway's token in {} cannot be read", file.display()), &error)
     })?;
     Ok(token.map(Secret::Token))

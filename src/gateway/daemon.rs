@@ -30,6 +30,7 @@ use super::projector::{Change, ProjectorMsg, Told};
 use super::record::Record;
 use super::reload::Reloading;
 use super::runs::Runs;
+use super::shared_token;
 use super::vitals::Vitals;
 use super::watch::Watches;
 use super::{events, registry};
@@ -214,6 +215,8 @@ impl Daemon {
     /// # Errors
     /// The state directory cannot be written to.
     pub(crate) fn set_record(&self, record: Record) -> io::Result<()> {
+        // What an earlier process kept.
+        shared_token::forget_kept(&self.state_dir);
         record.write(&self.state_dir)?;
         *self.record.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
         Ok(())
@@ -231,6 +234,22 @@ impl Daemon {
         record.token_file = token_file;
         if let Err(error) = record.write(&self.state_dir) {
             tracing::warn!(%error, "commands of this machine do not learn how clients prove themselves now");
+        }
+        shared_token::forget_kept(&self.state_dir);
+    }
+
+    /// Lets the commands beside us find what clients prove until the restart: the file that was changed may not have it
+    /// any more.
+    pub(crate) fn record_kept_auth(&self) {
+        let config = self.config();
+        let mut kept = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(record) = kept.as_mut().filter(|record| record.token_file.is_none()) else { return };
+        let recorded = shared_token::keep(&config.gateway.auth, &self.state_dir).and_then(|file| {
+            record.token_file = file;
+            record.write(&self.state_dir)
+        });
+        if let Err(error) = recorded {
+            tracing::warn!(%error, "commands of this machine do not find what clients prove until the restart");
         }
     }
 

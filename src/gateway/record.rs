@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use offshoot_actors::types::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::shared_token;
 use crate::store::{Holder, holder};
 
 const FILE: &str = "gateway.json";
@@ -35,7 +36,8 @@ pub struct Record {
     pub urls: Vec<String>,
     /// `gateway.auth.mode`.
     pub auth_mode: String,
-    /// The file with the token that it made for itself; none if the configuration has the secret.
+    /// The file with the token that it made for itself, or with the secret that it asks for until its restart; none if
+    /// the configuration has the secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
     /// SHA-256 of its certificate; none without TLS.
@@ -83,6 +85,7 @@ impl Record {
 pub fn remove(state_dir: &Path) {
     // One that stays names a process that does not hold the lock any more, and is not believed.
     _ = fs::remove_file(state_dir.join(FILE));
+    shared_token::forget_kept(state_dir);
 }
 
 /// The namespace that the ids of processes belong to, where the system tells.

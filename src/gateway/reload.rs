@@ -192,7 +192,9 @@ impl Daemon {
         let stale = stale_methods(&old.gateway.auth, &new.gateway.auth);
         let keeps_auth = restart.contains(&AUTH);
         self.set_config(Arc::new(new));
-        if !keeps_auth {
+        if keeps_auth {
+            self.record_kept_auth();
+        } else {
             self.record_auth(token_file);
         }
         self.hub.close_proved_by(stale, keep, &Close::new(4001, AUTH_CHANGED));

@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::RngExt as _;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
-use super::auth::AuthSettings;
+use super::auth::{AuthMode, AuthSettings};
 use crate::config::{keep_private, write_private};
 
 const FILE: &str = "gateway.token";
+/// What a running gateway asks for until its restart, where the configuration does not have it any more.
+const KEPT: &str = "gateway.token.kept";
 /// Longer than any token; a file of this size is something else.
 const MAX_FILE: u64 = 4_096;
 
@@ -28,8 +30,15 @@ pub fn file(state_dir: &Path) -> PathBuf {
 /// # Errors
 /// The file cannot be read.
 pub fn read(state_dir: &Path) -> io::Result<Option<SecretString>> {
-    let path = file(state_dir);
-    match fs::metadata(&path) {
+    read_file(&file(state_dir))
+}
+
+/// The secret in such a file, if it is there.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read_file(path: &Path) -> io::Result<Option<SecretString>> {
+    match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
         Ok(metadata) if metadata.len() > MAX_FILE => {
@@ -40,7 +49,7 @@ pub fn read(state_dir: &Path) -> io::Result<Option<SecretString>> {
         }
         Ok(_) => {}
     }
-    let text = fs::read_to_string(&path)?;
+    let text = fs::read_to_string(path)?;
     let text = text.trim();
     Ok((!text.is_empty()).then(|| text.into()))
 }
@@ -65,6 +74,29 @@ pub fn ensure(settings: &mut AuthSettings, state_dir: &Path) -> io::Result<Optio
     Ok(Some(path))
 }
 
+/// Writes down what clients prove until the restart, for the commands of this machine. Returns the file that it is in;
+/// none where nothing secret is asked for.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn keep(settings: &AuthSettings, state_dir: &Path) -> io::Result<Option<PathBuf>> {
+    let secret = match settings.mode {
+        AuthMode::Token => &settings.token,
+        AuthMode::Password => &settings.password,
+        AuthMode::None | AuthMode::TrustedProxy => &None,
+    };
+    let Some(secret) = secret else { return Ok(None) };
+    let path = state_dir.join(KEPT);
+    write_private(&path, format!("{}\n", secret.expose_secret()).as_bytes())?;
+    Ok(Some(path))
+}
+
+/// Takes that away: the configuration counts again.
+pub fn forget_kept(state_dir: &Path) {
+    // Mostly there is none, and one that stays is worth nothing any more.
+    _ = fs::remove_file(state_dir.join(KEPT));
+}
+
 fn make(path: &Path) -> io::Result<SecretString> {
     let bytes: [u8; 32] = rand::rng().random();
     let token = URL_SAFE_NO_PAD.encode(bytes);
@@ -75,8 +107,6 @@ fn make(path: &Path) -> io::Result<SecretString> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
-
-    use secrecy::ExposeSecret;
 
     use super::*;
 
@@ -102,6 +132,31 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
             ensure(&mut AuthSettings::default(), dir.path()).unwrap();
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_is_kept_until_the_restart_is_in_a_file_until_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let secrets = AuthSettings {
+            token: Some("a token".into()),
+            password: Some("pass".into()),
+            ..AuthSettings::default()
+        };
+        for (mode, kept) in [
+            (AuthMode::Token, Some("a token")),
+            (AuthMode::Password, Some("pass")),
+            (AuthMode::None, None),
+            (AuthMode::TrustedProxy, None),
+        ] {
+            let path = keep(&AuthSettings { mode, ..secrets.clone() }, dir.path()).unwrap();
+            let read = path.as_ref().and_then(|path| read_file(path).unwrap());
+            assert_eq!(read.as_ref().map(ExposeSecret::expose_secret), kept, "{mode:?}");
+            if let Some(path) = path {
+                assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+                forget_kept(dir.path());
+                assert!(!path.exists());
+            }
         }
     }
 

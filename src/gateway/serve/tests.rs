@@ -58,3 +58,31 @@ async fn after_a_panic_of_the_gateway_nobody_is_there_who_is_not() {
     assert_eq!(presence.iter().filter(|entry| entry.reason.as_deref() == Some("connect")).count(), 0);
     serving.stop("service restart").await;
 }
+
+#[tokio::test]
+async fn commands_find_what_is_asked_for_until_the_restart_and_no_longer() {
+    let config = "{ gateway: { auth: { token: 'the old one' } } }";
+    let mut config = load_text(&Environment::default(), "offshoot.json", config).unwrap();
+    config.gateway.port = 0;
+    let state = tempfile::tempdir().unwrap();
+    let (clock, storage) = (runtime::clock(), Arc::new(MemoryStorage::new()));
+    let dir = state.path().to_owned();
+    let serving = Serving::start(Arc::new(config), clock, storage, dir).await.unwrap();
+    let record = json!({ "pid": 1, "version": "1", "startedAt": 7, "urls": [], "authMode": "token" });
+    serving.publish(serde_json::from_value(record).unwrap()).unwrap();
+    let token = || {
+        let record = std::fs::read_to_string(state.path().join("gateway.json")).unwrap();
+        let record: Record = serde_json::from_str(&record).unwrap();
+        record.token_file.map(|file| std::fs::read_to_string(file).unwrap())
+    };
+    assert_eq!(token(), None, "it is in the configuration");
+    for _ in 0..2 {
+        serving.daemon.record_kept_auth();
+        assert_eq!(token().as_deref(), Some("the old one\n"));
+    }
+    serving.daemon.record_auth(None);
+    assert_eq!(token(), None);
+    let left = std::fs::read_dir(state.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.collect::<Vec<_>>(), ["gateway.json"]);
+    serving.stop("service restart").await;
+}
