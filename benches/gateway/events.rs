@@ -16,7 +16,7 @@ use super::daemon::Daemon;
 use super::floor::Floor;
 
 /// Where an event's text has its name.
-const NAME: std::ops::Range<usize> = 24..40;
+const NAME: std::ops::Range<usize> = 25..41;
 const EVENT: &str = "sessions.changed";
 
 pub async fn measure(args: &Args) -> Vec<Row> {
