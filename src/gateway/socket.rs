@@ -20,7 +20,7 @@ pub(crate) const MAX_PAYLOAD: usize = 26_214_400;
 /// Bytes of requests that one client may have in work: one of the largest while another is read.
 const ROOM: usize = 2 * MAX_PAYLOAD;
 /// Small, because thousands of connections are idle; a large message grows the buffer for as long as it takes.
-const READ_BUFFER: usize = 4 * 1024;
+const READ_BUFFER: usize = 2 * 1024;
 /// Bytes that are written together.
 const WRITE_BUFFER: usize = 64 * 1024;
 /// Frames that are written before the socket is flushed and read again.
@@ -132,7 +132,8 @@ pub(crate) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
         .write_buffer_size(WRITE_BUFFER)
         .max_message_size(Some(MAX_PAYLOAD))
         .max_frame_size(Some(MAX_PAYLOAD));
-    WebSocketStream::from_partially_read(stream, read.into(), Role::Server, Some(config)).await
+    // A copy: taken over as it is, it would keep the buffer of the HTTP connection, which is larger than ours.
+    WebSocketStream::from_partially_read(stream, read.to_vec(), Role::Server, Some(config)).await
 }
 
 /// Works until the connection is closed, by whomever. Says why it ended.
