@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use offshoot_actors::ports::{Host, RunRow, Storage};
+use offshoot_actors::ports::{RunRow, Storage};
 use offshoot_actors::types::RunId;
 
 use super::Global;
@@ -24,7 +24,7 @@ pub(crate) async fn among(
     global: &Global,
 ) -> Result<BTreeSet<RunId>, Failure> {
     let mut abandoned = BTreeSet::new();
-    let is_open = |row: &RunRow| row.state.is_open() && row.host == Host::OneShot;
+    let is_open = |row: &RunRow| row.state.is_open();
     if !rows.iter().any(is_open) {
         return Ok(abandoned);
     }
@@ -59,6 +59,7 @@ pub(crate) fn tell(abandoned: &BTreeSet<RunId>) {
     };
     hint(&format!(
         "{runs} {ABANDONED}: {their} process is gone. `offshoot runs cancel {first}` ends one with what it spawned; \
-         the next `offshoot spawn` or `offshoot run` on this state directory ends all as interrupted"
+         the next `offshoot gateway` on this state directory ends all as interrupted, the next `offshoot spawn` or \
+         `offshoot run` those of commands"
     ));
 }
