@@ -57,12 +57,12 @@ fn uninstall(manager: &Manager, dry_run: bool, global: &Global) -> Result<Exit, 
         return Err(not_installed(file));
     }
     let missing = manager.missing();
-    if missing.is_none() {
-        carry_out(&before, global)?;
-    }
+    // Where the manager cannot be reached the file goes all the same, or it could never be removed.
+    let stopped = if missing.is_none() { carry_out(&before, global) } else { Ok(()) };
     fs::remove_file(file)
         .map_err(|error| cannot(&format!("{} cannot be removed", file.display()), &error))?;
     tell(global, format_args!("removed {}", file.display()))?;
+    stopped?;
     match missing {
         Some(missing) => note(format_args!("{missing}: a service that runs goes on until it is stopped")),
         None => carry_out(&after, global)?,
