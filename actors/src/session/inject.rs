@@ -38,13 +38,15 @@ impl Session {
         ctx: &mut Ctx<Self>,
     ) {
         let limits = self.shared.settings().prompts;
+        // One whose end is on its way says nothing more, and its end may have been told: what comes now follows it.
+        let works = |run| self.runs.get(&run).is_none_or(|active| !active.stage.is_last());
         let refusal = if !matches!(self.standing, Standing::Open) {
             stopping()
         } else if text.trim().is_empty() {
             Refusal::error("empty", "the message is empty")
         } else if text.len() > limits.max_text {
             too_long("the message", limits.max_text, "send it in parts")
-        } else if self.current.is_some() || self.injected.len() >= limits.max_queued {
+        } else if self.current.is_some_and(works) || self.injected.len() >= limits.max_queued {
             // In its middle it could come between a tool call and its result.
             Refusal::forbidden(
                 "busy",
