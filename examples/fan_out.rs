@@ -34,6 +34,7 @@ impl Team {
                 parameters: r#"{"type":"string"}"#.into(),
                 parallel,
                 idempotent: false,
+                yields: name == "yield",
                 groups: &[],
             })
         };

@@ -147,6 +147,7 @@ fn request() -> ModelRequest {
         parameters: r#"{"type":"object","properties":{"at":{"type":"string"}}}"#.into(),
         parallel: true,
         idempotent: true,
+        yields: false,
         groups: &[],
     };
     ModelRequest {

@@ -20,9 +20,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use self::state::State;
 pub(crate) use self::table::Table;
 use crate::ports::{
-    Announce, AuditRecord, BoxFuture, CallbackRow, Consequences, DayUsage, Done, Earlier, Host, ListFilter,
-    OpenRun, OverviewFilter, Overviews, Page, Refused, RequestKey, RunRow, RunUse, SessionRow, Steer,
-    Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter,
+    Announce, AuditRecord, BoxFuture, CallbackRow, Consequences, DayUsage, Done, Earlier, Host, LeftRun,
+    ListFilter, OpenRun, OverviewFilter, Overviews, Page, Refused, RequestKey, RunRow, RunUse, SessionRow,
+    Steer, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter,
     Transaction, Unfinished,
 };
 use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
@@ -302,6 +302,10 @@ impl Storage for MemoryStorage {
 
     fn open_runs(&self) -> BoxFuture<Result<Vec<OpenRun>, StoreError>> {
         self.read(State::open_runs)
+    }
+
+    fn left_runs(&self) -> BoxFuture<Result<Vec<LeftRun>, StoreError>> {
+        self.read(State::left_runs)
     }
 
     fn open_in_subtree(&self, key: SessionKey) -> BoxFuture<Result<Vec<SubtreeRun>, StoreError>> {

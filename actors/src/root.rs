@@ -23,7 +23,7 @@ use crate::kit::{
 };
 use crate::pairing::Pairing;
 use crate::service::Service;
-use crate::sessions::Sessions;
+use crate::sessions::{Sessions, SessionsMsg};
 use crate::shared::Shared;
 use crate::store::Store;
 
@@ -110,6 +110,8 @@ impl Behaviour for Root {
             Some(next) if !ctx.children().contains(&next) => self.start_child(next, ctx),
             Some(_) => {}
             None => {
+                // A manager that has begun already has nobody left to wake.
+                drop(self.shared.sessions.send(SessionsMsg::Begin));
                 if let Some(ready) = self.ready.take() {
                     ready.send(Ok(()));
                 }

@@ -6,14 +6,15 @@
 //! Reports to the session at every step boundary and at its end, and waits there until it is told to go on.
 //!
 //! A panic, its own or one of a model or tool, ends it: the session records it as crashed. What it had
-//! committed stays; the step in hand is lost.
+//! committed stays; the step in hand is lost. One that an earlier process began goes on from its last committed step.
 
 mod cell;
 mod deadline;
 mod model;
+mod resume;
 mod tools;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub(crate) struct RunArgs {
     pub(crate) system: Option<Arc<str>>,
     pub(crate) tools: Arc<[Arc<ToolSpec>]>,
     pub(crate) first: Option<(Transcript, Permit)>,
+    /// Whether an earlier process began it.
+    pub(crate) resumed: bool,
 }
 
 /// What a run tells its session.
@@ -82,7 +85,7 @@ pub(crate) struct Continue {
 /// What a run is told.
 #[derive(Debug)]
 pub(crate) enum RunMsg {
-    /// Make the first step. From itself.
+    /// Make the first step, or go on from the last one that an earlier process made. From itself.
     Begin,
     /// The model answered or failed. From its task.
     Answered { step: u32, result: Box<Result<Answer, ModelError>> },
@@ -144,6 +147,8 @@ struct Tools {
     waiting: VecDeque<ToolCall>,
     /// Being committed as started.
     starting: Vec<ToolCall>,
+    /// Those of them that an earlier process started.
+    repeated: BTreeSet<Arc<str>>,
     running: BTreeMap<Arc<str>, (ToolCall, Task)>,
     /// Done, not yet recorded.
     finished: Vec<Finished>,
@@ -174,6 +179,8 @@ pub(crate) struct Run {
     limit: Option<Duration>,
     doing: Doing,
     reports: u64,
+    /// Whether an earlier process began it and it has called no model since.
+    resumed: bool,
 }
 
 impl Behaviour for Run {
@@ -208,11 +215,13 @@ impl Behaviour for Run {
             limit: args.limit,
             doing: Doing::Begins,
             reports: 0,
+            resumed: args.resumed,
         })
     }
 
     fn handle(&mut self, message: RunMsg, ctx: &mut Ctx<Self>) {
         match message {
+            RunMsg::Begin if self.resumed => self.resume(ctx),
             RunMsg::Begin => self.next_step(ctx),
             RunMsg::Answered { step, result } => self.on_answered(step, *result, ctx),
             RunMsg::PauseOver { step } => self.on_pause_over(step, ctx),
@@ -321,8 +330,9 @@ impl Run {
     }
 
     /// What the run has used so far, as it is committed with each step.
-    fn record_step(&self) -> Op {
+    fn record_step(&self, ctx: &Ctx<Self>) -> impl Iterator<Item = Op> + use<> {
         let model = self.models.front().cloned().unwrap_or_else(|| self.cell.progress().model);
-        Op::RecordStep { run: self.id(), steps: self.step, usage: self.usage, model }
+        let step = Op::RecordStep { run: self.id(), steps: self.step, usage: self.usage, model };
+        std::iter::once(step).chain(self.cell.time(ctx.system().clock.monotonic()))
     }
 }

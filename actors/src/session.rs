@@ -281,12 +281,11 @@ struct Active {
 }
 
 impl Active {
-    /// A run that never had its turn and is to be ended.
-    fn untouched(row: Box<RunRow>, meta: &SessionMeta) -> Box<Self> {
-        let cell = Arc::new(RunCell::of(&row, &meta.scope));
+    /// A run at this stage, whose clock stands.
+    fn at(stage: Stage, row: Box<RunRow>, cell: Arc<RunCell>) -> Box<Self> {
         Box::new(Self {
             row,
-            stage: Stage::Queued,
+            stage,
             cell,
             timer: None,
             reported: 0,
@@ -440,6 +439,13 @@ impl Behaviour for Session {
 }
 
 impl Session {
+    /// A run that has not had its turn in this process.
+    fn untouched(&self, row: Box<RunRow>) -> Box<Active> {
+        let known = self.shared.runs.get(&row.id).map(|cell| Arc::clone(&cell));
+        let cell = known.unwrap_or_else(|| Arc::new(RunCell::of(&row, &self.meta.scope)));
+        Active::at(Stage::Queued, row, cell)
+    }
+
     /// The handle of the run's actor, if it lives.
     fn run_handle(ctx: &Ctx<Self>, run: RunId) -> Option<Handle<crate::run::RunMsg>> {
         ctx.children().handle(&SessionChild::Run(run))

@@ -11,10 +11,12 @@
 
 mod failed;
 mod lanes;
+mod recover;
 mod requests;
 mod residents;
 pub(crate) mod settle;
 mod spawn;
+mod suspend;
 mod tally;
 mod waiting;
 
@@ -25,18 +27,17 @@ use std::time::Duration;
 
 use self::lanes::{Lane, Waiter};
 pub(crate) use self::lanes::{LaneName, Permit};
+use self::recover::{Ended, Recovered, STABLE_AFTER};
 pub(crate) use self::requests::Named;
 use self::residents::Resident;
 pub(crate) use self::residents::unknown as unknown_session;
-use self::settle::{DETACHED, Unsettled, Verdict, WAITED_FOR};
+use self::settle::Unsettled;
 pub(crate) use self::spawn::{Reserved, SpawnCall};
 use self::tally::Tally;
 use self::waiting::Waiting;
-use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError};
-use crate::ports::{
-    Cause, Earlier, Host, OpenRun, Refused, RequestKey, RunRow, StoreError, StoredSession, SubtreeRun,
-};
-use crate::run::Fate;
+use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError, Task};
+use crate::policy::recovery::Decision;
+use crate::ports::{Cause, Earlier, OpenRun, Refused, RequestKey, StoreError, StoredSession};
 use crate::session::{SessionMeta, SessionMsg};
 use crate::shared::{LiveEntry, Shared};
 use crate::types::{Accepted, Refusal, RunId, SessionKey};
@@ -95,6 +96,12 @@ pub(crate) enum SessionsMsg {
     RunEnded { run: RunId },
     /// New settings are in force. From the configuration.
     SettingsChanged,
+    /// Everybody who is to come up has: what an earlier process left goes on. From the root.
+    Begin,
+    /// What was resumed has not brought this process down. From a timer.
+    Stable,
+    /// Let no run begin another step, and answer once none is at work or the time is up. From whoever ends the process.
+    Suspend { within: Duration, reply: Reply<()> },
 }
 
 impl Msg for SessionsMsg {
@@ -116,6 +123,9 @@ impl Msg for SessionsMsg {
             Self::PermitBack { .. } => "permit_back",
             Self::RunEnded { .. } => "run_ended",
             Self::SettingsChanged => "settings_changed",
+            Self::Begin => "begin",
+            Self::Stable => "stable",
+            Self::Suspend { .. } => "suspend",
         }
     }
 }
@@ -136,6 +146,10 @@ pub(crate) struct Sessions {
     /// How often the runs of a failed session and of those below it were ended: what was read before may show them
     /// as open.
     settlements: u64,
+    /// Sessions that have something to do since the start, until all actors of the tree have started.
+    to_wake: Vec<SessionKey>,
+    /// Fires when this process has been up for a while with what it resumed.
+    stable: Option<Task>,
 }
 
 impl Behaviour for Sessions {
@@ -150,7 +164,6 @@ impl Behaviour for Sessions {
         let shared = Arc::clone(&args.shared);
         let read = |error: StoreError| StartError(error.to_string());
         shared.barrier().await.map_err(read)?;
-        let mut open = shared.storage.open_runs().await.map_err(read)?;
         let mut sessions = Self {
             main: Lane::new(LaneName::Main, Arc::clone(&args.held[0])),
             subagent: Lane::new(LaneName::Subagent, Arc::clone(&args.held[1])),
@@ -159,28 +172,35 @@ impl Behaviour for Sessions {
             in_flight: BTreeMap::new(),
             unsettled: Arc::clone(&args.unsettled),
             settlements: 0,
+            to_wake: Vec::new(),
+            stable: None,
             shared,
         };
         sessions.shared.sessions.set(ctx.myself().clone());
-        let mut wake = Vec::new();
-        let again = args.booted;
-        if again {
-            let (kept, late) = settle_orphans(&sessions.shared, open).await.map_err(read)?;
-            open = kept;
+        let open = if args.booted {
+            let open = sessions.shared.storage.open_runs().await.map_err(read)?;
+            let (open, late) = settle_orphans(&sessions.shared, open).await.map_err(read)?;
             for key in sessions.unsettled.keys() {
                 sessions.residents.insert(key, Resident::Settling { waiting: Vec::new() });
             }
-            sessions.settle_late(late, Verdict::parent_stopped(), ctx);
-            wake = sessions.take_over(&open);
+            sessions.settle_late(late, ctx);
+            sessions.to_wake = sessions.take_over(&open);
+            open
         } else {
             // A manager that failed took every session with it.
             sessions.shared.live.clear();
-            let (kept, late) = settle_left_behind(&sessions.shared, open).await.map_err(read)?;
-            open = kept;
-            sessions.settle_late(late, Verdict::found_late(), ctx);
+            sessions.shared.runs.clear();
+            let Recovered { open, resumed, late, undecided } =
+                recover::recover(&sessions.shared).await.map_err(read)?;
+            sessions.settle_late(late, ctx);
+            sessions.resume_late(undecided, ctx);
+            if !resumed.is_empty() {
+                sessions.stable = Some(ctx.after(STABLE_AFTER, SessionsMsg::Stable));
+            }
+            sessions.to_wake = resumed;
             sessions.shared.leave_other_roots_asleep().await.map_err(read)?;
-            args.booted = true;
-        }
+            open
+        };
         // Of the end of a run in another kind of process nobody would be told here.
         let counts = |run: &&OpenRun| run.cause == Cause::Spawn && run.host == sessions.shared.host;
         for run in open.iter().filter(counts) {
@@ -189,9 +209,9 @@ impl Behaviour for Sessions {
             }
         }
         // After a panic the message that told of a result may be the one that was lost.
-        wake.extend(sessions.shared.waiting_sessions().await.map_err(read)?);
-        for key in wake {
-            sessions.wait_for(&key, Waiting::Nothing, ctx);
+        sessions.to_wake.extend(sessions.shared.waiting_sessions().await.map_err(read)?);
+        if std::mem::replace(&mut args.booted, true) {
+            sessions.wake_all(ctx);
         }
         Ok(sessions)
     }
@@ -232,6 +252,9 @@ impl Behaviour for Sessions {
                 self.serve(LaneName::Main);
                 self.serve(LaneName::Subagent);
             }
+            SessionsMsg::Begin => self.wake_all(ctx),
+            SessionsMsg::Stable => self.on_stable(),
+            SessionsMsg::Suspend { within, reply } => self.on_suspend(within, reply, ctx),
         }
     }
 
@@ -246,6 +269,12 @@ impl Behaviour for Sessions {
 }
 
 impl Sessions {
+    fn wake_all(&mut self, ctx: &mut Ctx<Self>) {
+        for key in std::mem::take(&mut self.to_wake) {
+            self.wait_for(&key, Waiting::Nothing, ctx);
+        }
+    }
+
     const fn lane(&mut self, name: LaneName) -> &mut Lane {
         match name {
             LaneName::Main => &mut self.main,
@@ -259,6 +288,9 @@ impl Sessions {
     }
 
     fn serve(&mut self, name: LaneName) {
+        if self.shared.is_suspending() {
+            return;
+        }
         let shared = Arc::clone(&self.shared);
         let limits = shared.settings().lanes;
         let limit = match name {
@@ -289,37 +321,12 @@ impl Sessions {
     }
 }
 
-impl Sessions {
-    /// Ends runs that were found open as soon as the store takes that. Until then nothing wakes their sessions: they would
-    /// execute what is about to be ended.
-    fn settle_late(&mut self, late: Vec<SubtreeRun>, verdict: Verdict<'static>, ctx: &Ctx<Self>) {
-        let keys: BTreeSet<SessionKey> = late.iter().map(|run| run.session.key.clone()).collect();
-        if keys.is_empty() {
-            return;
-        }
-        for key in &keys {
-            self.residents.insert(key.clone(), Resident::Settling { waiting: Vec::new() });
-        }
-        let keys: Vec<SessionKey> = keys.into_iter().collect();
-        self.unsettled.add(&keys);
-        let (shared, myself) = (Arc::clone(&self.shared), ctx.myself().clone());
-        let unsettled = Arc::clone(&self.unsettled);
-        // Detached: nobody waits for runs that a store which is full now takes later.
-        tokio::spawn(async move {
-            settle::settle(&shared, late, verdict, DETACHED).await;
-            unsettled.remove(&keys);
-            // What waited for them before was noted at the start.
-            drop(myself.send(SessionsMsg::Settled { keys, waiting: Vec::new() }));
-        });
-    }
-}
-
 /// After a rebuild: ends runs that were committed while the run that asked for them was stopped, and that this
 /// manager was about to end. Returns the others, and those whose ends the store does not take yet.
 async fn settle_orphans(
     shared: &Arc<Shared>,
     open: Vec<OpenRun>,
-) -> Result<(Vec<OpenRun>, Vec<SubtreeRun>), StoreError> {
+) -> Result<(Vec<OpenRun>, Vec<Ended>), StoreError> {
     let is_open: BTreeSet<RunId> = open.iter().map(|run| run.run).collect();
     let (mut kept, mut orphans) = (Vec::with_capacity(open.len()), Vec::new());
     for run in open {
@@ -329,43 +336,12 @@ async fn settle_orphans(
             None => None,
         };
         match outcome {
-            Some(outcome) if Fate::of_state_stops_children(outcome.state) => orphans.push(run),
+            Some(outcome) if outcome.state.stops_children() => orphans.push(run),
             _ => kept.push(run),
         }
     }
-    let mut refused = with_rows(shared, orphans).await?;
-    let verdict = Verdict::parent_stopped();
-    let ended: BTreeSet<RunId> =
-        settle::settle(shared, refused.clone(), verdict, WAITED_FOR).await.into_iter().collect();
-    refused.retain(|run| !ended.contains(&run.row.id));
-    Ok((kept, refused))
-}
-
-/// On the first start: ends the runs that an earlier process left open and that no later one resumes.
-/// Returns those of other processes, and those whose ends the store does not take yet.
-async fn settle_left_behind(
-    shared: &Arc<Shared>,
-    open: Vec<OpenRun>,
-) -> Result<(Vec<OpenRun>, Vec<SubtreeRun>), StoreError> {
-    let left = |run: &OpenRun| run.host == shared.host || run.host == Host::OneShot;
-    let (left, kept): (Vec<_>, Vec<_>) = open.into_iter().partition(left);
-    let runs = with_rows(shared, left).await?;
-    let ended: BTreeSet<RunId> =
-        settle::settle(shared, runs.clone(), Verdict::left_behind(), WAITED_FOR).await.into_iter().collect();
-    let mut refused = runs;
-    // Those of other roots are left to the next process that starts.
-    refused.retain(|run| !ended.contains(&run.row.id) && shared.is_ours(&run.session.root));
-    Ok((kept, refused))
-}
-
-/// Leaves first, so that a parent is told of its children before it is settled itself.
-async fn with_rows(shared: &Shared, open: Vec<OpenRun>) -> Result<Vec<SubtreeRun>, StoreError> {
-    let mut runs: Vec<SubtreeRun> = Vec::with_capacity(open.len());
-    for run in open {
-        let row: Option<RunRow> = shared.storage.run(run.run).await?;
-        let session = shared.storage.session(run.session).await?;
-        runs.extend(row.zip(session).map(|(row, session)| SubtreeRun { row, session }));
-    }
-    runs.sort_by_key(|run| std::cmp::Reverse(run.session.depth));
-    Ok(runs)
+    let runs =
+        recover::with_rows(shared, orphans.into_iter().map(|run| (run, Decision::Stop)).collect()).await?;
+    let ended = recover::end(shared, &runs).await;
+    Ok((kept, runs.into_iter().filter(|(run, _)| !ended.contains(&run.row.id)).collect()))
 }

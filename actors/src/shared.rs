@@ -3,7 +3,9 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use tokio::sync::{oneshot, watch};
@@ -11,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 use crate::config::ConfigMsg;
 use crate::kit::{Handle, Msg, System};
 use crate::pairing::PairingMsg;
+use crate::policy::recovery::Pace;
 use crate::ports::{Done, Event, EventSink, Host, Models, Refused, Storage, StoreError, Tools, Transaction};
 use crate::run::RunCell;
 use crate::service::Service;
@@ -18,7 +21,7 @@ use crate::session::{SessionMeta, SessionMsg};
 use crate::sessions::SessionsMsg;
 use crate::store::StoreMsg;
 use crate::tree::TreeOptions;
-use crate::types::{Outcome, RunId, SessionKey, Settings, StoredEntry};
+use crate::types::{ModelRef, Monotonic, Outcome, RunId, SessionKey, Settings, StoredEntry};
 
 /// The address of an actor of which there is one: a restarted one takes the place of its predecessor.
 pub(crate) struct Slot<M: Msg>(RwLock<Option<Handle<M>>>);
@@ -70,9 +73,14 @@ pub(crate) struct Shared {
     pub(crate) sessions: Slot<SessionsMsg>,
     /// The sessions that are awake. Written by the session manager alone.
     pub(crate) live: DashMap<SessionKey, LiveEntry>,
-    /// The runs that have an actor. Written by their sessions.
+    /// The runs that have had their turn or are to be resumed. Written by their sessions.
     pub(crate) runs: DashMap<RunId, Arc<RunCell>>,
     waiters: Mutex<BTreeMap<RunId, Vec<oneshot::Sender<Outcome>>>>,
+    /// When model calls of resumed runs are made, by provider.
+    paces: Mutex<BTreeMap<String, Pace>>,
+    started_at: Monotonic,
+    /// Set once the tree is asked to suspend its runs.
+    suspending: AtomicBool,
     /// Who waits for the tree of a root to be quiet.
     watched: Mutex<BTreeMap<SessionKey, watch::Sender<()>>>,
 }
@@ -80,6 +88,9 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(system: Arc<System>, options: TreeOptions) -> Self {
         Self {
+            paces: Mutex::default(),
+            started_at: system.clock.monotonic(),
+            suspending: AtomicBool::new(false),
             system,
             storage: options.storage,
             models: options.models,
@@ -111,6 +122,22 @@ impl Shared {
         let mut live: Vec<LiveEntry> = self.live.iter().map(|entry| entry.value().clone()).collect();
         live.sort_by(|a, b| a.meta.key.cmp(&b.meta.key));
         live
+    }
+
+    /// How long a resumed run waits before it calls this model: all of them at once would be too many for a provider.
+    pub(crate) fn pace(&self, model: &ModelRef, now: Monotonic) -> Duration {
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let pace = paces.entry(model.provider().to_owned()).or_default();
+        pace.next_at().saturating_sub(now.since(self.started_at))
+    }
+
+    /// From now on runs stop at the end of their step, and nothing else begins.
+    pub(crate) fn suspend(&self) {
+        self.suspending.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_suspending(&self) -> bool {
+        self.suspending.load(Ordering::Acquire)
     }
 
     /// Puts settings in force. The configuration actor alone does this.

@@ -8,6 +8,7 @@ mod pairing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::oneshot;
@@ -195,6 +196,17 @@ impl Tree {
     /// Waits until the tree has ended by itself, because its root gave up.
     pub async fn ended(&self) {
         self.root.ended().await;
+    }
+
+    /// Lets no run begin another step and nothing be spawned, and waits until no run is at work, at most so long. What is
+    /// open stays open, and the next start of a daemon goes on with it. A stop is to follow.
+    pub async fn suspend(&self, within: Duration) {
+        let (sender, receiver) = oneshot::channel();
+        let message = SessionsMsg::Suspend { within, reply: Reply::Channel(sender) };
+        if self.handle.shared.sessions.send(message).is_ok() {
+            // A manager that panics on it leaves its runs as a crash would.
+            let _ = receiver.await;
+        }
     }
 
     /// Stops the tree, children before parents, and waits until it is gone. Runs that are open stay open in the

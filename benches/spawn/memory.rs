@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, CallbackRow, Consequences, DayUsage, Done, Earlier, Host, ListFilter, OpenRun, OverviewFilter,
-    Overviews, Page, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError, StoredPairing,
-    StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    BoxFuture, CallbackRow, Consequences, DayUsage, Done, Earlier, Host, LeftRun, ListFilter, OpenRun,
+    OverviewFilter, Overviews, Page, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError,
+    StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use tokio::sync::mpsc;
@@ -60,6 +60,9 @@ impl Storage for NoStorage {
         nothing(None)
     }
     fn open_runs(&self) -> BoxFuture<Result<Vec<OpenRun>, StoreError>> {
+        nothing(Vec::new())
+    }
+    fn left_runs(&self) -> BoxFuture<Result<Vec<LeftRun>, StoreError>> {
         nothing(Vec::new())
     }
     fn open_in_subtree(&self, _: SessionKey) -> BoxFuture<Result<Vec<SubtreeRun>, StoreError>> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offshoot_actors::types::{
-    AgentId, AgentSettings, AllowAgents, MAX_AGENT_ID, MAX_TIMEOUT, ModelChoice, Settings, SubagentOverrides,
+    AgentId, AgentSettings, AllowAgents, MAX_AGENT_ID, MAX_ATTEMPTS, MAX_TIMEOUT, ModelChoice, RecoveryMode,
+    RecoveryOverrides, Settings, SubagentOverrides,
 };
 
 use super::models::Models;
@@ -18,6 +19,8 @@ const MAX_CHILDREN: u32 = 1_000_000;
 const MAX_DEPTH: u32 = 64;
 const MAX_DESCENDANTS: u32 = 10_000_000;
 const MAX_CONCURRENT: u32 = 1_000_000;
+/// The longest that a daemon waits for its runs when it is asked to stop.
+const MAX_GRACE: Duration = Duration::from_secs(600);
 /// The longest deadline that a run may have, in seconds.
 pub(super) const MAX_SECONDS: u32 = MAX_TIMEOUT.as_secs() as u32;
 
@@ -68,6 +71,16 @@ impl Roster<'_, '_, '_> {
         }
         if let Some(seconds) = self.reader.whole_at(&defaults, "timeoutSeconds", 0..=MAX_SECONDS) {
             settings.runs.timeout = deadline(seconds);
+        }
+        let recovery = self.recovery(&defaults);
+        let usual = &mut settings.recovery;
+        usual.mode = recovery.mode.unwrap_or(usual.mode);
+        usual.max_age = recovery.max_age.unwrap_or(usual.max_age);
+        usual.max_attempts = recovery.max_attempts.unwrap_or(usual.max_attempts);
+        if let Some(at) = self.reader.section(&defaults, "recovery")
+            && let Some(grace) = self.reader.duration_at(&at, "grace", MAX_GRACE)
+        {
+            usual.grace = grace;
         }
         let Some(subagents) = self.reader.section(&defaults, "subagents") else { return };
         let limits = &mut settings.subagents;
@@ -140,6 +153,7 @@ impl Roster<'_, '_, '_> {
             system_prompt: system_prompt.or_else(|| template.system_prompt.clone()),
             tools: tools::rules(at, self.reader),
             subagents: self.overrides(at, &model),
+            recovery: self.recovery(at),
             model,
         };
         let mark = at.get("default").filter(|_| self.reader.bool_at(at, "default") == Some(true));
@@ -154,6 +168,18 @@ impl Roster<'_, '_, '_> {
             model: self.models.choice(&at, "model", model, self.reader),
             require_agent_id: self.reader.bool_at(&at, "requireAgentId"),
             allow_agents: self.allow_agents(&at),
+        }
+    }
+
+    /// What becomes of runs when the daemon goes down.
+    fn recovery(&mut self, parent: &Cursor<'_>) -> RecoveryOverrides {
+        let Some(at) = self.reader.section(parent, "recovery") else { return RecoveryOverrides::default() };
+        let modes = RecoveryMode::ALL.map(|mode| (mode.as_str(), mode));
+        let max_age = self.reader.duration_at(&at, "maxAge", MAX_TIMEOUT);
+        RecoveryOverrides {
+            mode: self.reader.word_at(&at, "mode", &modes),
+            max_age: max_age.map(|age| (!age.is_zero()).then_some(age)),
+            max_attempts: self.reader.whole_at(&at, "maxAttempts", 1..=MAX_ATTEMPTS),
         }
     }
 

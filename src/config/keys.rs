@@ -12,13 +12,20 @@ pub(super) const ACTED_ON: &[(&str, &str)] = &[
     ("agents.list.[].model", MODEL),
     ("agents.list.[].tools", TOOLS),
     ("agents.list.[].subagents", AGENT_SUBAGENTS),
+    ("agents.list.[].recovery", RECOVERY),
     ("agents.list.[].subagents.model", MODEL),
     ("agents.entries.*", AGENT),
     ("agents.entries.*.model", MODEL),
     ("agents.entries.*.tools", TOOLS),
     ("agents.entries.*.subagents", AGENT_SUBAGENTS),
+    ("agents.entries.*.recovery", RECOVERY),
     ("agents.entries.*.subagents.model", MODEL),
-    ("agents.defaults", "model models maxConcurrent timeoutSeconds systemPromptOverride llm subagents"),
+    (
+        "agents.defaults",
+        "model models maxConcurrent timeoutSeconds systemPromptOverride llm subagents recovery",
+    ),
+    ("agents.defaults.recovery", RECOVERY),
+    ("agents.defaults.recovery", "grace"),
     ("agents.defaults.model", MODEL),
     ("agents.defaults.models.*", "alias"),
     ("agents.defaults.llm", "idleTimeoutSeconds"),
@@ -127,9 +134,10 @@ pub(super) const NOT_ACTED_ON: &[(&str, &str)] = &[
     ("gateway.push.apns.relay", "baseUrl timeoutMs"),
 ];
 
-const AGENT: &str = "default name model systemPromptOverride tools subagents";
+const AGENT: &str = "default name model systemPromptOverride tools subagents recovery";
 const AGENT_REST: &str = "workspace agentDir thinkingDefault reasoningDefault fastModeDefault verboseDefault \
     skills identity groupChat heartbeat memorySearch sandbox params runtime modelPolicy";
+const RECOVERY: &str = "mode maxAge maxAttempts";
 const AGENT_SUBAGENTS: &str = "allowAgents model requireAgentId";
 const AGENT_TOOLS_REST: &str = "byProvider elevated exec fs sandbox loopDetection toolsBySender message";
 const MODEL: &str = "primary fallbacks";

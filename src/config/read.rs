@@ -2,6 +2,7 @@
 //! finds every problem.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -213,6 +214,32 @@ impl<'a> Reader<'a> {
     pub(super) fn texts_at(&mut self, parent: &Cursor<'_>, name: &str) -> Option<Vec<String>> {
         let list = self.list(parent, name)?;
         Some(list.items().filter_map(|item| self.filled_text(&item)).collect())
+    }
+
+    /// A time: whole seconds as a number, or a text such as `90s`, `30m`, `24h`, `7d`.
+    pub(super) fn duration_at(
+        &mut self,
+        parent: &Cursor<'_>,
+        name: &str,
+        most: Duration,
+    ) -> Option<Duration> {
+        let cursor = parent.get(name)?;
+        let value = match cursor.node.value {
+            Value::Number(value) => {
+                whole(value).and_then(|value| u64::try_from(value).ok()).map(Duration::from_secs)
+            }
+            Value::Text(_) => humantime::parse_duration(self.text(&cursor)?.trim()).ok(),
+            _ => None,
+        };
+        let value = value.filter(|value| *value <= most);
+        if value.is_none() {
+            let most = humantime::format_duration(most);
+            self.wrong(
+                &cursor,
+                &format!("a time up to {most}: a text such as 90s, 30m, 24h, 7d, or whole seconds"),
+            );
+        }
+        value
     }
 
     /// A secret of the gateway itself: a string, or `{source: "env", id}`. White space around it does not count, and

@@ -28,7 +28,7 @@ use crate::runtime::{self, LiveModels};
 /// How long connections and open requests may take to end.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 /// How long open requests may take to end once the end has begun. A run does not depend on them: it stays open in the
-/// store, and the next start decides on it.
+/// store, and the next start goes on with it.
 const DRAIN: Duration = Duration::from_secs(4);
 /// How long clients may take to read the last frames.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -154,19 +154,23 @@ impl Serving {
         self.tree.ended().await;
     }
 
-    /// Tells every client, lets open requests end for a few seconds, closes the connections and stops the tree. Runs that
-    /// are open stay open in the store.
+    /// Tells every client, lets open requests end for a few seconds and runs come to the end of their step, closes the
+    /// connections and stops the tree. Runs that are open stay open in the store, and the next start goes on with them.
     pub async fn stop(self, reason: &str) {
         self.daemon.set_stopping();
         events::shutdown(&self.daemon, reason);
         let close = connection::stopped();
         self.daemon.hub.drain_all(&close);
-        if !self.emptied(DRAIN).await {
-            self.daemon.hub.close_all(&close);
-            self.daemon.ending.cut_off();
-            // Whoever does not take the last frames is cut off.
-            self.emptied(FAREWELL).await;
-        }
+        let leave = async {
+            if !self.emptied(DRAIN).await {
+                self.daemon.hub.close_all(&close);
+                self.daemon.ending.cut_off();
+                // Whoever does not take the last frames is cut off.
+                self.emptied(FAREWELL).await;
+            }
+        };
+        let grace = self.daemon.config().settings.recovery.grace;
+        tokio::join!(leave, self.tree.suspend(grace));
         self.tree.stop().await;
     }
 

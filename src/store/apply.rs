@@ -61,6 +61,9 @@ impl Apply<'_> {
             Op::Append { session, open_run, entries } => self.append(session, *open_run, entries),
             Op::StartRun { run, at } => self.start_run(*run, *at),
             Op::RecordStep { run, steps, usage, model } => self.record_step(*run, *steps, usage, model),
+            Op::RecordTime { run, used } => self.record_time(*run, *used),
+            Op::ResumeRuns { runs } => self.resume_runs(runs),
+            Op::ForgetAttempts { host } => self.forget_attempts(*host),
             Op::StartTools { run, step, calls, at } => self.start_tools(*run, *step, calls, *at),
             Op::FinishTool { run, step, call, status, at } => {
                 self.finish_tool(*run, *step, call, *status, *at)

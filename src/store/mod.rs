@@ -21,9 +21,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    BoxFuture, CallbackRow, Consequences, DayUsage, Done, Earlier, Host, ListFilter, OpenRun, OverviewFilter,
-    Overviews, Page, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError, StoredPairing,
-    StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    BoxFuture, CallbackRow, Consequences, DayUsage, Done, Earlier, Host, LeftRun, ListFilter, OpenRun,
+    OverviewFilter, Overviews, Page, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError,
+    StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
@@ -175,6 +175,10 @@ impl Storage for SqliteStorage {
 
     fn open_runs(&self) -> BoxFuture<Result<Vec<OpenRun>, StoreError>> {
         self.readers.ask(queries::open_runs)
+    }
+
+    fn left_runs(&self) -> BoxFuture<Result<Vec<LeftRun>, StoreError>> {
+        self.readers.ask(queries::left_runs)
     }
 
     fn open_in_subtree(&self, key: SessionKey) -> BoxFuture<Result<Vec<SubtreeRun>, StoreError>> {

@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    CallbackRow, DAY_MS, DayUsage, Earlier, Host, ListFilter, OpenRun, Page, RequestKey, RunRow, RunTally,
-    SessionRow, StoredSession, SubtreeRun, Tallies, Unfinished,
+    CallbackRow, DAY_MS, DayUsage, Earlier, Host, LeftRun, ListFilter, OpenRun, Page, RequestKey, RunRow,
+    RunState, RunTally, RunTrace, SessionRow, StoredSession, SubtreeRun, Tallies, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use rusqlite::{Connection, OptionalExtension, Params, Result, ToSql, params};
@@ -83,8 +83,27 @@ pub(super) fn load_session(connection: &Connection, key: &SessionKey) -> Result<
         [key.as_str()],
         open_run,
     )?;
+    let at_work = runs.iter().filter(|run| matches!(run.state, RunState::Running | RunState::Yielded));
+    let traces = at_work.map(|run| trace(&snapshot, key, run.id)).collect::<Result<_>>()?;
     snapshot.finish()?;
-    Ok(Some(StoredSession { row, transcript, runs, announces, steers, children }))
+    Ok(Some(StoredSession { row, transcript, runs, announces, steers, children, traces }))
+}
+
+fn trace(connection: &Connection, session: &SessionKey, run: RunId) -> Result<RunTrace> {
+    let started = all(
+        connection,
+        "SELECT call_id FROM tool_calls WHERE run_id = ?1 AND finished_at IS NULL ORDER BY step, call_id",
+        [IdText::from(run)],
+        |mut columns| columns.value(),
+    )?;
+    let spawned = all(
+        connection,
+        "SELECT s.key FROM runs r JOIN sessions s ON s.id = r.session \
+         WHERE r.spawner_id = ?1 AND s.parent_key = ?2 ORDER BY s.id",
+        params![IdText::from(run), session.as_str()],
+        |mut columns| columns.parsed(),
+    )?;
+    Ok(RunTrace { run, started, spawned })
 }
 
 pub(super) fn session(connection: &Connection, key: &SessionKey) -> Result<Option<SessionRow>> {
@@ -174,7 +193,35 @@ pub(super) fn open_runs(connection: &Connection) -> Result<Vec<OpenRun>> {
     )
 }
 
+pub(super) fn left_runs(connection: &Connection) -> Result<Vec<LeftRun>> {
+    all(
+        connection,
+        concat!(
+            "SELECT ",
+            open_run_columns!(),
+            ", r.state, r.recovery, r.attempts, p.state, s.updated_at \
+             FROM runs r INDEXED BY runs_open JOIN sessions s ON s.id = r.session \
+             LEFT JOIN runs p ON p.id = r.spawner_id AND p.ended_at IS NOT NULL WHERE r.ended_at IS NULL ORDER BY r.number"
+        ),
+        [],
+        |mut columns| {
+            Ok(LeftRun {
+                open: open_run_of(&mut columns)?,
+                state: columns.state()?,
+                recovery: columns.recovery()?,
+                attempts: columns.value()?,
+                spawner_ended: columns.state_or_null()?.and_then(RunState::terminal),
+                written_at: columns.time()?,
+            })
+        },
+    )
+}
+
 fn open_run(mut columns: Columns<'_>) -> Result<OpenRun> {
+    open_run_of(&mut columns)
+}
+
+fn open_run_of(columns: &mut Columns<'_>) -> Result<OpenRun> {
     Ok(OpenRun {
         run: columns.parsed()?,
         session: columns.parsed()?,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use offshoot_actors::ports::{Announce, CallbackRow, Cause, Host, RunRow, RunState, SessionRow, Steer};
 use offshoot_actors::types::{
-    Cleanup, Mode, ModelChoice, ModelRef, Outcome, RunId, Secret, StoredEntry, Terminal, Timestamp,
+    Cleanup, Mode, ModelChoice, ModelRef, Outcome, RecoveryMode, RunId, Secret, StoredEntry, Timestamp,
     ToolStatus, Usage,
 };
 use rusqlite::types::{FromSql, FromSqlError, ToSql, ToSqlOutput, Type, ValueRef};
@@ -30,8 +30,8 @@ macro_rules! run_columns {
     () => {
         "r.id, r.session_key, r.state, r.cause, r.spawner_id, r.announce_to, r.expects_completion, \
          r.wire_id, r.model, r.fallbacks, r.model_used, r.timeout_ms, r.steps, r.input_tokens, \
-         r.output_tokens, r.cached_tokens, r.accepted_at, r.started_at, r.ended_at, r.host, r.reason, \
-         r.input, r.result"
+         r.output_tokens, r.cached_tokens, r.accepted_at, r.started_at, r.ended_at, r.host, r.used_ms, \
+         r.recovery, r.attempts, r.reason, r.input, r.result"
     };
 }
 
@@ -181,6 +181,11 @@ impl<'a> Columns<'a> {
         self.named(state_of)
     }
 
+    pub(super) fn state_or_null(&mut self) -> Result<Option<RunState>> {
+        let name = self.text()?;
+        name.map(|name| self.required(state_of(name))).transpose()
+    }
+
     pub(super) fn count(&mut self) -> Result<u64> {
         let number: i64 = self.value()?;
         u64::try_from(number).map_err(|error| self.unreadable(error))
@@ -211,6 +216,17 @@ impl<'a> Columns<'a> {
 
     pub(super) fn host(&mut self) -> Result<Host> {
         self.named(|name| [Host::OneShot, Host::Daemon].into_iter().find(|host| host.as_str() == name))
+    }
+
+    pub(super) fn recovery(&mut self) -> Result<Option<RecoveryMode>> {
+        let name = self.value::<Option<String>>()?;
+        let mode = name.as_deref().map(|name| {
+            RecoveryMode::ALL
+                .into_iter()
+                .find(|mode| mode.as_str() == name)
+                .ok_or_else(|| self.unreadable(format!("{name:?} is not known")))
+        });
+        mode.transpose()
     }
 
     /// The columns of `session_columns!`.
@@ -259,13 +275,16 @@ impl<'a> Columns<'a> {
             started_at: self.time_or_null()?,
             ended_at: self.time_or_null()?,
             host: self.host()?,
+            used: Duration::from_millis(self.count()?),
+            recovery: self.recovery()?,
+            attempts: self.value()?,
             outcome: None,
             input: None,
         };
         let reason = self.value()?;
         row.input = self.json_or_null()?;
         let text = self.value()?;
-        row.outcome = ended(row.state).map(|state| Outcome { state, reason, text });
+        row.outcome = row.state.terminal().map(|state| Outcome { state, reason, text });
         Ok(row)
     }
 
@@ -299,12 +318,5 @@ impl<'a> Columns<'a> {
             origin: self.json()?,
             at: self.time()?,
         })
-    }
-}
-
-const fn ended(state: RunState) -> Option<Terminal> {
-    match state {
-        RunState::Ended(state) => Some(state),
-        RunState::Accepted | RunState::Running | RunState::Yielded => None,
     }
 }

@@ -18,6 +18,7 @@ pub(super) const TOOL: Tool = Tool {
     parameters: schema::of::<Parameters>,
     parallel: true,
     idempotent: true,
+    yields: false,
     groups: &["agents", "openclaw"],
     run: |call| Box::pin(async move { run(call) }),
 };

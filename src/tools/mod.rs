@@ -60,6 +60,8 @@ struct Tool {
     parameters: fn() -> Value,
     parallel: bool,
     idempotent: bool,
+    /// Whether it makes its run wait for the children of its session.
+    yields: bool,
     groups: &'static [&'static str],
     run: fn(Call) -> BoxFuture<Result<ToolOutput, Failure>>,
 }
@@ -76,6 +78,7 @@ impl Tool {
             parameters: (self.parameters)().to_string().into(),
             parallel: self.parallel,
             idempotent: self.idempotent,
+            yields: self.yields,
             groups: self.groups,
         }
     }

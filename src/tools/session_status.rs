@@ -20,6 +20,7 @@ pub(super) const TOOL: Tool = Tool {
     parameters: schema::of::<Parameters>,
     parallel: true,
     idempotent: true,
+    yields: false,
     groups: &["sessions", "openclaw"],
     run: |call| Box::pin(run(call)),
 };

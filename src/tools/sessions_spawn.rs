@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use offshoot_actors::ports::ToolOutput;
-use offshoot_actors::types::{Accepted, Cleanup, MAX_TIMEOUT, Mode, RunId, SessionKey, SpawnRequest};
+use offshoot_actors::types::{
+    Accepted, Cleanup, MAX_TIMEOUT, Mode, RecoveryMode, RunId, SessionKey, SpawnRequest,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value, json};
@@ -23,6 +25,7 @@ pub(super) const TOOL: Tool = Tool {
     parallel: true,
     // A repeat carries the same idempotency key, so it is the same spawn.
     idempotent: true,
+    yields: false,
     groups: &["sessions", "openclaw"],
     run: |call| Box::pin(run(call)),
 };
@@ -83,6 +86,8 @@ struct Parameters {
     runtime: Option<Runtime>,
     /// Whether you get the result; true if left out.
     expects_completion_message: Option<bool>,
+    /// If the daemon restarts meanwhile: resume goes on, interrupt ends the run; as configured if left out.
+    recovery: Option<WireRecovery>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -97,6 +102,13 @@ enum WireMode {
 enum WireCleanup {
     Keep,
     Delete,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum WireRecovery {
+    Resume,
+    Interrupt,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -174,6 +186,10 @@ fn parse(parent: SessionKey, mut object: Map<String, Value>) -> Result<SpawnRequ
             Some(WireCleanup::Delete) => Cleanup::Delete,
         },
         expects_completion: parameters.expects_completion_message.unwrap_or(true),
+        recovery: parameters.recovery.map(|recovery| match recovery {
+            WireRecovery::Resume => RecoveryMode::Resume,
+            WireRecovery::Interrupt => RecoveryMode::Interrupt,
+        }),
         ..SpawnRequest::new(parent, task)
     })
 }

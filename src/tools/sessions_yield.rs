@@ -17,6 +17,7 @@ pub(super) const TOOL: Tool = Tool {
     parameters: schema::of::<Parameters>,
     parallel: false,
     idempotent: true,
+    yields: true,
     groups: &["sessions", "openclaw"],
     run: |call| Box::pin(async move { run(call) }),
 };

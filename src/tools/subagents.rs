@@ -34,6 +34,7 @@ pub(super) const TOOL: Tool = Tool {
     parameters: schema::of::<Parameters>,
     parallel: false,
     idempotent: false,
+    yields: false,
     groups: &["sessions", "openclaw"],
     run: |call| Box::pin(run(call)),
 };

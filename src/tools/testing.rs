@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    BoxFuture, CallbackRow, Cause, Consequences, DayUsage, Done, Earlier, Host, ListFilter, OpenRun,
+    BoxFuture, CallbackRow, Cause, Consequences, DayUsage, Done, Earlier, Host, LeftRun, ListFilter, OpenRun,
     OverviewFilter, Overviews, Page, RequestKey, RunRow, RunState, RunUse, SessionRow, Storage, StoreError,
     StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
@@ -37,6 +37,7 @@ pub(super) fn settings(ids: &[&str]) -> Settings {
             system_prompt: None,
             tools: ToolRules::default(),
             subagents: SubagentOverrides::default(),
+            recovery: offshoot_actors::types::RecoveryOverrides::default(),
         };
         settings.agents.insert(agent.id.clone(), Arc::new(agent));
     }
@@ -97,6 +98,9 @@ impl Store {
             started_at: Some(at),
             ended_at: None,
             host: Host::OneShot,
+            used: std::time::Duration::ZERO,
+            recovery: None,
+            attempts: 0,
         });
         self.runs.last_mut().unwrap()
     }
@@ -191,6 +195,10 @@ impl Storage for Store {
     }
 
     fn open_runs(&self) -> BoxFuture<Result<Vec<OpenRun>, StoreError>> {
+        ready(Vec::new())
+    }
+
+    fn left_runs(&self) -> BoxFuture<Result<Vec<LeftRun>, StoreError>> {
         ready(Vec::new())
     }
 

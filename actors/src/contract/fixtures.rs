@@ -118,6 +118,9 @@ pub fn run(number: u64, session: &SessionKey) -> RunRow {
         started_at: None,
         ended_at: None,
         host: Host::OneShot,
+        used: Duration::ZERO,
+        recovery: None,
+        attempts: 0,
     }
 }
 

@@ -56,6 +56,8 @@ macro_rules! storage_contract {
             a_run_is_inserted_once_and_new,
             a_run_starts_goes_on_and_yields,
             a_step_is_recorded,
+            attempts_are_counted_of_runs_at_work,
+            a_run_leaves_its_traces,
             the_first_end_of_a_run_wins,
             an_ended_run_takes_no_change,
             an_unknown_run_takes_no_change,

@@ -6,6 +6,7 @@
 mod devices;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -15,8 +16,8 @@ use super::callbacks::{callback, put_callback};
 use super::fixtures::*;
 use crate::MemoryStorage;
 use crate::ports::{
-    CallbackRow, Cause, ListFilter, Op, Page, RequestKey, RunEnd, RunRow, SessionRow, Storage, ToolMark,
-    Transaction,
+    CallbackRow, Cause, Host, ListFilter, Op, Page, RequestKey, RunEnd, RunRow, SessionRow, Storage,
+    ToolMark, Transaction,
 };
 use crate::types::{Outcome, RunId, SessionKey, Terminal, Timestamp, ToolStatus, Usage};
 
@@ -74,6 +75,9 @@ enum Kind {
     Append,
     Start,
     Record,
+    RecordTime,
+    Resume,
+    Forget,
     StartTools,
     FinishTool,
     Yield,
@@ -113,6 +117,9 @@ fn draft() -> impl Strategy<Value = Draft> {
         4 => Just(Kind::Append),
         3 => Just(Kind::Start),
         1 => Just(Kind::Record),
+        1 => Just(Kind::RecordTime),
+        1 => Just(Kind::Resume),
+        1 => Just(Kind::Forget),
         1 => Just(Kind::StartTools),
         1 => Just(Kind::FinishTool),
         1 => Just(Kind::Yield),
@@ -161,6 +168,12 @@ impl Draft {
                 usage: self.usage(),
                 model: model(if self.flag { "m" } else { "n" }),
             },
+            Kind::RecordTime => {
+                let used = Duration::from_millis(at.0.unsigned_abs());
+                Op::RecordTime { run: self.run(store, true), used }
+            }
+            Kind::Resume => Op::ResumeRuns { runs: vec![self.run(store, true), self.run(store, true)] },
+            Kind::Forget => Op::ForgetAttempts { host: if self.flag { Host::Daemon } else { Host::OneShot } },
             Kind::StartTools => {
                 let calls = CALLS.iter().skip(self.pick.index(CALLS.len() + 1)).take(2);
                 let calls = calls.map(|call| ToolMark { call: (*call).into(), name: Arc::from("tool") });

@@ -1,11 +1,12 @@
 //! Runs, their steps and their tool calls.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::View;
 use super::fixtures::*;
-use crate::ports::{Op, Refused, RunRow, RunState, Storage, ToolMark};
-use crate::types::{Outcome, RunId, Terminal, Timestamp, ToolStatus, Usage};
+use crate::ports::{Host, Op, Refused, RunRow, RunState, RunTrace, Storage, ToolMark};
+use crate::types::{Outcome, RecoveryMode, RunId, Terminal, Timestamp, ToolStatus, Usage};
 
 async fn state_of(store: &dyn Storage, number: u64) -> RunState {
     store.run(run_id(number)).await.unwrap().unwrap().state
@@ -66,6 +67,59 @@ pub async fn a_step_is_recorded(store: &dyn Storage) {
     }
 }
 
+/// A start that goes on with runs counts it for those that were at work, until that is forgotten.
+pub async fn attempts_are_counted_of_runs_at_work(store: &dyn Storage) {
+    let main = session("main");
+    let daemons = |number| RunRow { host: Host::Daemon, ..run(number, &main.key) };
+    apply(store, vec![create(&main), insert(&daemons(1)), insert(&daemons(2)), insert(&run(3, &main.key))])
+        .await;
+    apply(store, vec![start(1, 2_000), start(3, 2_000)]).await;
+    let all = || Op::ResumeRuns { runs: vec![run_id(1), run_id(2), run_id(3)] };
+    let counted = async || {
+        let left = store.left_runs().await.unwrap();
+        left.iter().map(|left| (left.open.run, left.attempts)).collect::<Vec<_>>()
+    };
+    apply(store, vec![all()]).await;
+    apply(store, vec![all()]).await;
+    assert_eq!(counted().await, [(run_id(1), 2), (run_id(2), 0), (run_id(3), 2)]);
+    apply(store, vec![Op::ForgetAttempts { host: Host::Daemon }]).await;
+    assert_eq!(counted().await, [(run_id(1), 0), (run_id(2), 0), (run_id(3), 2)]);
+    apply(store, vec![end(2, Terminal::Ok)]).await;
+    let refused = Err(Refused::Ended { run: run_id(2), state: Terminal::Ok });
+    assert_eq!(submit(store, vec![all()]).await, refused);
+    assert_eq!(counted().await, [(run_id(1), 0), (run_id(3), 2)]);
+}
+
+/// What a start decides on, and what a run needs to go on, is found with it.
+pub async fn a_run_leaves_its_traces(store: &dyn Storage) {
+    let main = session("main");
+    let (kept, other) = (child("kept", &main), child("other", &main));
+    let row = RunRow { recovery: Some(RecoveryMode::Interrupt), ..run(1, &main.key) };
+    apply(store, vec![create(&main), insert(&row)]).await;
+    assert!(store.load_session(main.key.clone()).await.unwrap().unwrap().traces.is_empty());
+    apply(store, vec![start(1, 2_000)]).await;
+    for (number, row, spawner) in [(2, &kept, Some(run_id(1))), (3, &other, None)] {
+        let spawned = child_run(number, &row.key, &main.key, spawner);
+        apply(store, vec![create(row), insert(&spawned)]).await;
+    }
+    let calls = vec![mark("open"), mark("done")];
+    let at = Timestamp(2_500);
+    let done = Op::FinishTool { run: run_id(1), step: 1, call: "done".into(), status: ToolStatus::Ok, at };
+    apply(store, vec![Op::StartTools { run: run_id(1), step: 1, calls, at }, done]).await;
+    apply(store, vec![Op::RecordTime { run: run_id(1), used: Duration::from_millis(750) }]).await;
+    let stored = store.load_session(main.key.clone()).await.unwrap().unwrap();
+    let trace = RunTrace { run: run_id(1), started: vec!["open".into()], spawned: vec![kept.key.clone()] };
+    assert_eq!(stored.traces, [trace]);
+    assert_eq!(stored.runs[0].used, Duration::from_millis(750));
+    let left = store.left_runs().await.unwrap();
+    let first = &left[0];
+    assert_eq!((first.state, first.recovery), (RunState::Running, Some(RecoveryMode::Interrupt)));
+    assert_eq!((first.open.clone(), first.written_at), (row.open(&main.key, 0), Timestamp(3_000)));
+    assert_eq!(left[1].spawner_ended, None);
+    apply(store, vec![end(1, Terminal::Cancelled)]).await;
+    assert_eq!(store.left_runs().await.unwrap()[0].spawner_ended, Some(Terminal::Cancelled));
+}
+
 /// The second end is refused with the first one's state and changes nothing.
 pub async fn the_first_end_of_a_run_wins(store: &dyn Storage) {
     let main = session("main");
@@ -90,6 +144,8 @@ fn changes(run: RunId) -> Vec<Op> {
     vec![
         Op::StartRun { run, at },
         Op::RecordStep { run, steps: 9, usage: Usage::default(), model: model("late") },
+        Op::RecordTime { run, used: Duration::from_secs(1) },
+        Op::ResumeRuns { runs: vec![run] },
         Op::StartTools { run, step: 9, calls: vec![mark("late")], at },
         Op::StartTools { run, step: 9, calls: Vec::new(), at },
         Op::FinishTool { run, step: 1, call: "open".into(), status: ToolStatus::Ok, at },

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::ports::{
-    CallbackRow, Consequences, Host, ListFilter, OpenRun, OverviewFilter, Overviews, Page, RunRow,
+    CallbackRow, Consequences, Host, LeftRun, ListFilter, OpenRun, OverviewFilter, Overviews, Page, RunRow,
     SessionRow, Storage, StoredPairing, Unfinished,
 };
 use crate::types::{RunId, SessionKey, Usage};
@@ -15,6 +15,7 @@ pub struct View {
     overviews: Overviews,
     runs: Vec<RunRow>,
     open: Vec<OpenRun>,
+    left: Vec<LeftRun>,
     waiting: Vec<SessionKey>,
     loaded: BTreeMap<SessionKey, String>,
     subtrees: BTreeMap<SessionKey, (Vec<RunId>, Usage)>,
@@ -46,6 +47,7 @@ impl View {
             unfinished.insert(key.clone(), ([one_shot, daemon], undelivered));
         }
         let open = store.open_runs().await.unwrap();
+        let left = store.left_runs().await.unwrap();
         let waiting = store.waiting_sessions().await.unwrap();
         let pairing = store.pairing().await.unwrap();
         let callbacks = store.callbacks().await.unwrap();
@@ -58,6 +60,7 @@ impl View {
             overviews,
             runs,
             open,
+            left,
             waiting,
             loaded,
             subtrees,

@@ -40,6 +40,21 @@ impl State {
                 });
                 Ok(())
             }
+            Op::RecordTime { run, used } => {
+                self.running(run)?;
+                self.runs.change(&run, |stored| stored.row.used = used);
+                Ok(())
+            }
+            Op::ResumeRuns { runs } => runs.into_iter().try_for_each(|run| self.resume_run(run)),
+            Op::ForgetAttempts { host } => {
+                let open: Vec<RunId> = self.open.iter().map(|(_, run)| *run).collect();
+                for run in open {
+                    if self.runs.get(&run).is_some_and(|run| run.row.host == host && run.row.attempts > 0) {
+                        self.runs.change(&run, |stored| stored.row.attempts = 0);
+                    }
+                }
+                Ok(())
+            }
             Op::StartTools { run, step, calls, at } => self.start_tools(run, step, calls, at),
             Op::FinishTool { run, step, call, status, at } => self.finish_tool(run, step, call, status, at),
             Op::YieldRun { run } => self.yield_run(run),
@@ -196,6 +211,13 @@ impl State {
             stored.row.input = None;
             stored.row.started_at.get_or_insert(at);
         });
+        Ok(())
+    }
+
+    fn resume_run(&mut self, run: RunId) -> Result<(), Refused> {
+        if self.running(run)?.row.state == RunState::Running {
+            self.runs.change(&run, |stored| stored.row.attempts = stored.row.attempts.saturating_add(1));
+        }
         Ok(())
     }
 

@@ -10,8 +10,9 @@ use super::table::Table;
 use super::{Delivery, OutboxRow, ToolRow};
 use crate::devices::Devices;
 use crate::ports::{
-    Announce, AuditRecord, CallbackRow, DAY_MS, DayUsage, Earlier, Host, ListFilter, OpenRun, Page,
-    RequestKey, RunRow, RunTally, SessionRow, Steer, StoredSession, SubtreeRun, Tallies, Unfinished,
+    Announce, AuditRecord, CallbackRow, DAY_MS, DayUsage, Earlier, Host, LeftRun, ListFilter, OpenRun, Page,
+    RequestKey, RunRow, RunState, RunTally, RunTrace, SessionRow, Steer, StoredSession, SubtreeRun, Tallies,
+    Unfinished,
 };
 use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
 
@@ -130,6 +131,26 @@ impl State {
             announces: self.outbox.range(places(key)).map(|(_, announce)| announce.clone()).collect(),
             steers: self.steers.range(places(key)).map(|(_, steer)| steer.clone()).collect(),
             children: self.open_to.range(places(key)).filter_map(|(_, run)| self.open_run(*run)).collect(),
+            traces: self.open_of.range(places(key)).filter_map(|(_, run)| self.trace(*run)).collect(),
+        })
+    }
+
+    fn trace(&self, run: RunId) -> Option<RunTrace> {
+        let row = &self.runs.get(&run)?.row;
+        if !matches!(row.state, RunState::Running | RunState::Yielded) {
+            return None;
+        }
+        let calls = self.tools.range((run, 0, "".into())..).take_while(|((of, ..), _)| *of == run);
+        let started = calls.filter(|(_, tool)| tool.finished.is_none()).map(|((_, _, call), _)| call.clone());
+        let by_run = |key: &&SessionKey| {
+            let mut runs = self.runs_of.range(places(key)).filter_map(|(_, run)| self.runs.get(run));
+            runs.any(|other| other.row.spawner == Some(run))
+        };
+        let children = self.children.range(places(&row.session)).map(|(_, key)| key);
+        Some(RunTrace {
+            run,
+            started: started.collect(),
+            spawned: children.filter(by_run).cloned().collect(),
         })
     }
 
@@ -199,6 +220,24 @@ impl State {
             spawner: row.spawner,
             host: row.host,
         })
+    }
+
+    pub(super) fn left_runs(&self) -> Vec<LeftRun> {
+        let left = |run: RunId| {
+            let row = &self.runs.get(&run)?.row;
+            Some(LeftRun {
+                open: self.open_run(run)?,
+                state: row.state,
+                recovery: row.recovery,
+                attempts: row.attempts,
+                spawner_ended: row
+                    .spawner
+                    .and_then(|spawner| self.runs.get(&spawner)?.row.outcome.as_ref())
+                    .map(|outcome| outcome.state),
+                written_at: self.sessions.get(&row.session)?.row.updated_at,
+            })
+        };
+        self.open.iter().filter_map(|(_, run)| left(*run)).collect()
     }
 
     /// A session and all its descendants.

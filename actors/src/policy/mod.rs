@@ -3,5 +3,6 @@
 pub mod admission;
 pub mod lanes;
 pub mod pairing;
+pub mod recovery;
 pub mod retry;
 pub mod tools;

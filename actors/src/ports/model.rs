@@ -21,6 +21,11 @@ pub struct ToolSpec {
     pub parallel: bool,
     /// Whether a call with an unknown outcome may be repeated.
     pub idempotent: bool,
+    /// Whether its result makes the run wait for the children of its session, as [`Effect::Yield`] says. A run that is
+    /// resumed between that result and its wait knows it by this alone.
+    ///
+    /// [`Effect::Yield`]: super::Effect::Yield
+    pub yields: bool,
     /// Groups that policies may name: `sessions`, `fs`, ...
     pub groups: &'static [&'static str],
 }

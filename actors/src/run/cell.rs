@@ -1,13 +1,14 @@
 //! What can be read of a run from outside while it works, also when its actor is stuck or dead.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
 use super::Deadline;
-use crate::ports::RunRow;
-use crate::types::{ModelChoice, ModelRef, Origin, RunId, SessionKey, Terminal, Timestamp, Usage};
+use crate::ports::{Op, RunRow, RunTrace};
+use crate::types::{ModelChoice, ModelRef, Monotonic, Origin, RunId, SessionKey, Terminal, Timestamp, Usage};
 
 /// Where a run is, for people who watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,12 +44,7 @@ pub(crate) struct Fate {
 impl Fate {
     /// Whether the children that the run spawned are stopped with it.
     pub(crate) const fn stops_children(&self) -> bool {
-        Self::of_state_stops_children(self.state)
-    }
-
-    /// Whether the children that a run spawned are stopped where it ends like this.
-    pub(crate) const fn of_state_stops_children(state: Terminal) -> bool {
-        matches!(state, Terminal::Cancelled | Terminal::Timeout)
+        self.state.stops_children()
     }
 }
 
@@ -81,6 +77,11 @@ pub(crate) struct RunCell {
     spawned: Mutex<BTreeSet<SessionKey>>,
     /// Whether its end is told, or about to be.
     ended: Mutex<bool>,
+    /// Tool calls that an earlier process started and that have no result; none if this process accepted it or it had not
+    /// begun.
+    left: Option<Vec<Arc<str>>>,
+    /// Whether this process has started its actor.
+    begun: AtomicBool,
 }
 
 impl RunCell {
@@ -103,10 +104,44 @@ impl RunCell {
             cancelled: scope.child_token(),
             fate: OnceLock::new(),
             progress: Mutex::new(progress),
-            deadline: Mutex::new(Deadline::new(row.timeout)),
+            deadline: Mutex::new(Deadline::new(row.timeout, row.used)),
             spawned: Mutex::default(),
             ended: Mutex::default(),
+            left: None,
+            begun: AtomicBool::new(false),
         }
+    }
+
+    /// The cell of a run that an earlier process began, with what it left behind.
+    pub(crate) fn left_behind(row: &RunRow, scope: &CancellationToken, trace: Option<RunTrace>) -> Self {
+        let (started, spawned) = trace.map(|trace| (trace.started, trace.spawned)).unwrap_or_default();
+        let spawned = Mutex::new(spawned.into_iter().collect());
+        Self { spawned, left: Some(started), ..Self::of(row, scope) }
+    }
+
+    /// Whether an earlier process began it and this one has not gone on with it yet.
+    pub(crate) fn is_to_be_resumed(&self) -> bool {
+        self.left.is_some() && !self.has_begun()
+    }
+
+    /// Whether an earlier process started this tool call, which has no result.
+    pub(crate) fn was_started(&self, call: &Arc<str>) -> bool {
+        self.left.as_ref().is_some_and(|left| left.contains(call))
+    }
+
+    /// This process has started its actor.
+    pub(crate) fn begin(&self) {
+        self.begun.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    /// What is recorded of its deadline, if it has one.
+    pub(crate) fn time(&self, now: Monotonic) -> Option<Op> {
+        let used = self.deadline(|deadline| deadline.limit().map(|_| deadline.used(now)))?;
+        Some(Op::RecordTime { run: self.id, used })
     }
 
     /// A copy of the progress.

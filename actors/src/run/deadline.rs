@@ -17,9 +17,9 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// A clock that does not run yet.
-    pub(crate) const fn new(limit: Option<Duration>) -> Self {
-        Self { limit, used: Duration::ZERO, since: None }
+    /// A clock that does not run yet, of a run that has used so much of its time.
+    pub(crate) const fn new(limit: Option<Duration>, used: Duration) -> Self {
+        Self { limit, used, since: None }
     }
 
     /// The clock runs from now.
@@ -34,7 +34,8 @@ impl Deadline {
         }
     }
 
-    fn used(&self, now: Monotonic) -> Duration {
+    /// The time used so far.
+    pub(crate) fn used(&self, now: Monotonic) -> Duration {
         self.used + self.since.map_or(Duration::ZERO, |since| now.since(since))
     }
 
@@ -71,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_pause_does_not_count() {
-        let mut deadline = Deadline::new(Some(Duration::from_secs(20)));
+        let mut deadline = Deadline::new(Some(Duration::from_secs(20)), Duration::ZERO);
         deadline.run(at(100));
         deadline.pause(at(105));
         assert_eq!(deadline.left(at(500)), Some(Duration::from_secs(15)));
@@ -82,8 +83,16 @@ mod tests {
     }
 
     #[test]
+    fn what_an_earlier_process_used_counts() {
+        let mut deadline = Deadline::new(Some(Duration::from_secs(20)), Duration::from_secs(15));
+        deadline.run(at(3));
+        assert_eq!(deadline.left(at(4)), Some(Duration::from_secs(4)));
+        assert_eq!(deadline.used(at(4)), Duration::from_secs(16));
+    }
+
+    #[test]
     fn no_limit_is_too_long() {
-        let mut deadline = Deadline::new(Some(Duration::MAX));
+        let mut deadline = Deadline::new(Some(Duration::MAX), Duration::ZERO);
         deadline.run(at(0));
         assert_eq!(deadline.left(at(1)), Some(Duration::MAX - Duration::from_secs(1)));
         assert_eq!(deadline.soft_at(at(0)), Some(Monotonic(u64::MAX)));
@@ -91,7 +100,7 @@ mod tests {
 
     #[test]
     fn without_a_limit_there_is_no_deadline() {
-        let mut deadline = Deadline::new(None);
+        let mut deadline = Deadline::new(None, Duration::ZERO);
         deadline.run(at(0));
         assert_eq!(deadline.left(at(1_000_000)), None);
         assert_eq!(deadline.soft_at(at(0)), None);

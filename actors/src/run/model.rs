@@ -1,6 +1,7 @@
 //! The model calls of a run: one per step, with retries, fallbacks and the word of a deadline that comes near.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Doing, ReportKind, Run, RunCell, RunMsg};
 use crate::kit::Ctx;
@@ -73,6 +74,13 @@ impl Run {
 
     pub(super) fn call_model(&mut self, ctx: &Ctx<Self>) {
         let Some(model) = self.models.front().cloned() else { return };
+        if std::mem::take(&mut self.resumed) {
+            self.tell_restart("the daemon went down in the middle of it".to_owned(), None);
+            let pause = self.shared.pace(&model, ctx.system().clock.monotonic());
+            if !pause.is_zero() {
+                return self.pause(pause, ctx);
+            }
+        }
         self.cell.update(|progress| {
             progress.fresh = true;
             progress.model = model.clone();
@@ -152,10 +160,7 @@ impl Run {
         match retry::next(error.kind, self.failures, error.retry_after, random, &self.limits) {
             Next::Retry(pause) => {
                 self.tell_restart(error.to_string(), None);
-                // Nobody holds a place in the lane while it waits for a provider.
-                self.permit = None;
-                let step = self.step;
-                self.doing = Doing::Pausing { _timer: ctx.after(pause, RunMsg::PauseOver { step }) };
+                self.pause(pause, ctx);
             }
             Next::Fallback if self.models.len() > 1 => {
                 let failed = self.models.pop_front();
@@ -168,6 +173,13 @@ impl Run {
                 self.report(ReportKind::Failed { state: Terminal::Error, reason: full(error) });
             }
         }
+    }
+
+    /// Nobody holds a place in the lane while it waits for a provider.
+    fn pause(&mut self, pause: Duration, ctx: &Ctx<Self>) {
+        self.permit = None;
+        let step = self.step;
+        self.doing = Doing::Pausing { _timer: ctx.after(pause, RunMsg::PauseOver { step }) };
     }
 
     fn tell_restart(&self, reason: String, fallback: Option<ModelRef>) {

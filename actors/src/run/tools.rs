@@ -15,10 +15,10 @@ const MAX_CALLS: usize = 128;
 /// A tool call that is over.
 #[derive(Debug)]
 pub(super) struct Finished {
-    call: ToolCall,
-    output: ToolOutput,
+    pub(super) call: ToolCall,
+    pub(super) output: ToolOutput,
     /// Whether it was committed as started.
-    started: bool,
+    pub(super) started: bool,
 }
 
 /// Gives every call whose id an earlier call of its step has an id that no other has, so that each row and each
@@ -54,8 +54,8 @@ impl Run {
         let at = ctx.system().clock.now();
         let entry = self.transcript.push(Some(self.id()), at, answer);
         let session = self.meta.key.clone();
-        let mut transaction =
-            vec![Op::Append { session, open_run: Some(self.id()), entries: vec![entry] }, self.record_step()];
+        let mut transaction = vec![Op::Append { session, open_run: Some(self.id()), entries: vec![entry] }];
+        transaction.extend(self.record_step(ctx));
         let mut tools = Tools::default();
         for (index, call) in calls.into_iter().enumerate() {
             match self.check(&call, index, repeated.get(&index)) {
@@ -70,7 +70,12 @@ impl Run {
     }
 
     /// The answer to a call that is not carried out at all.
-    fn check(&self, call: &ToolCall, index: usize, repeats: Option<&Arc<str>>) -> Option<ToolOutput> {
+    pub(super) fn check(
+        &self,
+        call: &ToolCall,
+        index: usize,
+        repeats: Option<&Arc<str>>,
+    ) -> Option<ToolOutput> {
         if index >= MAX_CALLS {
             let text = format!("not carried out: more than {MAX_CALLS} tool calls in one step");
             return Some(ToolOutput::error(text));
@@ -107,7 +112,7 @@ impl Run {
     }
 
     /// Marks the next calls as started: one, or as many in a row as may run side by side.
-    fn start_batch(&self, tools: &mut Tools, transaction: &mut Transaction, ctx: &Ctx<Self>) {
+    pub(super) fn start_batch(&self, tools: &mut Tools, transaction: &mut Transaction, ctx: &Ctx<Self>) {
         let parallel =
             |call: &ToolCall| self.tools.iter().any(|spec| spec.name == call.name && spec.parallel);
         while let Some(call) = tools.waiting.front() {
@@ -149,11 +154,13 @@ impl Run {
         let Doing::Tools(tools) = &mut self.doing else { return };
         tools.committing = false;
         let starting = std::mem::take(&mut tools.starting);
+        let repeated = std::mem::take(&mut tools.repeated);
         for call in starting {
-            let task = self.start_tool(&call, ctx);
+            let again = repeated.contains(&call.id);
+            let task = self.start_tool(&call, again, ctx);
             #[cfg(feature = "faults")]
             if ctx.system().has_bug(crate::kit::Bug::StartedToolRerun) {
-                std::mem::forget(self.start_tool(&call, ctx));
+                std::mem::forget(self.start_tool(&call, again, ctx));
             }
             if let Doing::Tools(tools) = &mut self.doing {
                 tools.running.insert(Arc::clone(&call.id), (call, task));
@@ -162,7 +169,7 @@ impl Run {
         self.record_finished(ctx);
     }
 
-    fn start_tool(&self, call: &ToolCall, ctx: &Ctx<Self>) -> crate::kit::Task {
+    fn start_tool(&self, call: &ToolCall, repeated: bool, ctx: &Ctx<Self>) -> crate::kit::Task {
         self.cell.update(|progress| progress.tools.push((Arc::clone(&call.id), Arc::clone(&call.name))));
         self.shared.publish(Event::ToolStarted {
             session: self.meta.key.clone(),
@@ -175,7 +182,7 @@ impl Run {
             session: self.meta.key.clone(),
             run: self.id(),
             step: self.step,
-            repeated: false,
+            repeated,
             cancelled: self.cell.cancelled.clone(),
             tree: crate::TreeHandle::of(&self.shared),
         };
@@ -232,6 +239,7 @@ impl Run {
         if !entries.is_empty() {
             let session = self.meta.key.clone();
             transaction.insert(0, Op::Append { session, open_run: Some(self.id()), entries });
+            transaction.extend(self.cell.time(ctx.system().clock.monotonic()));
         }
         if tools.running.is_empty() {
             self.start_batch(&mut tools, &mut transaction, ctx);

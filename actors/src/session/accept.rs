@@ -245,6 +245,9 @@ impl Session {
             started_at: None,
             ended_at: None,
             host: self.shared.host,
+            used: Duration::ZERO,
+            recovery: None,
+            attempts: 0,
         }
     }
 

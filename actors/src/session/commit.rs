@@ -424,7 +424,8 @@ impl Session {
             self.transcript = Some(transcript);
             return self.advance(ctx);
         }
-        let Some(permit) = permit else {
+        // A tree that suspends its runs lets none begin another step.
+        let Some(permit) = permit.filter(|_| !self.shared.is_suspending()) else {
             self.transcript = Some(transcript);
             return self.queue_again(run, ctx);
         };

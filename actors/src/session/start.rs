@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::commit::{Closing, Inbox};
 use super::{Active, Session, SessionArgs, SessionChild, SessionMeta, Stage, Standing};
 use crate::kit::{Ctx, StartError};
-use crate::ports::{Cause, OpenRun, RunRow, RunState, StoredSession};
-use crate::run::RunMsg;
+use crate::ports::{Cause, Host, OpenRun, RunRow, RunState, RunTrace, StoredSession};
+use crate::run::{Phase, RunCell, RunMsg};
 use crate::types::{Outcome, RunId, Terminal, Transcript, Usage};
 
 pub(super) async fn start(args: &mut SessionArgs, ctx: &mut Ctx<Session>) -> Result<Session, StartError> {
@@ -43,7 +43,7 @@ async fn read(args: &SessionArgs) -> Result<StoredSession, StartError> {
 }
 
 fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> Session {
-    let StoredSession { row, transcript, runs, announces, steers, children } = stored;
+    let StoredSession { row, transcript, runs, announces, steers, children, mut traces } = stored;
     let host = args.shared.host;
     let spawned =
         matches!(runs.as_slice(), [run] if run.cause == Cause::Spawn && run.state == RunState::Accepted);
@@ -78,7 +78,8 @@ fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> S
     };
     let yielded = row.yielded;
     for row in runs.into_iter().filter(|row| row.host == host) {
-        session.adopt(Box::new(row), yielded, ctx);
+        let trace = traces.extract_if(.., |trace| trace.run == row.id).next();
+        session.adopt(Box::new(row), trace, yielded, ctx);
     }
     if session.meta.scope.is_cancelled() {
         session.standing = Standing::Stopping { replies: Vec::new(), ended: Vec::new(), leaving: 0 };
@@ -88,35 +89,35 @@ fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> S
 
 impl Session {
     /// Takes an open run of the store: waiting, alive, or left behind by a process that is gone.
-    fn adopt(&mut self, row: Box<RunRow>, yielded: Option<RunId>, ctx: &mut Ctx<Self>) {
+    fn adopt(
+        &mut self,
+        row: Box<RunRow>,
+        trace: Option<RunTrace>,
+        yielded: Option<RunId>,
+        ctx: &mut Ctx<Self>,
+    ) {
         let run = row.id;
-        let child = SessionChild::Run(run);
         let alive = Self::run_handle(ctx, run);
-        let cell = self.shared.runs.get(&run).map(|cell| Arc::clone(&cell));
-        match (row.state, alive, cell) {
-            // It was being ended when the state was lost.
-            (_, _, Some(cell)) if cell.fate.get().is_some() => {
-                let mut active = Active::untouched(row, &self.meta);
-                active.cell = cell;
-                self.runs.insert(run, active);
-            }
+        let known = self.shared.runs.get(&run).map(|cell| Arc::clone(&cell));
+        // It was being ended when the state was lost.
+        if known.as_ref().is_some_and(|cell| cell.fate.get().is_some()) {
+            let active = self.untouched(row);
+            self.runs.insert(run, active);
+            return;
+        }
+        let dies = ctx.children().contains(&SessionChild::Run(run));
+        match (row.state, alive, known) {
             (RunState::Accepted, None, _) => self.queue.push_back(row),
-            // It was about to make its first step when the state was lost.
-            (RunState::Running, None, Some(_)) if row.steps == 0 && !ctx.children().contains(&child) => {
-                self.queue.push_back(row);
+            (_, None, Some(cell)) if !cell.has_begun() && !dies => self.go_on_with(row, cell),
+            (_, None, None) if self.shared.host == Host::Daemon => {
+                let cell = Arc::new(RunCell::left_behind(&row, &self.meta.scope, trace));
+                self.shared.runs.insert(run, Arc::clone(&cell));
+                self.go_on_with(row, cell);
             }
             (_, Some(handle), Some(cell)) => {
                 let waits = yielded == Some(run);
-                let mut active = Box::new(Active {
-                    row,
-                    stage: if waits { Stage::Yielded } else { Stage::Running },
-                    cell,
-                    timer: None,
-                    reported: 0,
-                    cancels: Vec::new(),
-                    stopping: 0,
-                    stopped: Vec::new(),
-                });
+                let stage = if waits { Stage::Yielded } else { Stage::Running };
+                let mut active = Active::at(stage, row, cell);
                 Self::arm(&mut active, ctx);
                 self.runs.insert(run, active);
                 if waits {
@@ -138,9 +139,23 @@ impl Session {
                     Outcome::ended(Terminal::Interrupted, "the process that ran it went away", None)
                 };
                 // The session stays until this is committed.
-                self.runs.insert(run, Active::untouched(row.clone(), &self.meta));
+                let active = self.untouched(row.clone());
+                self.runs.insert(run, active);
                 self.end_run(row, outcome, Closing::OWN, None, ctx);
             }
+        }
+    }
+
+    /// A run whose actor is still to be started: of an earlier process, or about to make its first step when the state
+    /// was lost.
+    fn go_on_with(&mut self, row: Box<RunRow>, cell: Arc<RunCell>) {
+        if row.state == RunState::Yielded {
+            cell.update(|progress| progress.phase = Phase::Yielded);
+            self.yielded = Some(row.id);
+            self.runs.insert(row.id, Active::at(Stage::Yielded, row, cell));
+        } else {
+            // It had its turn before those that wait.
+            self.queue.push_front(row);
         }
     }
 

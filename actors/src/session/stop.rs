@@ -42,7 +42,8 @@ impl Session {
             && let Some(row) = self.queue.remove(index)
         {
             // It takes its turn for as long as its end is committed, so that its end is one like the others.
-            self.runs.insert(run, Active::untouched(row, &self.meta));
+            let active = self.untouched(row);
+            self.runs.insert(run, active);
         }
         let Some(active) = self.runs.get_mut(&run) else {
             let shared = Arc::clone(&self.shared);
@@ -241,7 +242,8 @@ impl Session {
 
     fn abort_all(&mut self, cascade: bool, ctx: &mut Ctx<Self>) {
         for row in std::mem::take(&mut self.queue) {
-            self.runs.insert(row.id, Active::untouched(row, &self.meta));
+            let active = self.untouched(row);
+            self.runs.insert(active.row.id, active);
         }
         let reason = if cascade { "its parent was stopped" } else { "the session was stopped" };
         let still = self.runs.iter().filter(|(_, active)| !active.stage.is_last());

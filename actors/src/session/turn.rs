@@ -53,12 +53,13 @@ impl Session {
     /// An accepted run leaves the queue and waits for its place in the lane.
     fn take_turn(&mut self, row: Box<crate::ports::RunRow>, ctx: &Ctx<Self>) {
         let run = row.id;
-        let active = Active::untouched(row, &self.meta);
+        let active = self.untouched(row);
+        let resume = active.cell.is_to_be_resumed();
         self.shared.runs.insert(run, Arc::clone(&active.cell));
         self.sleep = None;
         self.runs.insert(run, active);
         self.current = Some(run);
-        self.ask_permit(run, false, ctx);
+        self.ask_permit(run, resume, ctx);
     }
 
     fn ask_permit(&self, run: RunId, resume: bool, ctx: &Ctx<Self>) {
@@ -164,6 +165,10 @@ impl Session {
     fn begin(&mut self, run: RunId, transcript: Transcript, permit: Permit, ctx: &mut Ctx<Self>) {
         let at = ctx.system().clock.now();
         let Some(active) = self.runs.get_mut(&run) else { return self.transcript = Some(transcript) };
+        if active.cell.is_to_be_resumed() {
+            // What has arrived waits for the boundary: its last step may lack results.
+            return self.run_begins(run, transcript, permit, ctx);
+        }
         let input = active.row.input.take();
         let taken = self.take_inbox(transcript, Some(run), input, self.due(), ctx);
         let mut transaction = vec![Op::StartRun { run, at }];
@@ -195,7 +200,10 @@ impl Session {
             return self.advance(ctx);
         }
         active.stage = Stage::Running;
-        active.row.started_at = Some(at);
+        let at = *active.row.started_at.get_or_insert(at);
+        let cell = Arc::clone(&active.cell);
+        let resumed = cell.is_to_be_resumed();
+        let model = active.row.model.clone();
         let (soft_at, limit) = active.cell.deadline(|deadline| {
             deadline.run(now);
             (deadline.soft_at(now), deadline.limit())
@@ -212,19 +220,21 @@ impl Session {
             shared: Arc::clone(&self.shared),
             session: ctx.myself().clone(),
             meta: Arc::clone(&self.meta),
-            model: active.row.model.clone(),
+            model,
             limits: settings.runs,
-            cell: Arc::clone(&active.cell),
+            cell: Arc::clone(&cell),
             soft_at,
             limit,
             system: super::prompts::system(&self.meta, prompt.as_deref(), settings.subagents.max_depth),
             tools: self.tool_specs(),
             first: Some((transcript, permit)),
+            resumed,
         };
         let name: Arc<str> = format!("run {run}").into();
         let child = SessionChild::Run(run);
-        if let Err(error) = ctx.spawn::<Run>(child, name, ChildSpec::alike(STOP_RUN_WITHIN), args) {
-            self.fail_run(run, error.to_string(), ctx);
+        match ctx.spawn::<Run>(child, name, ChildSpec::alike(STOP_RUN_WITHIN), args) {
+            Ok(_) => cell.begin(),
+            Err(error) => self.fail_run(run, error.to_string(), ctx),
         }
     }
 
@@ -263,9 +273,11 @@ impl Session {
                 if self.yielded.is_none() && !self.children.is_empty() =>
             {
                 active.stage = Stage::Yielding;
+                let mut transaction = vec![Op::YieldRun { run }];
+                transaction.extend(active.cell.time(ctx.system().clock.monotonic()));
                 self.transcript = Some(transcript);
                 drop(permit);
-                self.commit(vec![Op::YieldRun { run }], Ticket::Yield { run }, ctx);
+                self.commit(transaction, Ticket::Yield { run }, ctx);
             }
             ReportKind::Boundary { .. } => self.boundary(run, transcript, permit, None, ctx),
             // What it is to go on with is in the transcript, after the answer.

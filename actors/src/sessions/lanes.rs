@@ -70,6 +70,11 @@ impl Lane {
         self.tickets.insert(run, ticket);
     }
 
+    /// How many permits are out.
+    pub(crate) fn held(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.held)
+    }
+
     /// Takes a run out of the queue.
     pub(crate) fn forget(&mut self, run: RunId) {
         if let Some(ticket) = self.tickets.remove(&run) {

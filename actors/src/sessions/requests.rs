@@ -33,6 +33,10 @@ impl Named {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }
+        // Digests of requests that say nothing of it are older than the word.
+        if let Some(recovery) = request.recovery {
+            hash.update(recovery.as_str());
+        }
         let key = RequestKey { principal: origin.principal(), method: "spawn", key: idempotency.key.clone() };
         Some(Self { key, digest: hash.finalize().into() })
     }

@@ -217,6 +217,7 @@ impl Sessions {
             announces: Vec::new(),
             steers: Vec::new(),
             children: Vec::new(),
+            traces: Vec::new(),
         });
         let myself = ctx.myself().clone();
         self.shared.commit(vec![Op::CreateSession(Box::new(row))], move |result| {

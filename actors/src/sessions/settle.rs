@@ -75,14 +75,13 @@ impl<'a> Verdict<'a> {
     }
 
     /// An earlier process left them open. Nobody is awake when they are ended.
-    pub(crate) const fn left_behind() -> Self {
-        let reason = "the process that ran it went away";
+    pub(crate) const fn left_behind(reason: &'a str) -> Self {
         Self { state: Terminal::Interrupted, reason, quiet: false, deliver: false }
     }
 
     /// The same, for what could not be ended at the start: by now somebody may be awake.
-    pub(crate) const fn found_late() -> Self {
-        Self { deliver: true, ..Self::left_behind() }
+    pub(crate) const fn found_late(reason: &'a str) -> Self {
+        Self { deliver: true, ..Self::left_behind(reason) }
     }
 }
 
@@ -94,11 +93,21 @@ pub(crate) async fn settle(
     verdict: Verdict<'_>,
     tries: u32,
 ) -> Vec<RunId> {
-    let mut left: Vec<Ending> = runs.into_iter().map(|run| decide(shared, run, verdict)).collect();
+    settle_each(shared, runs.into_iter().map(|run| (run, verdict)).collect(), tries).await
+}
+
+/// The same with a verdict for each.
+pub(super) async fn settle_each(
+    shared: &Arc<Shared>,
+    runs: Vec<(SubtreeRun, Verdict<'_>)>,
+    tries: u32,
+) -> Vec<RunId> {
+    let mut left: Vec<(Ending, bool)> =
+        runs.into_iter().map(|(run, verdict)| (decide(shared, run, verdict), verdict.deliver)).collect();
     count(shared, &mut left).await;
     let mut ended = Vec::new();
     for tried in 1.. {
-        let (done, refused) = submit(shared, std::mem::take(&mut left), verdict.deliver).await;
+        let (done, refused) = submit(shared, std::mem::take(&mut left)).await;
         ended.extend(done);
         let Some((_, first)) = refused.first() else { break };
         if tried >= tries {
@@ -129,7 +138,10 @@ fn decide(shared: &Shared, run: SubtreeRun, verdict: Verdict<'_>) -> Ending {
 
 /// Has each result say what the tree of its session has used. Where that cannot be read, also when it is asked for
 /// again, the run itself counts: no end is held up for long.
-async fn count(shared: &Arc<Shared>, runs: &mut [Ending]) {
+async fn count(shared: &Arc<Shared>, runs: &mut [(Ending, bool)]) {
+    if runs.is_empty() {
+        return;
+    }
     // The last step of a run may be on its way.
     let barrier = || -> BoxFuture<_> {
         let shared = Arc::clone(shared);
@@ -138,7 +150,7 @@ async fn count(shared: &Arc<Shared>, runs: &mut [Ending]) {
     if let Err(error) = read(shared, WAITED_FOR, barrier).await {
         return tracing::warn!(%error, "the tokens of results cannot be read");
     }
-    for announce in runs.iter_mut().filter_map(|run| run.announce.as_mut()) {
+    for announce in runs.iter_mut().filter_map(|(run, _)| run.announce.as_mut()) {
         let session = &announce.item.session;
         match read(shared, WAITED_FOR, || shared.storage.subtree_usage(session.clone())).await {
             Ok(used) => announce.item.usage = used,
@@ -167,14 +179,14 @@ pub(super) async fn read<T>(
     }
 }
 
-/// Commits ends; returns the runs that this ended, and those that the store did not take.
+/// Commits ends, of which some are to be delivered; returns the runs that this ended, and those that the store did not
+/// take.
 async fn submit(
     shared: &Arc<Shared>,
-    runs: Vec<Ending>,
-    deliver: bool,
-) -> (Vec<RunId>, Vec<(Ending, Refused)>) {
+    runs: Vec<(Ending, bool)>,
+) -> (Vec<RunId>, Vec<((Ending, bool), Refused)>) {
     let mut submitted = Vec::with_capacity(runs.len());
-    for run in runs {
+    for (run, deliver) in runs {
         let (sender, receiver) = oneshot::channel();
         let telling = Arc::clone(shared);
         shared.commit(run.transaction(), move |result| {
@@ -185,15 +197,15 @@ async fn submit(
             // Nobody waits only where the tree is gone.
             let _ = sender.send((run, result));
         });
-        submitted.push(receiver);
+        submitted.push((receiver, deliver));
     }
     let (mut ended, mut refused) = (Vec::new(), Vec::new());
-    for receiver in submitted {
+    for (receiver, deliver) in submitted {
         match receiver.await {
             Ok((run, Ok(()))) => ended.push(run.run()),
             // Whoever ended it before has told whoever waits.
             Ok((_, Err(Refused::Ended { .. }))) | Err(_) => {}
-            Ok((run, Err(error))) => refused.push((run, error)),
+            Ok((run, Err(error))) => refused.push(((run, deliver), error)),
         }
     }
     (ended, refused)

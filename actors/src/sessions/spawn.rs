@@ -1,6 +1,7 @@
 //! Spawns: admitted and reserved at once, committed, then answered and started.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::requests::{self, Named};
 use super::settle::{DETACHED, Verdict, settle};
@@ -65,6 +66,11 @@ impl Sessions {
     pub(super) fn on_spawn(&mut self, mut call: SpawnCall, ctx: &mut Ctx<Self>) {
         if let Err(refusal) = check_lengths(&call.request, &self.shared.settings()) {
             return self.refuse(call, refusal, ctx);
+        }
+        if self.shared.is_suspending() {
+            let text = "the daemon is stopping and starts nothing any more";
+            let hint = "repeat the request with the same idempotency key once it is back";
+            return self.refuse(call, Refusal::forbidden("stopping", text, hint), ctx);
         }
         call.named = Named::spawn(&call.request, &call.origin);
         let repeats = call.request.idempotency.as_ref().is_some_and(|key| key.may_repeat);
@@ -215,6 +221,9 @@ impl Sessions {
             started_at: None,
             ended_at: None,
             host: self.shared.host,
+            used: Duration::ZERO,
+            recovery: request.recovery,
+            attempts: 0,
         };
         let entry = Entry::User { text: admitted.task, origin: origin.clone() };
         let task = Arc::new(StoredEntry { seq: 0, run: Some(run), at, entry });
@@ -331,6 +340,7 @@ impl Sessions {
             announces: Vec::new(),
             steers: Vec::new(),
             children: Vec::new(),
+            traces: Vec::new(),
         };
         let key = meta.key.clone();
         let args = SessionArgs { shared: Arc::clone(&self.shared), meta, first: Some(Box::new(stored)) };

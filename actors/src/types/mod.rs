@@ -22,8 +22,9 @@ pub use outcome::{Outcome, Terminal};
 pub use scope::{MAX_SCOPES, Scope, ScopeError, Scopes};
 pub use secret::{MAX_SECRET, Secret, SecretHash};
 pub use settings::{
-    AgentSettings, AllowAgents, LaneLimits, MAX_TIMEOUT, ModelChoice, PromptLimits, RunLimits, Settings,
-    SettingsError, SubagentOverrides, SubagentSettings, ToolRules, Visibility,
+    AgentSettings, AllowAgents, LaneLimits, MAX_ATTEMPTS, MAX_TIMEOUT, ModelChoice, PromptLimits,
+    RecoveryMode, RecoveryOverrides, RecoverySettings, RunLimits, Settings, SettingsError, SubagentOverrides,
+    SubagentSettings, ToolRules, Visibility,
 };
 pub use spawn::{
     Accepted, Callback, Cleanup, IdempotencyKey, Mode, PromptRequest, Refusal, RefusalKind, SpawnRequest,

@@ -50,6 +50,12 @@ impl Terminal {
             Self::Interrupted => "interrupted",
         }
     }
+
+    /// Whether what a run spawned is stopped where the run ends like this.
+    #[must_use]
+    pub const fn stops_children(self) -> bool {
+        matches!(self, Self::Cancelled | Self::Timeout)
+    }
 }
 
 impl fmt::Display for Terminal {

@@ -11,6 +11,9 @@ use super::{AgentId, ModelRef};
 /// The longest deadline of a run: a year. Past it a number is a mistake, and zero is the way to ask for none.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// Most starts in a row that a run may have been at work at before it is quarantined.
+pub const MAX_ATTEMPTS: u32 = 1_000;
+
 /// A model and the ones to try when it fails.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelChoice {
@@ -74,6 +77,56 @@ pub struct SubagentOverrides {
     pub require_agent_id: Option<bool>,
 }
 
+/// What becomes of a run that was open when the daemon went down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecoveryMode {
+    /// The next start goes on with it from its last committed step.
+    #[default]
+    Resume,
+    /// The next start ends it as interrupted.
+    Interrupt,
+}
+
+impl RecoveryMode {
+    /// Both, in the order in which they are explained.
+    pub const ALL: [Self; 2] = [Self::Resume, Self::Interrupt];
+
+    /// The name in the configuration and in the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Resume => "resume",
+            Self::Interrupt => "interrupt",
+        }
+    }
+}
+
+/// How a start of the daemon decides on the runs that an earlier one left open (`agents.defaults.recovery`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecoverySettings {
+    /// For runs whose spawn says nothing else.
+    pub mode: RecoveryMode,
+    /// A run whose session was written to longer ago than this is interrupted, unless it waits for children; none means
+    /// that no run is too old.
+    pub max_age: Option<Duration>,
+    /// At so many starts in a row that died a run may have been at work, 1..=1,000; past it is quarantined.
+    pub max_attempts: u32,
+    /// How long runs may take to come to the end of their step when the daemon is asked to stop.
+    pub grace: Duration,
+}
+
+/// What one agent sets for its own runs (`agents.list[].recovery`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecoveryOverrides {
+    /// Replaces the default.
+    pub mode: Option<RecoveryMode>,
+    /// Replaces the default; `Some(None)` means that no run is too old.
+    pub max_age: Option<Option<Duration>>,
+    /// Replaces the default.
+    pub max_attempts: Option<u32>,
+}
+
 /// One configured agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentSettings {
@@ -89,6 +142,8 @@ pub struct AgentSettings {
     pub tools: ToolRules,
     /// Its own rules for spawning.
     pub subagents: SubagentOverrides,
+    /// Its own rules for what becomes of its runs when the daemon goes down.
+    pub recovery: RecoveryOverrides,
 }
 
 /// Runs that may execute at once.
@@ -152,6 +207,8 @@ pub struct Settings {
     pub lanes: LaneLimits,
     /// Bounds of one run.
     pub runs: RunLimits,
+    /// What becomes of runs when the daemon goes down.
+    pub recovery: RecoverySettings,
     /// Bounds of messages.
     pub prompts: PromptLimits,
     /// How long a quiet session stays in memory.
@@ -179,6 +236,7 @@ impl Settings {
             system_prompt: None,
             tools: ToolRules::default(),
             subagents: SubagentOverrides::default(),
+            recovery: RecoveryOverrides::default(),
         };
         Self {
             agents: BTreeMap::from([(main.clone(), Arc::new(agent))]),
@@ -188,6 +246,7 @@ impl Settings {
             visibility: Visibility::All,
             lanes: LaneLimits { main: 4, subagent: 8 },
             runs: RunLimits { max_steps: 1_000, max_retries: 3, timeout: Some(Duration::from_secs(172_800)) },
+            recovery: RecoverySettings::default(),
             prompts: PromptLimits { max_text: 1 << 20, max_queued: 256, max_label: 512 },
             sleep_after: Duration::from_secs(30),
         }
@@ -210,6 +269,7 @@ impl Settings {
         range("agents.defaults.subagents.maxDescendants", self.subagents.max_descendants, 10_000_000)?;
         range("agents.defaults.subagents.maxConcurrent", self.lanes.subagent, 1_000_000)?;
         range("agents.defaults.maxConcurrent", self.lanes.main, 1_000_000)?;
+        range("agents.defaults.recovery.maxAttempts", self.recovery.max_attempts, MAX_ATTEMPTS)?;
         let above_zero = |path, value: usize| match value {
             0 => Err(SettingsError { path, problem: "0 is out of range, use at least 1".to_owned() }),
             _ => Ok(()),
@@ -241,6 +301,17 @@ impl Settings {
     #[must_use]
     pub fn agent(&self, id: &AgentId) -> Option<&Arc<AgentSettings>> {
         self.agents.get(id)
+    }
+}
+
+impl Default for RecoverySettings {
+    fn default() -> Self {
+        Self {
+            mode: RecoveryMode::Resume,
+            max_age: Some(Duration::from_secs(7 * 24 * 60 * 60)),
+            max_attempts: 3,
+            grace: Duration::from_secs(5),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AgentId, ModelChoice, RunId, Secret, SessionKey, Timestamp};
+use super::{AgentId, ModelChoice, RecoveryMode, RunId, Secret, SessionKey, Timestamp};
 
 /// Whether a child session ends with its run or stays for further messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +60,8 @@ pub struct SpawnRequest {
     pub cleanup: Cleanup,
     /// Whether the parent gets the result.
     pub expects_completion: bool,
+    /// What becomes of it when the daemon goes down; none means what the configuration says.
+    pub recovery: Option<RecoveryMode>,
     /// The client's key for this request.
     pub idempotency: Option<IdempotencyKey>,
 }
@@ -78,6 +80,7 @@ impl SpawnRequest {
             mode: Mode::Run,
             cleanup: Cleanup::Keep,
             expects_completion: true,
+            recovery: None,
             idempotency: None,
         }
     }

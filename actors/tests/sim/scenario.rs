@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use offshoot_actors::kit::Bug;
 use offshoot_actors::types::{
-    AgentSettings, AllowAgents, LaneLimits, ModelChoice, SessionKey, Settings, SubagentOverrides, Timestamp,
-    ToolRules,
+    AgentSettings, AllowAgents, LaneLimits, ModelChoice, RecoveryOverrides, SessionKey, Settings,
+    SubagentOverrides, Timestamp, ToolRules,
 };
 
 use super::random::Random;
@@ -131,6 +131,7 @@ fn settings(random: &mut Random) -> Settings {
             system_prompt: None,
             tools: ToolRules { deny, ..ToolRules::default() },
             subagents: SubagentOverrides::default(),
+            recovery: RecoveryOverrides::default(),
         };
         (settings.id.clone(), Arc::new(settings))
     };

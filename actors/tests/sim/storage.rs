@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, CallbackRow, Clock, Consequences, DayUsage, Done, Earlier, Host, ListFilter, Op, OpenRun,
-    OverviewFilter, Overviews, Page, Refused, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError,
-    StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    BoxFuture, CallbackRow, Clock, Consequences, DayUsage, Done, Earlier, Host, LeftRun, ListFilter, Op,
+    OpenRun, OverviewFilter, Overviews, Page, Refused, RequestKey, RunRow, RunUse, SessionRow, Storage,
+    StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction,
+    Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use tokio::sync::Notify;
@@ -232,6 +233,10 @@ impl Storage for SimStorage {
 
     fn open_runs(&self) -> BoxFuture<Result<Vec<OpenRun>, StoreError>> {
         self.read(Storage::open_runs)
+    }
+
+    fn left_runs(&self) -> BoxFuture<Result<Vec<LeftRun>, StoreError>> {
+        self.read(Storage::left_runs)
     }
 
     fn open_in_subtree(&self, key: SessionKey) -> BoxFuture<Result<Vec<SubtreeRun>, StoreError>> {

@@ -24,6 +24,7 @@ impl SimTools {
                 parameters: "{}".into(),
                 parallel,
                 idempotent,
+                yields: name == "yield",
                 groups: &[],
             })
         };

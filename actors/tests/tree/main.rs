@@ -26,6 +26,7 @@ mod rebuilds;
 mod refusals;
 mod repeats;
 mod restarts;
+mod resumes;
 mod settled;
 mod sleeps;
 mod steers;

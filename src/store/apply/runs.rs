@@ -1,7 +1,9 @@
 //! Changes of runs and of their tool calls.
 
-use offshoot_actors::ports::{Refused, RunEnd, RunRow, RunState, ToolMark};
-use offshoot_actors::types::{ModelRef, RunId, SessionKey, Timestamp, ToolStatus, Usage};
+use std::time::Duration;
+
+use offshoot_actors::ports::{Host, Refused, RunEnd, RunRow, RunState, ToolMark};
+use offshoot_actors::types::{ModelRef, RecoveryMode, RunId, SessionKey, Timestamp, ToolStatus, Usage};
 use rusqlite::params;
 
 use super::{Applied, Apply};
@@ -18,8 +20,9 @@ impl Apply<'_> {
         let added = self.execute(
             "INSERT INTO runs (id, session, session_key, state, cause, spawner_id, announce_to, expects_completion, \
              wire_id, model, fallbacks, model_used, timeout_ms, steps, input_tokens, output_tokens, \
-             cached_tokens, accepted_at, started_at, host, input) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21) \
+             cached_tokens, accepted_at, started_at, host, input, used_ms, recovery, attempts) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
+             ?21, ?22, ?23, ?24) \
              ON CONFLICT (id) DO NOTHING",
             params![
                 id,
@@ -43,6 +46,9 @@ impl Apply<'_> {
                 row.started_at.map(|at| at.0),
                 row.host.as_str(),
                 row.input.as_ref().map(json).transpose()?,
+                millis(row.used),
+                row.recovery.map(RecoveryMode::as_str),
+                row.attempts,
             ],
         )?;
         if added == 0 {
@@ -77,6 +83,31 @@ impl Apply<'_> {
                 model.as_str(),
                 run.number
             ],
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn record_time(&self, run: RunId, used: Duration) -> Applied {
+        let run = self.open_run(run)?;
+        self.execute("UPDATE runs SET used_ms = ?1 WHERE number = ?2", [millis(used), run.number])?;
+        Ok(())
+    }
+
+    pub(super) fn resume_runs(&self, runs: &[RunId]) -> Applied {
+        for id in runs {
+            let run = self.open_run(*id)?;
+            if run.state == RunState::Running {
+                self.execute("UPDATE runs SET attempts = attempts + 1 WHERE number = ?1", [run.number])?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget_attempts(&self, host: Host) -> Applied {
+        self.execute(
+            "UPDATE runs INDEXED BY runs_open SET attempts = 0 \
+             WHERE ended_at IS NULL AND attempts > 0 AND host = ?1",
+            [host.as_str()],
         )?;
         Ok(())
     }

@@ -18,6 +18,7 @@ fn agent(id: &str) -> AgentSettings {
         system_prompt: None,
         tools: ToolRules::default(),
         subagents: SubagentOverrides::default(),
+        recovery: crate::types::RecoveryOverrides::default(),
     }
 }
 
@@ -56,6 +57,7 @@ fn catalog() -> Vec<Arc<ToolSpec>> {
                 parameters: "{}".into(),
                 parallel: true,
                 idempotent: true,
+                yields: false,
                 groups: &[],
             })
         })

@@ -13,6 +13,7 @@ fn catalog() -> Vec<Arc<ToolSpec>> {
             parameters: "{}".into(),
             parallel: true,
             idempotent: true,
+            yields: false,
             groups,
         })
     };
@@ -44,6 +45,7 @@ fn agent(tools: ToolRules) -> AgentSettings {
         system_prompt: None,
         tools,
         subagents: SubagentOverrides::default(),
+        recovery: crate::types::RecoveryOverrides::default(),
     }
 }
 

@@ -18,8 +18,9 @@ use std::sync::Arc;
 pub use self::ops::{AuditRecord, Done, Op, Refused, RunEnd, StoreError, ToolMark, Transaction};
 pub use self::pairing::{BootstrapRow, DeviceRow, DeviceTokenRow, PairRequestRow, StoredPairing};
 pub use self::reads::{
-    Consequences, DAY_MS, DayUsage, Earlier, ListFilter, OpenRun, Overview, OverviewFilter, Overviews, Page,
-    RunGlance, RunTally, RunUse, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Unfinished,
+    Consequences, DAY_MS, DayUsage, Earlier, LeftRun, ListFilter, OpenRun, Overview, OverviewFilter,
+    Overviews, Page, RunGlance, RunTally, RunTrace, RunUse, StoredSession, SubtreeRun, Tallies, ToolUse,
+    ToolUseFilter, Unfinished,
 };
 pub use self::rows::{Announce, CallbackRow, Cause, Host, RequestKey, RunRow, RunState, SessionRow, Steer};
 use super::BoxFuture;
@@ -60,6 +61,9 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Every open run, oldest first.
     fn open_runs(&self) -> BoxFuture<Result<Vec<OpenRun>, StoreError>>;
+
+    /// Every open run with what a start of the daemon decides on, oldest first.
+    fn left_runs(&self) -> BoxFuture<Result<Vec<LeftRun>, StoreError>>;
 
     /// The open runs of a session and of all its descendants, deepest first.
     fn open_in_subtree(&self, key: SessionKey) -> BoxFuture<Result<Vec<SubtreeRun>, StoreError>>;

@@ -1,11 +1,12 @@
 //! Changes, and why they are refused.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::pairing::{BootstrapRow, DeviceRow, DeviceTokenRow, PairRequestRow};
-use super::rows::{Announce, CallbackRow, RequestKey, RunRow, SessionRow, Steer};
+use super::rows::{Announce, CallbackRow, Host, RequestKey, RunRow, SessionRow, Steer};
 use crate::types::{
     DeviceId, ModelChoice, ModelRef, Origin, Outcome, RunId, SessionKey, StoredEntry, Terminal, Timestamp,
     ToolStatus, Usage,
@@ -97,6 +98,25 @@ pub enum Op {
         usage: Usage,
         /// The model that answered.
         model: ModelRef,
+    },
+    /// How much of its deadline the run has used. Refused if it has ended.
+    RecordTime {
+        /// The run.
+        run: RunId,
+        /// The time used so far.
+        used: Duration,
+    },
+    /// A start of the daemon goes on with these runs: one more attempt for each of them that is in state `Running`.
+    /// Refused if one of them has ended.
+    ResumeRuns {
+        /// The runs.
+        runs: Vec<RunId>,
+    },
+    /// No open run that this kind of process accepted counts attempts any more: the daemon stops in order, or has been up
+    /// for a while.
+    ForgetAttempts {
+        /// The kind of process.
+        host: Host,
     },
     /// Tool calls start. Refused if the run has ended, or one of them was started before.
     StartTools {

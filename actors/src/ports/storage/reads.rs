@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::rows::{Announce, Cause, Host, RunRow, RunState, SessionRow, Steer};
-use crate::types::{AgentId, ModelRef, RunId, SessionKey, StoredEntry, Timestamp, Usage};
+use crate::types::{
+    AgentId, ModelRef, RecoveryMode, RunId, SessionKey, StoredEntry, Terminal, Timestamp, Usage,
+};
 
 /// A request that was carried out before.
 #[derive(Debug, Clone)]
@@ -32,6 +34,36 @@ pub struct StoredSession {
     pub steers: Vec<Steer>,
     /// Open runs that announce to it, with their sessions and the runs that spawned them.
     pub children: Vec<OpenRun>,
+    /// What those of its runs have left behind that are at work or wait for children.
+    pub traces: Vec<RunTrace>,
+}
+
+/// What a run has left behind that its row and its transcript do not tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunTrace {
+    /// The run.
+    pub run: RunId,
+    /// Tool calls, by id, that were started and have no result.
+    pub started: Vec<Arc<str>>,
+    /// Children of its session that its tool calls spawned, the deleted ones left out, oldest first.
+    pub spawned: Vec<SessionKey>,
+}
+
+/// An open run as the next start of the daemon finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftRun {
+    /// The run.
+    pub open: OpenRun,
+    /// Where it is in its life.
+    pub state: RunState,
+    /// What its spawn says of a daemon that goes down.
+    pub recovery: Option<RecoveryMode>,
+    /// Starts in a row that went on with it while it was at work, and died.
+    pub attempts: u32,
+    /// How the run that spawned it has ended, if it has.
+    pub spawner_ended: Option<Terminal>,
+    /// When its session was last written to.
+    pub written_at: Timestamp,
 }
 
 impl RunRow {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::types::{
-    AgentId, AnnounceItem, Cleanup, Entry, Mode, ModelChoice, ModelRef, Origin, Outcome, RunId, Secret,
-    SessionKey, Terminal, Timestamp, Usage,
+    AgentId, AnnounceItem, Cleanup, Entry, Mode, ModelChoice, ModelRef, Origin, Outcome, RecoveryMode, RunId,
+    Secret, SessionKey, Terminal, Timestamp, Usage,
 };
 
 /// Why a run exists.
@@ -57,6 +57,15 @@ impl RunState {
             Self::Running => "running",
             Self::Yielded => "yielded",
             Self::Ended(state) => state.as_str(),
+        }
+    }
+
+    /// How the run has ended, if it has.
+    #[must_use]
+    pub const fn terminal(self) -> Option<Terminal> {
+        match self {
+            Self::Ended(state) => Some(state),
+            Self::Accepted | Self::Running | Self::Yielded => None,
         }
     }
 
@@ -160,6 +169,12 @@ pub struct RunRow {
     pub ended_at: Option<Timestamp>,
     /// What kind of process accepted it.
     pub host: Host,
+    /// How much of its deadline it had used when that was last recorded.
+    pub used: Duration,
+    /// What its spawn says of a daemon that goes down; none means what the configuration says.
+    pub recovery: Option<RecoveryMode>,
+    /// Starts of the daemon in a row that went on with it while it was at work, and died.
+    pub attempts: u32,
 }
 
 /// Where somebody outside wants the result of a run, once the run and what it spawned are done.

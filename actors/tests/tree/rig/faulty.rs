@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, CallbackRow, Clock, Consequences, DayUsage, Done, Earlier, Host, ListFilter, Op, OpenRun,
-    OverviewFilter, Overviews, Page, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError,
+    BoxFuture, CallbackRow, Clock, Consequences, DayUsage, Done, Earlier, Host, LeftRun, ListFilter, Op,
+    OpenRun, OverviewFilter, Overviews, Page, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError,
     StoredPairing, StoredSession, SubtreeRun, Tallies, TokioClock, ToolUse, ToolUseFilter, Transaction,
     Unfinished,
 };
@@ -197,6 +197,10 @@ impl Storage for Faulty {
 
     fn open_runs(&self) -> BoxFuture<Result<Vec<OpenRun>, StoreError>> {
         self.inner.open_runs()
+    }
+
+    fn left_runs(&self) -> BoxFuture<Result<Vec<LeftRun>, StoreError>> {
+        self.inner.left_runs()
     }
 
     fn open_in_subtree(&self, key: SessionKey) -> BoxFuture<Result<Vec<SubtreeRun>, StoreError>> {

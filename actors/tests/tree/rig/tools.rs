@@ -10,7 +10,7 @@ use offshoot_actors::types::{
 
 use super::model::Log;
 
-/// `spawn` (`option=value,..|task`), `yield`, `wait` (milliseconds; runs beside others), `alone` (milliseconds;
+/// `spawn` (`option=value,..|task`; may be repeated), `yield`, `wait` (milliseconds; runs beside others), `alone` (milliseconds;
 /// runs alone), `panic`, `hang`.
 pub struct Toolbox {
     specs: Vec<Arc<ToolSpec>>,
@@ -26,7 +26,8 @@ impl Toolbox {
                 description: "".into(),
                 parameters: "{}".into(),
                 parallel,
-                idempotent: false,
+                idempotent: matches!(name, "spawn" | "wait" | "yield"),
+                yields: name == "yield",
                 groups: &[],
             })
         };
@@ -79,7 +80,12 @@ impl Tools for Toolbox {
             let output = match &*call.name {
                 "spawn" => {
                     let origin = Origin::Agent { session: context.session.clone(), run: context.run };
-                    match context.tree.spawn(request(context.session, &call.arguments), origin).await {
+                    let mut request = request(context.session, &call.arguments);
+                    request.idempotency.get_or_insert(IdempotencyKey {
+                        key: format!("{}/{}/{}", context.run, context.step, call.id),
+                        may_repeat: context.repeated,
+                    });
+                    match context.tree.spawn(request, origin).await {
                         Ok(accepted) => ToolOutput::ok(format!("accepted {}", accepted.run)),
                         Err(refusal) => ToolOutput::ok(format!("refused {refusal}")),
                     }
