@@ -115,6 +115,7 @@ impl Process<'_> {
             world.scenario.settings.clone(),
         );
         options.events = Arc::clone(&world.history) as Arc<dyn EventSink>;
+        options.host = world.scenario.host;
         options.faults = Some(Arc::clone(&faults) as _);
         let end = match Tree::start(options).await {
             Ok(tree) => self.live(tree, &clock, &storage, &faults, &mut random).await,
@@ -159,6 +160,12 @@ impl Process<'_> {
         }
         storage.refuse(0);
         if self.plan.end == End::Stop {
+            if within(&**clock, STOP_TIME, tree.suspend(self.world.scenario.settings.recovery.grace))
+                .await
+                .is_none()
+            {
+                self.broken("the tree does not suspend its runs");
+            }
             self.stop(tree, clock).await;
             self.join(clients, clock, STOP_TIME).await;
             return End::Stop;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offshoot_actors::kit::Bug;
+use offshoot_actors::ports::Host;
 use offshoot_actors::types::{
     AgentSettings, AllowAgents, LaneLimits, ModelChoice, RecoveryOverrides, SessionKey, Settings,
     SubagentOverrides, Timestamp, ToolRules,
@@ -61,6 +62,8 @@ pub struct Scenario {
     pub settings: Settings,
     pub roots: Vec<SessionKey>,
     pub lives: Vec<Life>,
+    /// What kind of processes they are: a daemon goes on with what the one before left open.
+    pub host: Host,
     /// How many spawns models ask for in all.
     pub spawns: u32,
 }
@@ -68,7 +71,7 @@ pub struct Scenario {
 impl Scenario {
     pub fn new(seed: u64, bug: Option<Bug>) -> Self {
         let mut random = Random::of(&[seed, 1]);
-        let settings = settings(&mut random);
+        let mut settings = settings(&mut random);
         let names = ["agent:main:main", "agent:main:side", "agent:other:main", "agent:helper:main"];
         let roots = names[..random.between(1, 4) as usize].iter().map(|name| name.parse().unwrap()).collect();
         let restarts = *random.pick(&[0, 0, 0, 1, 1, 2]);
@@ -79,7 +82,11 @@ impl Scenario {
             })
             .collect();
         lives.push(life(End::Rest, &mut random));
-        Self { seed, bug, settings, roots, lives, spawns: random.between(4, 40) }
+        let spawns = random.between(4, 40);
+        let mut random = Random::of(&[seed, 6]);
+        let host = if random.percent(70) { Host::Daemon } else { Host::OneShot };
+        settings.recovery.max_attempts = *random.pick(&[1, 2, 3]);
+        Self { seed, bug, settings, roots, lives, host, spawns }
     }
 }
 

@@ -9,6 +9,9 @@ use super::history::{Ask, Heard};
 use super::random::{Random, number_of};
 use super::world::World;
 
+/// The tools that may be repeated after a crash.
+pub const IDEMPOTENT: [&str; 3] = ["yield", "sleep", "note"];
+
 pub struct SimTools {
     world: Arc<World>,
     clock: Arc<dyn Clock>,
@@ -17,27 +20,27 @@ pub struct SimTools {
 
 impl SimTools {
     pub fn new(world: Arc<World>, clock: Arc<dyn Clock>) -> Self {
-        let spec = |name: &str, parallel, idempotent| {
+        let spec = |name: &str, parallel| {
             Arc::new(ToolSpec {
                 name: name.into(),
                 description: "".into(),
                 parameters: "{}".into(),
                 parallel,
-                idempotent,
+                idempotent: IDEMPOTENT.contains(&name),
                 yields: name == "yield",
                 groups: &[],
             })
         };
         let catalog = vec![
-            spec("spawn", true, false),
-            spec("yield", false, false),
-            spec("sleep", true, true),
-            spec("slow", false, false),
-            spec("note", true, true),
-            spec("fail", true, false),
-            spec("cancel", true, false),
-            spec("steer", false, false),
-            spec("boom", false, false),
+            spec("spawn", true),
+            spec("yield", false),
+            spec("sleep", true),
+            spec("slow", false),
+            spec("note", true),
+            spec("fail", true),
+            spec("cancel", true),
+            spec("steer", false),
+            spec("boom", false),
         ];
         Self { world, clock, catalog }
     }

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use offshoot_actors::ports::{Cause, Event};
+use offshoot_actors::policy::recovery::QUARANTINED;
+use offshoot_actors::ports::{Cause, Event, Host};
 use offshoot_actors::types::{RunId, Terminal};
 
 use super::{Facts, run_of};
@@ -90,6 +91,7 @@ fn ends(facts: &Facts<'_>, broken: &mut Vec<String>) {
 fn order(facts: &Facts<'_>, broken: &mut Vec<String>) {
     let mut begun = BTreeSet::new();
     let mut over = BTreeSet::new();
+    let mut early = BTreeSet::new();
     for (_, record, event) in facts.events() {
         let Some(run) = run_of(event) else {
             if let Event::Announced { session, runs } = event {
@@ -102,13 +104,18 @@ fn order(facts: &Facts<'_>, broken: &mut Vec<String>) {
             continue;
         };
         let first = matches!(event, Event::Spawned { .. } | Event::Submitted { .. });
-        if first && !begun.insert(run) {
-            broken.push(format!("I9: run {run} was told twice to be accepted"));
+        if first && (!begun.insert(run) || early.contains(&run)) {
+            broken
+                .push(format!("I9: run {run} was told twice to be accepted, or after something else of it"));
         }
-        // A later process ends what an earlier one accepted and perhaps never told of.
-        let left_behind = record.life > 0 && matches!(event, Event::Ended { .. });
-        if !begun.contains(&run) && !left_behind {
-            broken.push(format!("I9: {event:?} comes before run {run} was accepted"));
+        // A later process ends or goes on with what an earlier one accepted and perhaps never told of.
+        let goes_on = facts.played.scenario.host == Host::Daemon;
+        let left_behind = record.life > 0 && (goes_on || matches!(event, Event::Ended { .. }));
+        if !begun.contains(&run) {
+            early.insert(run);
+            if !left_behind {
+                broken.push(format!("I9: {event:?} comes before run {run} was accepted"));
+            }
         }
         if over.contains(&run) && !matches!(event, Event::Ended { .. }) {
             broken.push(format!("I9: {event:?} comes after the end of run {run}"));
@@ -158,6 +165,9 @@ fn reasons(facts: &Facts<'_>, broken: &mut Vec<String>) {
                     || reason.ends_with(ON_PURPOSE)
                     || (reason.starts_with("its session failed")
                         && (session_fell || manager_fell || store_fell))
+            }
+            Terminal::Interrupted if facts.played.scenario.host == Host::Daemon => {
+                reason.starts_with(QUARANTINED)
             }
             Terminal::Interrupted => {
                 manager_fell || accepted_in.get(run).is_none_or(|life| *life < record.life)

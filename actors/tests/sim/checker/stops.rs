@@ -7,6 +7,7 @@ use offshoot_actors::types::RunId;
 
 use super::{Facts, run_of};
 use crate::history::{Ask, Heard, What};
+use crate::tools::IDEMPOTENT;
 
 pub fn check(facts: &Facts<'_>, broken: &mut Vec<String>) {
     stopped(facts, broken);
@@ -65,12 +66,25 @@ fn below(facts: &Facts<'_>, run: RunId, accepted: &[RunId]) -> BTreeSet<RunId> {
     if cancelled(&run) { found } else { BTreeSet::from([run]) }
 }
 
+/// What may be repeated is, once for each time that a run is gone on with.
 fn tools_once(facts: &Facts<'_>, broken: &mut Vec<String>) {
-    let mut begun = BTreeSet::new();
+    let mut begun: BTreeMap<_, u32> = BTreeMap::new();
+    let mut started: BTreeMap<RunId, u32> = BTreeMap::new();
     for record in facts.records {
-        let What::ToolBegan { run, step, call, .. } = &record.what else { continue };
-        if !begun.insert((*run, *step, call)) {
-            broken.push(format!("I10: {call:?} of step {step} of run {run} is carried out twice"));
+        match &record.what {
+            What::Event(Event::Started { run, .. }) => *started.entry(*run).or_default() += 1,
+            What::ToolBegan { run, step, call, name, .. } => {
+                let times = begun.entry((*run, *step, call)).or_default();
+                *times += 1;
+                let repeats =
+                    IDEMPOTENT.contains(&&**name) && started.get(run).is_some_and(|most| *times <= *most);
+                if *times > 1 && !repeats {
+                    broken.push(format!(
+                        "I10: {call:?} of step {step} of run {run} is carried out {times} times"
+                    ));
+                }
+            }
+            _ => {}
         }
     }
 }
