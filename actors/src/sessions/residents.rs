@@ -458,8 +458,9 @@ impl Sessions {
         self.leave(key, ctx);
     }
 
-    /// A session has ended: whoever came meanwhile wakes it again.
+    /// A session has ended: whoever came meanwhile wakes it again, and so do children whose start it lost to a panic.
     pub(super) fn leave(&mut self, key: &SessionKey, ctx: &Ctx<Self>) {
+        self.start_again_under(key, ctx);
         let waiting =
             self.residents.remove(key).and_then(|mut resident| resident.waiting().map(std::mem::take));
         if let Some(waiting) = waiting.filter(|waiting| !waiting.is_empty()) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use offshoot_actors::ports::{Cause, Event, Op};
 use offshoot_actors::types::{RunId, SessionKey, Timestamp};
 
-use super::{Facts, run_of};
+use super::Facts;
 use crate::history::What;
 
 /// From the answer to a spawn until its run stands in the lane, and from its permit until its start is told.
@@ -91,22 +91,22 @@ struct Child {
 /// of a child, on a message or on results, takes a turn of its parent like a spawn. Where an actor panicked or the
 /// store refused, queues are built anew, and what was before does not count.
 fn fairness(facts: &Facts<'_>, broken: &mut Vec<String>) {
+    let mut started = BTreeSet::new();
     for life in 0..facts.played.lives.len() {
+        // What an earlier process had begun goes on ahead of what has not.
+        let resumed = started.clone();
         let mut children: BTreeMap<RunId, Child> = BTreeMap::new();
         let mut faults = Vec::new();
         let mut begun: BTreeMap<RunId, (SessionKey, i64)> = BTreeMap::new();
-        // What an earlier process had begun goes on ahead of what has not.
-        let mut accepted = BTreeSet::new();
         for record in facts.records.iter().filter(|record| record.life == life) {
-            if let What::Event(event @ (Event::Spawned { .. } | Event::Submitted { .. })) = &record.what {
-                accepted.extend(run_of(event));
-            }
             match &record.what {
                 What::Event(Event::Spawned { parent, child, .. }) => {
                     let (parent, queued) = (parent.clone(), record.at);
                     children.insert(child.run, Child { parent, queued, started: None });
                 }
-                What::Event(Event::Started { session, run }) if accepted.contains(run) => {
+                What::Event(Event::Started { run, .. }) if resumed.contains(run) => {}
+                What::Event(Event::Started { session, run }) => {
+                    started.insert(*run);
                     if let Some(parent) = facts.sessions.get(session).and_then(|row| row.parent.clone()) {
                         begun.entry(*run).or_insert((parent, record.at.0));
                     }
