@@ -22,7 +22,7 @@ const TYPES: &[(&str, &str)] = &[
         "string",
         "$schema id name systemPromptOverride alias primary api baseUrl profile visibility durability mode bind \
          customBindHost token password userHeader basePath root embedSandbox certPath keyPath path \
-         defaultSessionKey source provider maxTokensField model apiKey",
+         defaultSessionKey source provider maxTokensField model apiKey maxAge grace",
     ),
     (
         "array",
@@ -33,6 +33,7 @@ const TYPES: &[(&str, &str)] = &[
 /// Words, where there are only some.
 const WORDS: &[(&str, &[&str])] = &[
     ("gateway.auth.mode", &["none", "token", "password", "trusted-proxy"]),
+    ("agents.defaults.recovery.mode", &["resume", "interrupt"]),
     ("gateway.bind", &["auto", "lan", "loopback", "custom"]),
     ("gateway.reload.mode", &["off", "hot", "hybrid", "restart"]),
     ("store.durability", &["full", "normal"]),

@@ -99,7 +99,7 @@ fn trace(connection: &Connection, session: &SessionKey, run: RunId) -> Result<Ru
     let spawned = all(
         connection,
         "SELECT s.key FROM runs r JOIN sessions s ON s.id = r.session \
-         WHERE r.spawner_id = ?1 AND s.parent_key = ?2 ORDER BY s.id",
+         WHERE r.spawner_id = ?1 AND s.parent_key = ?2 GROUP BY s.id ORDER BY s.id",
         params![IdText::from(run), session.as_str()],
         |mut columns| columns.parsed(),
     )?;

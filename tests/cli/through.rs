@@ -119,17 +119,18 @@ fn who_waits_hears_that_the_gateway_ends() {
 }
 
 #[test]
-fn what_a_killed_gateway_left_open_is_called_abandoned_until_the_next_one_ends_it() {
+fn what_a_killed_gateway_left_open_is_called_suspended_until_the_next_one_goes_on_with_it() {
     let world = World::new();
     let gateway = Gateway::start(&world);
     let waiting = world.start(&["run", "Wait: 1h"]);
     let id = world.runs()[0]["runId"].as_str().unwrap().to_owned();
-    assert_eq!(world.runs()[0]["abandoned"], false);
+    assert_eq!(world.runs()[0]["suspended"], false);
     gateway.kill();
     drop(waiting);
-    let listed = world.run(&["runs", "list"]).exits(0).says("1 run is abandoned").says("`offshoot gateway`");
-    assert!(listed.stdout.contains("abandoned") && !listed.stdout.contains("running"), "{}", listed.stdout);
+    let listed = world.run(&["runs", "list"]).exits(0).says("1 run is suspended").says("`offshoot gateway`");
+    assert!(listed.stdout.contains("suspended") && !listed.stdout.contains("running"), "{}", listed.stdout);
     let _next = Gateway::start(&world);
     let shown = world.run(&["runs", "show", "--json", &id]).exits(0).json();
-    assert_eq!((&shown["state"], &shown["abandoned"]), (&json!("interrupted"), &json!(false)));
+    assert_eq!((&shown["state"], &shown["suspended"]), (&json!("running"), &json!(false)));
+    world.run(&["runs", "cancel", &id]).exits(0);
 }

@@ -143,8 +143,9 @@ impl State {
         let calls = self.tools.range((run, 0, "".into())..).take_while(|((of, ..), _)| *of == run);
         let started = calls.filter(|(_, tool)| tool.finished.is_none()).map(|((_, _, call), _)| call.clone());
         let by_run = |key: &&SessionKey| {
+            let Some(session) = self.sessions.get(key) else { return false };
             let mut runs = self.runs_of.range(places(key)).filter_map(|(_, run)| self.runs.get(run));
-            runs.any(|other| other.row.spawner == Some(run))
+            runs.any(|other| other.row.spawner == Some(run) && other.session == session.number)
         };
         let children = self.children.range(places(&row.session)).map(|(_, key)| key);
         Some(RunTrace {

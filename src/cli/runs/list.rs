@@ -1,11 +1,10 @@
 //! `offshoot runs list`
 
-use std::collections::BTreeSet;
-
 use offshoot_actors::ports::{ListFilter, Page, RunRow, Storage};
-use offshoot_actors::types::{RunId, Timestamp};
+use offshoot_actors::types::Timestamp;
 use serde_json::{Value, json};
 
+use super::super::abandoned::Idle;
 use super::super::args::RunsListArgs;
 use super::super::exit::{Exit, Failure};
 use super::super::output::{ago, elapsed, note, table, tokens};
@@ -15,16 +14,16 @@ use crate::runtime;
 pub(super) async fn run(args: RunsListArgs, global: &Global) -> Result<Exit, Failure> {
     let session = args.session.map(|name| name.key(global)).transpose()?;
     let filter = ListFilter { session, open: args.open, ..ListFilter::default() };
-    let (mut rows, mut abandoned) = (Vec::new(), BTreeSet::new());
+    let (mut rows, mut idle) = (Vec::new(), Idle::default());
     if let Some(storage) = global.read_store()? {
         rows = storage.list_runs(filter, Page { offset: 0, limit: args.limit }).await?;
-        abandoned = abandoned::among(&mut rows, &storage, global).await?;
+        idle = abandoned::among(&mut rows, &storage, global).await?;
         // Of those that were open some have ended since.
         rows.retain(|row| !args.open || row.state.is_open());
     }
     let now = runtime::clock().now();
     if global.output.json {
-        let runs: Vec<Value> = rows.iter().map(|row| document(row, &abandoned, now)).collect();
+        let runs: Vec<Value> = rows.iter().map(|row| document(row, &idle, now)).collect();
         global.output.document(&json!({"runs": runs}))?;
         return Ok(Exit::Ok);
     }
@@ -37,7 +36,7 @@ pub(super) async fn run(args: RunsListArgs, global: &Global) -> Result<Exit, Fai
         .map(|row| {
             vec![
                 row.id.to_string(),
-                abandoned::state(row, &abandoned).to_owned(),
+                abandoned::state(row, &idle).to_owned(),
                 ago(row.accepted_at, now),
                 view::duration(row, now).map(elapsed).unwrap_or_default(),
                 tokens(row.usage),
@@ -49,19 +48,20 @@ pub(super) async fn run(args: RunsListArgs, global: &Global) -> Result<Exit, Fai
     for line in table(global.output.paint, &head, &lines) {
         global.output.line(line)?;
     }
-    abandoned::tell(&abandoned);
+    abandoned::tell(&idle);
     Ok(Exit::Ok)
 }
 
 /// A run's row for programs.
-pub(super) fn document(row: &RunRow, abandoned: &BTreeSet<RunId>, now: Timestamp) -> Value {
+pub(super) fn document(row: &RunRow, idle: &Idle, now: Timestamp) -> Value {
     let outcome = row.outcome.as_ref();
     json!({
         "runId": row.id,
         "sessionKey": row.session,
         "cause": row.cause.as_str(),
         "state": row.state.as_str(),
-        "abandoned": abandoned.contains(&row.id),
+        "abandoned": idle.is_abandoned(row.id),
+        "suspended": idle.is_suspended(row.id),
         "reason": outcome.and_then(|outcome| outcome.reason.as_ref()),
         "result": outcome.and_then(|outcome| outcome.text.as_ref()),
         "spawnedBy": row.spawner,

@@ -18,23 +18,23 @@ pub(super) async fn run(name: RunName, global: &Global) -> Result<Exit, Failure>
     let id = name.find(storage.as_ref()).await?;
     let storage = storage.ok_or_else(|| unknown(id))?;
     let mut row = storage.run(id).await?.ok_or_else(|| unknown(id))?;
-    let abandoned = abandoned::among(std::slice::from_mut(&mut row), &storage, global).await?;
+    let idle = abandoned::among(std::slice::from_mut(&mut row), &storage, global).await?;
     let subtree = storage.subtree_usage(row.session.clone()).await?;
     let mut entries = Vec::new();
     let own = |entry: &Arc<StoredEntry>| entry.run == Some(id);
     transcript::read(&storage, &row.session, |page| entries.extend(page.into_iter().filter(own))).await?;
     let now = runtime::clock().now();
     if global.output.json {
-        let mut document = list::document(&row, &abandoned, now);
+        let mut document = list::document(&row, &idle, now);
         if let Value::Object(map) = &mut document {
             map.insert("sessionTreeUsage".to_owned(), json!(subtree));
             map.insert("entries".to_owned(), entries.iter().map(|entry| transcript::json(entry)).collect());
         }
         global.output.document(&document)?;
     } else {
-        let state = abandoned::state(&row, &abandoned);
+        let state = abandoned::state(&row, &idle);
         print(&row, state, subtree, &entries, now, global.output)?;
-        abandoned::tell(&abandoned);
+        abandoned::tell(&idle);
     }
     Ok(Exit::Ok)
 }

@@ -24,7 +24,7 @@ pub(super) async fn run(name: SessionName, entries: u32, global: &Global) -> Res
     let usage = storage.subtree_usage(key.clone()).await?;
     let filter = ListFilter { session: Some(key.clone()), open: true, ..ListFilter::default() };
     let mut open = storage.list_runs(filter, Page { offset: 0, limit: MAX_OPEN }).await?;
-    let abandoned = abandoned::among(&mut open, &storage, global).await?;
+    let idle = abandoned::among(&mut open, &storage, global).await?;
     open.retain(|run| run.state.is_open());
     let entries = latest(&storage, &key, entries as usize).await?;
     let now = runtime::clock().now();
@@ -32,8 +32,9 @@ pub(super) async fn run(name: SessionName, entries: u32, global: &Global) -> Res
         let mut document = list::document(&row);
         if let Value::Object(map) = &mut document {
             let open = open.iter().map(|run| {
-                let abandoned = abandoned.contains(&run.id);
-                json!({"runId": run.id, "state": run.state.as_str(), "abandoned": abandoned})
+                let (abandoned, suspended) = (idle.is_abandoned(run.id), idle.is_suspended(run.id));
+                let state = run.state.as_str();
+                json!({"runId": run.id, "state": state, "abandoned": abandoned, "suspended": suspended})
             });
             map.insert("openRuns".to_owned(), open.collect());
             map.insert("treeUsage".to_owned(), json!(usage));
@@ -42,9 +43,9 @@ pub(super) async fn run(name: SessionName, entries: u32, global: &Global) -> Res
         global.output.document(&document)?;
     } else {
         let open: Vec<String> =
-            open.iter().map(|run| format!("{} {}", run.id, abandoned::state(run, &abandoned))).collect();
+            open.iter().map(|run| format!("{} {}", run.id, abandoned::state(run, &idle))).collect();
         print(&row, open, usage, &entries, now, global.output)?;
-        abandoned::tell(&abandoned);
+        abandoned::tell(&idle);
     }
     Ok(Exit::Ok)
 }
