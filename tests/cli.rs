@@ -15,6 +15,8 @@ mod gateway;
 mod processes;
 #[path = "cli/reading.rs"]
 mod reading;
+#[path = "cli/recovery.rs"]
+mod recovery;
 #[path = "cli/run.rs"]
 mod run;
 #[path = "cli/shows.rs"]

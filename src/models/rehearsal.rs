@@ -79,6 +79,8 @@ fn perform(action: Action, input: usize, sink: &dyn ModelSink) -> Result<Answer,
         Action::Fail { kind, reason } => return Err(ModelError::new(kind, reason)),
         // This is what was asked for, so the panic hook, which tells people of bugs, has nothing to report.
         Action::Panic(reason) => std::panic::resume_unwind(Box::new(reason)),
+        #[cfg(feature = "faults")]
+        Action::Abort => std::process::abort(),
     };
     let output = text.len() + tool_calls.iter().map(call_bytes).sum::<usize>();
     let usage = Usage { input: tokens(input), output: tokens(output), cached: 0 };

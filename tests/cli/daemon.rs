@@ -61,6 +61,13 @@ impl Gateway {
         child.wait().unwrap();
     }
 
+    /// Waits until it has brought itself down.
+    #[cfg(feature = "faults")]
+    pub fn dies(mut self) {
+        let status = self.child.take().unwrap().wait().unwrap();
+        assert_eq!(status.code(), None, "{status}");
+    }
+
     /// Waits for its end.
     pub fn done(mut self) -> Done {
         self.child.take().unwrap().wait_with_output().unwrap().into()

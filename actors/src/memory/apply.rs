@@ -210,6 +210,7 @@ impl State {
             stored.row.state = RunState::Running;
             stored.row.input = None;
             stored.row.started_at.get_or_insert(at);
+            stored.row.attempts = stored.row.attempts.max(1);
         });
         Ok(())
     }

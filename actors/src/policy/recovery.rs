@@ -45,8 +45,8 @@ pub fn decide(run: &LeftRun, waits: bool, settings: &Settings, now: Timestamp) -
     };
     if run.state == RunState::Running && run.attempts >= policy.max_attempts {
         return Decision::Interrupt(format!(
-            "{QUARANTINED}: it was at work at each of the last {} starts of the daemon that died, which is as many as \
-             agents.defaults.recovery.maxAttempts allows",
+            "{QUARANTINED}: it was at work at each of the last {} starts of the daemon, which died; \
+             agents.defaults.recovery.maxAttempts says how many are borne",
             run.attempts
         ));
     }
@@ -111,8 +111,8 @@ mod tests {
     #[test]
     fn a_run_at_work_at_too_many_starts_that_died_is_quarantined() {
         let settings = settings();
-        assert_eq!(reason(&left(RunState::Running, 2, 0), &settings), "Resume");
-        assert!(reason(&left(RunState::Running, 3, 0), &settings).starts_with(QUARANTINED));
+        assert_eq!(reason(&left(RunState::Running, 1, 0), &settings), "Resume");
+        assert!(reason(&left(RunState::Running, 2, 0), &settings).starts_with(QUARANTINED));
         // Those that waited had no part in it.
         assert_eq!(reason(&left(RunState::Accepted, 3, 0), &settings), "Resume");
         assert_eq!(reason(&left(RunState::Yielded, 3, 0), &settings), "Resume");

@@ -11,7 +11,7 @@ use super::{AgentId, ModelRef};
 /// The longest deadline of a run: a year. Past it a number is a mistake, and zero is the way to ask for none.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Most starts in a row that a run may have been at work at before it is quarantined.
+/// The most starts in a row that may die with a run at work before it is quarantined.
 pub const MAX_ATTEMPTS: u32 = 1_000;
 
 /// A model and the ones to try when it fails.
@@ -110,7 +110,7 @@ pub struct RecoverySettings {
     /// A run whose session was written to longer ago than this is interrupted, unless it waits for children; none means
     /// that no run is too old.
     pub max_age: Option<Duration>,
-    /// At so many starts in a row that died a run may have been at work, 1..=1,000; past it is quarantined.
+    /// A run that was at work at so many starts in a row that died is quarantined, 1..=1,000.
     pub max_attempts: u32,
     /// How long runs may take to come to the end of their step when the daemon is asked to stop.
     pub grace: Duration,
@@ -309,7 +309,7 @@ impl Default for RecoverySettings {
         Self {
             mode: RecoveryMode::Resume,
             max_age: Some(Duration::from_secs(7 * 24 * 60 * 60)),
-            max_attempts: 3,
+            max_attempts: 2,
             grace: Duration::from_secs(5),
         }
     }

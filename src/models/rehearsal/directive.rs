@@ -25,6 +25,9 @@ pub enum Directive {
     },
     /// Panic inside the model call.
     Panic(String),
+    /// Bring the whole process down, as memory that runs out would.
+    #[cfg(feature = "faults")]
+    Abort,
 }
 
 /// What a prompt says.
@@ -77,6 +80,10 @@ impl Script {
                 self.directives.push(Directive::Fail { kind, reason });
             } else if is("panic") {
                 self.directives.push(Directive::Panic(or(rest, "told to panic")));
+            }
+            #[cfg(feature = "faults")]
+            if is("abort") {
+                self.directives.push(Directive::Abort);
             }
         }
     }

@@ -53,6 +53,9 @@ pub enum Action {
     },
     /// It panics.
     Panic(String),
+    /// Bring the process down.
+    #[cfg(feature = "faults")]
+    Abort,
 }
 
 /// The next step of `run`, out of the entries of its session. `may_yield` says whether the tool
@@ -154,6 +157,8 @@ impl<'a> Progress<'a> {
                 Directive::Call { .. } => Action::Call(block(directives, place)),
                 Directive::Fail { kind, reason } => Action::Fail { kind: *kind, reason: reason.clone() },
                 Directive::Panic(reason) => Action::Panic(reason.clone()),
+                #[cfg(feature = "faults")]
+                Directive::Abort => Action::Abort,
             };
             return Plan { wait, action };
         }

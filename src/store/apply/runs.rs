@@ -60,7 +60,8 @@ impl Apply<'_> {
     pub(super) fn start_run(&self, id: RunId, at: Timestamp) -> Applied {
         let run = self.open_run(id)?;
         self.execute(
-            "UPDATE runs SET state = ?1, input = NULL, started_at = coalesce(started_at, ?2) WHERE number = ?3",
+            "UPDATE runs SET state = ?1, input = NULL, started_at = coalesce(started_at, ?2), \
+             attempts = max(attempts, 1) WHERE number = ?3",
             params![RunState::Running.as_str(), at.0, run.number],
         )?;
         self.execute(

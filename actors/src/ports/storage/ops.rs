@@ -81,7 +81,8 @@ pub enum Op {
         entries: Vec<Arc<StoredEntry>>,
     },
     /// The run goes on: from `Accepted` or `Yielded` to `Running`. Refused if it has ended. Clears `input`
-    /// and the session's `yielded` if that is this run; sets `started_at` the first time.
+    /// and the session's `yielded` if that is this run; sets `started_at` the first time, and `attempts` to 1 if they
+    /// are 0.
     StartRun {
         /// The run.
         run: RunId,

@@ -58,7 +58,7 @@ pub struct LeftRun {
     pub state: RunState,
     /// What its spawn says of a daemon that goes down.
     pub recovery: Option<RecoveryMode>,
-    /// Starts in a row that went on with it while it was at work, and died.
+    /// Starts in a row at which it was at work.
     pub attempts: u32,
     /// How the run that spawned it has ended, if it has.
     pub spawner_ended: Option<Terminal>,

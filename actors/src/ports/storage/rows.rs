@@ -173,7 +173,7 @@ pub struct RunRow {
     pub used: Duration,
     /// What its spawn says of a daemon that goes down; none means what the configuration says.
     pub recovery: Option<RecoveryMode>,
-    /// Starts of the daemon in a row that went on with it while it was at work, and died.
+    /// Starts of the daemon in a row at which it was at work, this one included.
     pub attempts: u32,
 }
 
