@@ -30,7 +30,6 @@ pub(crate) use self::lanes::{LaneName, Permit};
 use self::recover::{Ended, Recovered, STABLE_AFTER};
 pub(crate) use self::requests::Named;
 use self::residents::Resident;
-pub(crate) use self::residents::unknown as unknown_session;
 use self::settle::Unsettled;
 pub(crate) use self::spawn::{Reserved, SpawnCall};
 use self::tally::Tally;

@@ -12,7 +12,7 @@ use crate::ending::{Ending, Record};
 use crate::ports::{
     Cause, Clock, ListFilter, Page, Refused, RunRow, Storage, StoreError, SubtreeRun, Transaction,
 };
-use crate::tree::{Stopped, unknown_run};
+use crate::tree::Stopped;
 use crate::types::{Origin, Outcome, Refusal, RunId, SessionKey, Terminal};
 
 /// Cancels a run that is open in a store on which no tree runs, with the sessions that it spawned and all that
@@ -26,7 +26,7 @@ pub async fn cancel_stored(
     run: RunId,
     origin: Origin,
 ) -> Result<Stopped, Refusal> {
-    let Some(row) = storage.run(run).await.map_err(failed)? else { return Err(unknown_run(run)) };
+    let Some(row) = storage.run(run).await.map_err(failed)? else { return Err(Refusal::unknown_run(run)) };
     if !row.state.is_open() {
         return Ok(Stopped { ended: Vec::new(), already: row.outcome });
     }

@@ -25,7 +25,7 @@ use crate::ports::{
 use crate::root::{Root, RootArgs, RootMsg};
 use crate::service::Service;
 use crate::session::{SessionMsg, already_ended, name_once};
-use crate::sessions::{SessionsMsg, SpawnCall, unknown_session};
+use crate::sessions::{SessionsMsg, SpawnCall};
 use crate::shared::Shared;
 use crate::types::{
     Accepted, Mode, ModelRef, Origin, Outcome, Refusal, RunId, SessionKey, Settings, SettingsError,
@@ -228,12 +228,6 @@ fn gone() -> Refusal {
         .with_hint("repeat the request with the same idempotency key")
 }
 
-/// The answer to whoever names a run that does not exist.
-pub(crate) fn unknown_run(run: RunId) -> Refusal {
-    Refusal::error("unknown_run", format!("there is no run {run}"))
-        .with_hint("list the runs with `offshoot runs list`")
-}
-
 impl TreeHandle {
     pub(crate) fn of(shared: &Arc<Shared>) -> Self {
         Self { shared: Arc::clone(shared) }
@@ -287,7 +281,7 @@ impl TreeHandle {
             let exists = self.shared.storage.session(session.clone()).await.map_err(read)?.is_some();
             // One that is gone by now may have been deleted with the end that this stop gave it.
             if !exists && ended.is_empty() {
-                return Err(unknown_session(&session));
+                return Err(Refusal::unknown_session(&session));
             }
             self.audit_stop(&session, &origin);
             self.shared.barrier().await.map_err(read)?;
@@ -362,7 +356,7 @@ impl TreeHandle {
                 Some(outcome) => Ok(outcome),
                 None => ended.outcome().await.ok_or_else(gone),
             },
-            Ok(None) => Err(unknown_run(run)),
+            Ok(None) => Err(Refusal::unknown_run(run)),
             Err(error) => Err(Refusal::error("store", error.to_string())),
         }
     }

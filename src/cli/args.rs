@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use offshoot_actors::types::{Cleanup, MAX_TIMEOUT, Mode, Role, Scope, SessionKey};
+use offshoot_actors::types::{AgentId, Cleanup, MAX_TIMEOUT, Mode, Role, Scope, SessionKey};
 
 use super::names::{RunName, SessionName};
 use crate::client::{Address, Fingerprint};
@@ -213,7 +213,7 @@ pub(crate) struct RunArgs {
     pub(crate) session: Option<SessionKey>,
     /// The agent [default: the configured default agent]
     #[arg(long, value_name = "ID", conflicts_with = "session")]
-    pub(crate) agent: Option<String>,
+    pub(crate) agent: Option<AgentId>,
     /// The model for this run, as provider/model or an alias, without the configured fallbacks
     #[arg(long)]
     pub(crate) model: Option<String>,

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use offshoot_actors::types::{AgentId, ModelRef, Scope, Settings};
+use offshoot_actors::types::{AgentId, ModelRef, RefusalKind, Scope, Settings};
 use secrecy::SecretString;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::Global;
@@ -245,18 +246,28 @@ fn refused(shape: &ErrorShape, text: String) -> Failure {
             "the gateway grants this connection no {missing}: connect from its own machine with the shared token"
         ));
     }
-    match (detail(shape, "code"), shape.code) {
-        (Some(code), _)
-            if !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') =>
-        {
-            Failure::new(exit_of(code), code.to_owned(), text)
-        }
-        (_, ErrorCode::Unavailable | ErrorCode::AgentTimeout) => {
+    if let Some(refusal) = refusal(shape) {
+        return refusal;
+    }
+    match shape.code {
+        ErrorCode::Unavailable | ErrorCode::AgentTimeout => {
             Failure::new(Exit::Unavailable, "gateway_unavailable", text)
         }
-        (_, ErrorCode::Forbidden | ErrorCode::NotPaired) => Failure::new(Exit::Refused, "forbidden", text),
+        ErrorCode::Forbidden | ErrorCode::NotPaired => Failure::new(Exit::Refused, "forbidden", text),
         _ => Failure::new(Exit::Usage, "invalid_request", text),
     }
+}
+
+/// What the gateway's tree refused, as ours would.
+fn refusal(shape: &ErrorShape) -> Option<Failure> {
+    let kind = RefusalKind::deserialize(shape.details.as_ref()?.get("kind")?).ok()?;
+    let (code, reason) = (detail(shape, "code")?, detail(shape, "reason")?);
+    Some(Failure {
+        exit: Exit::of_refusal(kind, code),
+        code: code.to_owned().into(),
+        message: reason.to_owned(),
+        hint: detail(shape, "hint").map(str::to_owned),
+    })
 }
 
 /// The scope that a refusal names.
@@ -265,20 +276,9 @@ pub(crate) fn missing_scope(shape: &ErrorShape) -> Option<Scope> {
     named.parse().ok()
 }
 
-/// What the tree's own codes end a command with.
-pub(crate) fn exit_of(code: &str) -> Exit {
-    match code {
-        "agent_not_allowed" | "agent_unknown" | "agent_required" | "depth" | "children" | "descendants"
-        | "queue_full" | "stopping" | "session_open" | "busy" => Exit::Refused,
-        "store" | "start" => Exit::Unavailable,
-        "unknown_run" | "unknown_session" => Exit::NotFound,
-        "gone" => Exit::Ended,
-        _ => Exit::Usage,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use offshoot_actors::types::{Refusal, SessionKey};
     use serde_json::json;
 
     use super::*;
@@ -289,11 +289,16 @@ mod tests {
 
     #[test]
     fn a_refusal_ends_as_it_would_without_a_gateway() {
-        for (code, exit) in
-            [("depth", Exit::Refused), ("unknown_session", Exit::NotFound), ("store", Exit::Unavailable)]
-        {
-            let failure = failure(ErrorShape::invalid("no").with_details(json!({"code": code})));
-            assert_eq!((failure.exit, &*failure.code, &*failure.message), (exit, code, "m: no"));
+        for refusal in [
+            Refusal::forbidden("depth", "too deep", "raise it"),
+            Refusal::unknown_session(&SessionKey::main(&AgentId::main())),
+            Refusal::error("store", "full"),
+            Refusal::error("model", "there is none"),
+        ] {
+            let there = failure(ErrorShape::invalid(refusal.to_string()).refusing(&refusal));
+            let here = Failure::from(refusal);
+            assert_eq!((there.exit, &there.code, there.status()), (here.exit, &here.code, here.status()));
+            assert_eq!((there.message, there.hint), (here.message, here.hint));
         }
         let scope = failure(ErrorShape::invalid("missing scope: operator.admin"));
         assert_eq!((scope.exit, &*scope.code), (Exit::Refused, "missing_scope"));

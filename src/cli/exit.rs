@@ -51,6 +51,17 @@ impl Exit {
             | Terminal::Interrupted => Self::Ended,
         }
     }
+
+    /// The code for a refusal of the tree, of our own as of a gateway's.
+    pub(crate) fn of_refusal(kind: RefusalKind, code: &str) -> Self {
+        match (kind, code) {
+            (RefusalKind::Forbidden, _) => Self::Refused,
+            (RefusalKind::Error, "store" | "start") => Self::Unavailable,
+            (RefusalKind::Error, "unknown_run" | "unknown_session") => Self::NotFound,
+            (RefusalKind::Error, "gone") => Self::Ended,
+            (RefusalKind::Error, _) => Self::Usage,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -139,13 +150,7 @@ impl From<OpenError> for Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        let exit = match (refusal.kind, refusal.code) {
-            (RefusalKind::Forbidden, _) => Exit::Refused,
-            (RefusalKind::Error, "store" | "start") => Exit::Unavailable,
-            (RefusalKind::Error, "unknown_run" | "unknown_session") => Exit::NotFound,
-            (RefusalKind::Error, "gone") => Exit::Ended,
-            (RefusalKind::Error, _) => Exit::Usage,
-        };
+        let exit = Exit::of_refusal(refusal.kind, refusal.code);
         Self { exit, code: refusal.code.into(), message: refusal.message, hint: refusal.hint }
     }
 }

@@ -10,7 +10,7 @@ use offshoot_actors::types::{RunId, Scope, SessionKey};
 use serde_json::{Map, Value, json};
 
 use super::Global;
-use super::daemon::{Reach, exit_of};
+use super::daemon::Reach;
 use super::exit::{Exit, Failure};
 use super::journal::{Journal, SeenSession};
 use super::live::Quiet;
@@ -73,9 +73,6 @@ impl Remote {
     /// Spawns a sub-agent. Returns its run and its session.
     pub(crate) async fn spawn(&mut self, params: Value) -> Result<(RunId, SessionKey), Failure> {
         let payload = self.client.call("sessions.spawn", &filled(params)).await?.payload;
-        if let Some(refusal) = refusal(&payload) {
-            return Err(refusal);
-        }
         let run = named(&payload, "runId").and_then(|run| run.parse().ok());
         let session = named(&payload, "childSessionKey").and_then(|key| key.parse().ok());
         run.zip(session).ok_or_else(|| misunderstood("sessions.spawn"))
@@ -223,18 +220,6 @@ fn named<'a>(payload: &'a Value, name: &str) -> Option<&'a str> {
     payload.get(name).and_then(Value::as_str)
 }
 
-/// A refusal that came as an answer, as the tool of the same name has it.
-fn refusal(payload: &Value) -> Option<Failure> {
-    let exit = match named(payload, "status")? {
-        "forbidden" => Exit::Refused,
-        "error" => named(payload, "code").map_or(Exit::Usage, exit_of),
-        _ => return None,
-    };
-    let code = named(payload, "code").unwrap_or("refused").to_owned();
-    let text = named(payload, "error").unwrap_or("the gateway refuses and does not say why");
-    Some(Failure::new(exit, code, text))
-}
-
 fn misunderstood(method: &str) -> Failure {
     let text = format!("the gateway answered {method} in a way that this version does not understand");
     Failure::new(Exit::Unavailable, "gateway", text)
@@ -255,15 +240,6 @@ mod tests {
     use offshoot_actors::types::Terminal;
 
     use super::*;
-
-    #[test]
-    fn a_refusal_may_come_as_an_answer() {
-        let refused = refusal(&json!({"status": "forbidden", "code": "depth", "error": "too deep"})).unwrap();
-        assert_eq!((refused.exit, &*refused.code, &*refused.message), (Exit::Refused, "depth", "too deep"));
-        let wrong = refusal(&json!({"status": "error", "code": "unknown_session", "error": "none"})).unwrap();
-        assert_eq!(wrong.exit, Exit::NotFound);
-        assert!(refusal(&json!({"status": "accepted", "runId": "x"})).is_none());
-    }
 
     #[test]
     fn a_message_of_somebody_else_on_our_results_is_waited_for_but_never_cancelled() {

@@ -14,6 +14,7 @@ use super::live::{Live, Quiet, configuration};
 use super::output::unless_gone;
 use super::remote::Remote;
 use super::spawn::{document, ended_run, left_open, say_why, text};
+use crate::gateway::messages::no_command;
 use crate::gateway::record::Record;
 
 pub(super) async fn run(args: RunArgs, global: &Global) -> Result<Exit, Failure> {
@@ -22,7 +23,7 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> Result<Exit, Failure>
     }
     let config = configuration(global)?;
     let session = session(args.session, args.agent, &config.settings)?;
-    let mut request = PromptRequest::new(session, text(args.message, config.settings.prompts.max_text)?);
+    let mut request = PromptRequest::new(session, message(args.message, config.settings.prompts.max_text)?);
     request.model = args.model;
     request.timeout = args.timeout;
     let mut live = Live::start(global, &config, &request.session).await?;
@@ -31,22 +32,23 @@ pub(super) async fn run(args: RunArgs, global: &Global) -> Result<Exit, Failure>
     done
 }
 
+/// The message, from the command line or from standard input.
+fn message(given: String, max: usize) -> Result<String, Failure> {
+    let message = text(given, max)?;
+    no_command(&message)?;
+    Ok(message)
+}
+
+/// The session of the message, whose agent is configured.
 fn session(
-    session: Option<SessionKey>,
-    agent: Option<String>,
+    named: Option<SessionKey>,
+    agent: Option<AgentId>,
     settings: &Settings,
 ) -> Result<SessionKey, Failure> {
-    if let Some(session) = session {
-        return Ok(session);
-    }
-    let Some(agent) = agent else { return Ok(SessionKey::main(&settings.default_agent)) };
-    let agent: AgentId = agent.parse().map_err(|error| Failure::usage(format!("{error}")))?;
-    if settings.agents.contains_key(&agent) {
-        return Ok(SessionKey::main(&agent));
-    }
-    let known: Vec<&str> = settings.agents.keys().map(AgentId::as_str).collect();
-    Err(Failure::usage(format!("there is no agent {agent}"))
-        .with_hint(format!("configured are {}; add it to agents.list", known.join(", "))))
+    let agent = agent.unwrap_or_else(|| settings.default_agent.clone());
+    let session = named.unwrap_or_else(|| SessionKey::main(&agent));
+    let agent = session.agent();
+    if settings.agents.contains_key(&agent) { Ok(session) } else { Err(settings.no_agent(&agent).into()) }
 }
 
 async fn submit(request: PromptRequest, live: &mut Live, global: &Global) -> Result<Exit, Failure> {
@@ -61,7 +63,7 @@ async fn through(args: RunArgs, gateway: &Record, global: &Global) -> Result<Exi
     // Another model than the configured one is the administrator's choice.
     let scope = if args.model.is_some() { Scope::Admin } else { Scope::Write };
     let mut params = json!({
-        "message": text(args.message, daemon::max_text())?,
+        "message": message(args.message, daemon::max_text())?,
         "idempotencyKey": Uuid::new_v4(),
     });
     let mut given = |name: &str, value: Option<Value>| {

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use offshoot_actors::types::{AnnounceItem, Entry, Origin, SessionKey, StoredEntry, ToolStatus, Usage};
+use offshoot_actors::types::{
+    AnnounceItem, Entry, Origin, Refusal, SessionKey, StoredEntry, ToolStatus, Usage,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -14,6 +16,19 @@ use crate::protocol::version::Protocol;
 pub(crate) const MAX_BYTES: usize = 6 * 1024 * 1024;
 /// Stands where a text was cut.
 const CUT: &str = "\n...(truncated)...";
+
+/// Refuses a message that OpenClaw takes for a command and that would be plain text here.
+///
+/// # Errors
+/// It begins with such a command.
+pub(crate) fn no_command(message: &str) -> Result<(), Refusal> {
+    let first = message.split_whitespace().next().unwrap_or_default();
+    if !["/new", "/reset"].iter().any(|command| first.eq_ignore_ascii_case(command)) {
+        return Ok(());
+    }
+    Err(Refusal::error("command", format!("{first} is not supported by offshoot in a message"))
+        .with_hint("in a gateway, call sessions.reset, then send the rest"))
+}
 
 /// What a message's shape depends on beside its entry.
 #[derive(Debug, Clone, Copy)]

@@ -32,7 +32,7 @@ pub mod identity;
 mod key;
 pub mod limits;
 mod listener;
-mod messages;
+pub(crate) mod messages;
 mod methods;
 pub mod origin;
 mod outbox;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use offshoot_actors::types::Refusal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -83,6 +84,17 @@ impl ErrorShape {
     #[must_use]
     pub fn with_details(self, details: Value) -> Self {
         Self { details: Some(details), ..self }
+    }
+
+    /// The same with the refusal in parts as its details: whoever shows it can tell what helps from what is wrong.
+    #[must_use]
+    pub fn refusing(self, refusal: &Refusal) -> Self {
+        let Refusal { kind, code, message, hint } = refusal;
+        let mut details = json!({ "code": code, "kind": kind, "reason": message });
+        if let Some(hint) = hint {
+            details["hint"] = json!(hint);
+        }
+        self.with_details(details)
     }
 
     /// The same in a response with a payload.

@@ -145,7 +145,8 @@ async fn run(call: Call) -> Result<ToolOutput, Failure> {
     Ok(reply::ok(&shape(&accepted, model_given)))
 }
 
-/// A spawn that somebody else than an agent asks for with the same arguments, and how its answer looks.
+/// A spawn that somebody else than an agent asks for with the same arguments, and how its answer looks. That the task
+/// says something is left to the tree.
 ///
 /// # Errors
 /// What is wrong with the arguments.
@@ -153,12 +154,17 @@ pub(crate) fn request(
     parent: SessionKey,
     arguments: Map<String, Value>,
 ) -> Result<(SpawnRequest, impl FnOnce(&Accepted) -> Value), String> {
-    let request = parse(parent, arguments).map_err(|error| error.to_string())?;
+    let request = read(parent, arguments).map_err(|error| error.to_string())?;
     let model_given = request.model.is_some();
     Ok((request, move |accepted: &Accepted| json!(shape(accepted, model_given))))
 }
 
-fn parse(parent: SessionKey, mut object: Map<String, Value>) -> Result<SpawnRequest, BadArguments> {
+fn parse(parent: SessionKey, arguments: Map<String, Value>) -> Result<SpawnRequest, BadArguments> {
+    let request = read(parent, arguments)?;
+    if request.task.is_empty() { Err(no_task()) } else { Ok(request) }
+}
+
+fn read(parent: SessionKey, mut object: Map<String, Value>) -> Result<SpawnRequest, BadArguments> {
     if let Some(name) = CHANNEL_DELIVERY.iter().find(|name| object.contains_key(**name)) {
         return Err(BadArguments(format!(
             "sessions_spawn does not support \"{name}\". Use \"message\" or \"sessions_send\" for channel delivery."
@@ -168,8 +174,7 @@ fn parse(parent: SessionKey, mut object: Map<String, Value>) -> Result<SpawnRequ
     check_runtime(&object)?;
     let parameters: Parameters = arguments::read(object)?;
     let (None | Some(Runtime::Subagent)) = parameters.runtime;
-    let task = filled(parameters.task)
-        .ok_or_else(|| BadArguments("parameter \"task\" must say what the sub-agent shall do".to_owned()))?;
+    let task = parameters.task.ok_or_else(no_task)?;
     let newer = seconds("runTimeoutSeconds", parameters.run_timeout_seconds)?;
     let older = seconds("timeoutSeconds", parameters.timeout_seconds)?;
     Ok(SpawnRequest {
@@ -190,8 +195,12 @@ fn parse(parent: SessionKey, mut object: Map<String, Value>) -> Result<SpawnRequ
             WireRecovery::Resume => RecoveryMode::Resume,
             WireRecovery::Interrupt => RecoveryMode::Interrupt,
         }),
-        ..SpawnRequest::new(parent, task)
+        ..SpawnRequest::new(parent, task.trim())
     })
+}
+
+fn no_task() -> BadArguments {
+    BadArguments("parameter \"task\" must say what the sub-agent shall do".to_owned())
 }
 
 /// Takes out what asks for the only thing there is, and names what asks for more.

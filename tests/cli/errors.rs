@@ -135,7 +135,9 @@ fn each_code_of_a_failure_is_documented() {
     sources(&root.join("src/cli"), &mut texts);
     let mut codes = BTreeSet::new();
     for text in &texts {
-        for maker in ["Refusal::error(", "Refusal::forbidden(", "Failure::new(", "Self::new(Exit::"] {
+        for maker in
+            ["Refusal::error(", "Refusal::forbidden(", "Self::error(", "Failure::new(", "Self::new(Exit::"]
+        {
             let made = text.split(maker).skip(1).filter_map(|rest| rest.split('"').nth(1));
             // A code that is a variable stands elsewhere; what is found in its place is a text.
             let is_code = |code: &&str| code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');

@@ -50,26 +50,39 @@ fn a_message_is_answered_with_what_its_sub_agents_found() {
 }
 
 #[test]
-fn a_refusal_ends_as_it_would_without_a_gateway() {
+fn a_refusal_looks_as_it_would_without_a_gateway() {
     let world = World::with(ALLOWED);
-    let commands: [(&[&str], i32, &str); 5] = [
+    let (long, nobody) = ("x".repeat(600), "agent:nobody:main");
+    let commands: [(&[&str], i32, &str); 15] = [
         (&["spawn", "--agent", "finance", "x"], 3, "allowAgents"),
-        (
-            &["spawn", "--parent", "agent:main:subagent:0", "x"],
-            5,
-            "there is no session agent:main:subagent:0",
-        ),
-        (&["run", "--agent", "nobody", "x"], 2, "nobody"),
+        (&["spawn", "--agent", "!", "x"], 2, "Invalid agentId"),
+        (&["spawn", "--parent", "agent:main:subagent:0", "x"], 5, "no session agent:main:subagent:0"),
+        (&["spawn", "--parent", nobody, "x"], 5, "there is no session"),
+        (&["spawn", "--model", "openai/gpt-5.4", "x"], 2, "OPENAI_API_KEY"),
+        (&["spawn", "--label", &long, "x"], 2, "label has 600 bytes"),
+        (&["spawn", " "], 2, "task is empty"),
+        (&["run", "--agent", "nobody", "x"], 2, "configured are main"),
+        (&["run", "--agent", "!", "x"], 2, "invalid agent id"),
+        (&["run", "--session", nobody, "x"], 2, "there is no agent nobody"),
+        (&["run", "--session", "agent:main:subagent:0", "x"], 5, "offshoot sessions list"),
         (&["run", "--model", "openai/gpt-5.4", "x"], 2, "OPENAI_API_KEY"),
+        (&["run", ""], 2, "the message is empty"),
+        (&["run", "/reset"], 2, "sessions.reset"),
         (&["runs", "cancel", "00000000-0000-0000-0000-000000000000"], 5, "there is no run"),
     ];
     world.run(&["run", "x"]).exits(0);
-    for (arguments, code, text) in &commands {
-        world.run(arguments).exits(*code).says(text);
-    }
+    let answers = || -> Vec<_> {
+        let ask = |(arguments, code, text): &(&[&str], i32, &str)| {
+            let done =
+                world.run(&[arguments, &["--json", "--log", "off"][..]].concat()).exits(*code).says(text);
+            (done.stdout, done.stderr)
+        };
+        commands.iter().map(ask).collect()
+    };
+    let without = answers();
     let _gateway = Gateway::start(&world);
-    for (arguments, code, text) in &commands {
-        world.run(arguments).exits(*code).says(text);
+    for ((with, without), (arguments, ..)) in answers().iter().zip(&without).zip(&commands) {
+        assert_eq!(with, without, "{arguments:?}");
     }
 }
 

@@ -12,7 +12,7 @@ use super::inbox::Due;
 use super::{Active, Fate, Session, SessionChild, SessionMsg, Stage, Standing};
 use crate::kit::{Ctx, Handle, Reply};
 use crate::sessions::SessionsMsg;
-use crate::tree::{Stopped, unknown_run};
+use crate::tree::Stopped;
 use crate::types::{Origin, Outcome, Refusal, RunId, SessionKey, Terminal};
 
 /// Tells a session once that a child has stopped, also if whoever had to answer went away without a word.
@@ -307,7 +307,7 @@ pub(crate) async fn already_ended(shared: &crate::shared::Shared, run: RunId) ->
         )
         .with_hint("cancel it where it runs")),
         Ok(Some(row)) => Ok(Stopped { ended: Vec::new(), already: row.outcome }),
-        Ok(None) => Err(unknown_run(run)),
+        Ok(None) => Err(Refusal::unknown_run(run)),
         Err(error) => Err(Refusal::error("store", error.to_string())),
     }
 }

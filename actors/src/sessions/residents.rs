@@ -70,12 +70,6 @@ impl Resident {
     }
 }
 
-/// The answer to whoever names a session that does not exist.
-pub(crate) fn unknown(key: &SessionKey) -> Refusal {
-    Refusal::error("unknown_session", format!("there is no session {key}"))
-        .with_hint("list the sessions with `offshoot sessions list`")
-}
-
 impl Sessions {
     pub(super) fn on_deliver(&mut self, key: &SessionKey, message: Box<SessionMsg>, ctx: &mut Ctx<Self>) {
         // Its parent fell asleep before it could start it.
@@ -192,7 +186,7 @@ impl Sessions {
         let waiting = self.residents.get_mut(key).and_then(Resident::waiting);
         let wanted = waiting.is_some_and(|waiting| waiting.iter().any(Waiting::begins));
         if key.is_subagent() || !known || !wanted {
-            return self.give_up(key, &unknown(key), ctx);
+            return self.give_up(key, &Refusal::unknown_session(key), ctx);
         }
         let at = ctx.system().clock.now();
         let row = SessionRow {

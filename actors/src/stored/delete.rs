@@ -2,7 +2,6 @@
 
 use super::{apply, failed};
 use crate::ports::{AuditRecord, Clock, ListFilter, Op, Page, Storage, StoreError};
-use crate::sessions::unknown_session;
 use crate::types::{Origin, Refusal, SessionKey};
 
 /// Sessions that are deleted in one transaction.
@@ -18,7 +17,7 @@ const PAGE: u32 = 500;
 /// store cannot be read.
 pub async fn deletable(storage: &dyn Storage, session: &SessionKey) -> Result<Vec<SessionKey>, Refusal> {
     if storage.session(session.clone()).await.map_err(failed)?.is_none() {
-        return Err(unknown_session(session));
+        return Err(Refusal::unknown_session(session));
     }
     let open = storage.open_in_subtree(session.clone()).await.map_err(failed)?;
     if let Some(first) = open.first() {

@@ -44,7 +44,7 @@ impl TreeHandle {
         let read = |error: StoreError| Refusal::error("store", error.to_string());
         let outcome = self.outcome(run).await?;
         let storage = &self.shared.storage;
-        let row = storage.run(run).await.map_err(read)?.ok_or_else(|| super::unknown_run(run))?;
+        let row = storage.run(run).await.map_err(read)?.ok_or_else(|| Refusal::unknown_run(run))?;
         // What it led to lies in its tree. One whose session is deleted led to nothing more.
         let session = storage.session(row.session.clone()).await.map_err(read)?;
         let root = session.map_or_else(|| row.session.clone(), |session| session.root);

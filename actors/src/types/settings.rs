@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AgentId, ModelRef};
+use super::{AgentId, ModelRef, Refusal};
 
 /// The longest deadline of a run: a year. Past it a number is a mistake, and zero is the way to ask for none.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The most starts in a row that may die with a run at work before it is quarantined.
 pub const MAX_ATTEMPTS: u32 = 1_000;
+
+/// Agents that an error names.
+const MAX_NAMED: usize = 20;
 
 /// A model and the ones to try when it fails.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -250,6 +253,15 @@ impl Settings {
             prompts: PromptLimits { max_text: 1 << 20, max_queued: 256, max_label: 512 },
             sleep_after: Duration::from_secs(30),
         }
+    }
+
+    /// The answer to whoever names an agent that is not configured.
+    #[must_use]
+    pub fn no_agent(&self, id: &AgentId) -> Refusal {
+        let known: Vec<&str> = self.agents.keys().take(MAX_NAMED).map(AgentId::as_str).collect();
+        let more = if self.agents.len() > known.len() { ", ..." } else { "" };
+        Refusal::error("agent", format!("there is no agent {id}"))
+            .with_hint(format!("configured are {}{more}; add it to agents.list", known.join(", ")))
     }
 
     /// Whether every value is in its range and every name resolves.

@@ -154,6 +154,20 @@ impl Refusal {
         Self { kind: RefusalKind::Error, code, message: message.into(), hint: None }
     }
 
+    /// The answer to whoever names a session that does not exist.
+    #[must_use]
+    pub fn unknown_session(key: &SessionKey) -> Self {
+        Self::error("unknown_session", format!("there is no session {key}"))
+            .with_hint("list the sessions with `offshoot sessions list`")
+    }
+
+    /// The answer to whoever names a run that does not exist.
+    #[must_use]
+    pub fn unknown_run(run: RunId) -> Self {
+        Self::error("unknown_run", format!("there is no run {run}"))
+            .with_hint("list the runs with `offshoot runs list`")
+    }
+
     /// The same with what changes it.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {

@@ -4,7 +4,7 @@ mod cancel;
 mod list;
 mod show;
 
-use offshoot_actors::types::RunId;
+use offshoot_actors::types::{Refusal, RunId};
 
 use super::Global;
 use super::args::RunsCommand;
@@ -19,6 +19,5 @@ pub(super) async fn run(command: RunsCommand, global: &Global) -> Result<Exit, F
 }
 
 fn unknown(run: RunId) -> Failure {
-    Failure::new(Exit::NotFound, "unknown_run", format!("there is no run {run}"))
-        .with_hint("list the runs with `offshoot runs list`")
+    Refusal::unknown_run(run).into()
 }

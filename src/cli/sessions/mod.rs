@@ -4,7 +4,7 @@ mod delete;
 mod list;
 mod show;
 
-use offshoot_actors::types::SessionKey;
+use offshoot_actors::types::{Refusal, SessionKey};
 
 use super::Global;
 use super::args::SessionsCommand;
@@ -19,6 +19,5 @@ pub(super) async fn run(command: SessionsCommand, global: &Global) -> Result<Exi
 }
 
 fn unknown(key: &SessionKey) -> Failure {
-    Failure::new(Exit::NotFound, "unknown_session", format!("there is no session {key}"))
-        .with_hint("list the sessions with `offshoot sessions list`")
+    Refusal::unknown_session(key).into()
 }

@@ -153,12 +153,7 @@ pub(super) async fn submit(
         let text = format!("invalid {} params: at /idempotencyKey: must not be empty", call.method);
         return Err(ErrorShape::invalid(text));
     }
-    let command = message.split_whitespace().next().unwrap_or_default();
-    if ["/new", "/reset"].iter().any(|reset| command.eq_ignore_ascii_case(reset)) {
-        let text =
-            format!("{command} is not supported by offshoot in a message: call sessions.reset, then send it");
-        return Err(ErrorShape::invalid(text));
-    }
+    messages::no_command(&message).map_err(|refusal| refused(&refusal))?;
     let known = target::known_agent(call.method, &tree.settings(), session.agent().as_str());
     // Before there is a run, so that none of its tool events is missed.
     call.client.follows.started(&name);

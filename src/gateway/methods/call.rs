@@ -103,5 +103,5 @@ pub(crate) fn refused(refusal: &Refusal) -> ErrorShape {
         "store" | "gone" => ErrorShape::unavailable(text),
         _ => ErrorShape::invalid(text),
     };
-    shape.with_details(serde_json::json!({ "code": refusal.code }))
+    shape.refusing(refusal)
 }

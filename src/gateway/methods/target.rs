@@ -2,9 +2,10 @@
 
 use offshoot_actors::TreeHandle;
 use offshoot_actors::ports::{RequestKey, RunRow, StoreError};
-use offshoot_actors::types::{AgentId, Origin, RunId, SessionKey, Settings};
+use offshoot_actors::types::{AgentId, Origin, Refusal, RunId, SessionKey, Settings};
 
 use super::Call;
+use super::call::refused;
 use crate::gateway::daemon::Daemon;
 use crate::gateway::rows::session_id;
 use crate::protocol::error::ErrorShape;
@@ -61,8 +62,11 @@ pub(crate) fn any_session(
 /// # Errors
 /// There is none of this id.
 pub(crate) fn known_agent(method: &str, settings: &Settings, id: &str) -> Result<AgentId, ErrorShape> {
-    let agent: Option<AgentId> = id.parse().ok();
-    agent.filter(|agent| settings.agents.contains_key(agent)).ok_or_else(|| unknown_agent(method, id))
+    let agent: AgentId = id.parse().map_err(|_| unknown_agent(method, id))?;
+    if settings.agents.contains_key(&agent) {
+        return Ok(agent);
+    }
+    Err(unknown_agent(method, id).refusing(&settings.no_agent(&agent)))
 }
 
 fn unknown_agent(method: &str, id: &str) -> ErrorShape {
@@ -119,7 +123,7 @@ pub(crate) async fn run(
 
 /// The answer where the store cannot be read.
 pub(crate) fn unread(error: StoreError) -> ErrorShape {
-    ErrorShape::unavailable(error.to_string())
+    refused(&Refusal::error("store", error.to_string()))
 }
 
 #[cfg(test)]

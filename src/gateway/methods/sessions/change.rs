@@ -3,7 +3,7 @@
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use offshoot_actors::SessionPatch;
-use offshoot_actors::types::{Scope, SessionKey};
+use offshoot_actors::types::{Refusal, Scope, SessionKey};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -151,7 +151,8 @@ pub(super) fn delete(call: Call) -> BoxFuture<'static, Answer> {
         let tree = call.daemon.tree()?;
         let key = named(call.method, &tree.settings(), params.agent_id.as_deref(), &params.key)?;
         if key == SessionKey::main(&key.agent()) {
-            return Err(ErrorShape::invalid(format!("Cannot delete the main session ({key}).")));
+            let text = format!("Cannot delete the main session ({key}).");
+            return Err(ErrorShape::invalid(text).refusing(&main_session(&key)));
         }
         if tree.storage().session(key.clone()).await.map_err(store)?.is_none() {
             return answer(&json!({ "ok": true, "key": key, "deleted": false, "archived": [] }));
@@ -163,6 +164,16 @@ pub(super) fn delete(call: Call) -> BoxFuture<'static, Answer> {
         answer(&json!({ "ok": true, "key": key, "deleted": true, "archived": [] }))
     }
     .boxed()
+}
+
+fn main_session(key: &SessionKey) -> Refusal {
+    let reset =
+        format!("`offshoot gateway call sessions.reset --params '{{\"key\": \"{key}\"}}'` empties it");
+    Refusal::forbidden(
+        "main_session",
+        format!("a gateway does not delete a main session, which {key} is"),
+        reset,
+    )
 }
 
 /// Says that nothing was compacted: there is no compaction yet.

@@ -67,7 +67,7 @@ pub(super) fn named(
 }
 
 fn unknown(key: &SessionKey) -> ErrorShape {
-    ErrorShape::invalid(format!("session not found: {key}"))
+    ErrorShape::invalid(format!("session not found: {key}")).refusing(&Refusal::unknown_session(key))
 }
 
 /// A refusal of the tree about this session.

@@ -27,7 +27,7 @@ pub(super) fn spawn(call: Call) -> BoxFuture<'static, Answer> {
         };
         let (key, idempotency) = (text("key")?, text("idempotencyKey")?);
         let tree = call.daemon.tree()?;
-        let parent = target::session(call.method, &tree.settings(), None, key.as_deref())?;
+        let parent = target::any_session(call.method, &tree.settings(), None, key.as_deref())?;
         let (mut request, shape) =
             sessions_spawn::request(parent.clone(), params).map_err(|problem| invalid(&problem))?;
         request.idempotency = idempotency.map(|key| IdempotencyKey { key, may_repeat: true });
