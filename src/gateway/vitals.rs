@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use offshoot_actors::ports::{ListFilter, Page, SessionRow, Storage, StoreError, Tallies};
-use offshoot_actors::types::{AgentId, Scope};
+use offshoot_actors::types::{AgentId, Scope, Timestamp};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -21,6 +21,8 @@ const NAMED: usize = 64;
 /// What the store held when it was last looked at.
 #[derive(Debug, Default)]
 struct Looked {
+    /// When; none before the first look.
+    at: Option<Timestamp>,
     tallies: Tallies,
     recent: BTreeMap<AgentId, Vec<SessionRow>>,
     took_ms: u64,
@@ -50,7 +52,7 @@ impl Daemon {
     /// # Errors
     /// The store cannot be read; the snapshot stays as it was.
     pub(crate) async fn take_vitals(&self, storage: &Arc<dyn Storage>) -> Result<(), StoreError> {
-        let began = self.clock.monotonic();
+        let (at, began) = (self.clock.now(), self.clock.monotonic());
         let tallies = storage.tallies().await?;
         let config = self.config();
         let mut recent = BTreeMap::new();
@@ -61,7 +63,8 @@ impl Daemon {
             recent.insert(agent.clone(), rows);
         }
         let took = self.clock.monotonic().since(began).as_millis();
-        let looked = Looked { tallies, recent, took_ms: u64::try_from(took).unwrap_or(u64::MAX) };
+        let looked =
+            Looked { at: Some(at), tallies, recent, took_ms: u64::try_from(took).unwrap_or(u64::MAX) };
         *self.vitals.looked.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(looked);
         self.write_vitals();
         Ok(())
@@ -85,7 +88,8 @@ impl Daemon {
 
 fn snapshot(daemon: &Daemon, looked: &Looked) -> Value {
     let config = daemon.config();
-    let now = daemon.clock.now();
+    // Also where the snapshot is written anew for another reason, the figures are those of the look.
+    let now = looked.at.unwrap_or_else(|| daemon.clock.now());
     let default = &config.settings.default_agent;
     let path = daemon.store_path();
     let recent = |agent: &AgentId| -> Vec<Value> {

@@ -8,9 +8,13 @@ use super::super::Global;
 use super::super::args::{GatewayCallArgs, ReachArgs};
 use super::super::daemon::{Reach, missing_scope};
 use super::super::exit::{Exit, Failure};
-use super::super::output::{elapsed, printable};
+use super::super::output::{ago, printable};
 use crate::client::ClientError;
 use crate::gateway::{NeedOf, need_of};
+use crate::runtime;
+
+/// Sessions that `health` names.
+const MAX_SESSIONS: usize = 5;
 
 pub(super) async fn run(args: &GatewayCallArgs, global: &Global) -> Result<Exit, Failure> {
     let params = params(&args.params)?;
@@ -90,6 +94,10 @@ pub(super) async fn health(args: &ReachArgs, global: &Global) -> Result<Exit, Fa
     let output = global.output;
     let state = if ok { "ok".to_owned() } else { output.paint.error("not ok") };
     output.line(format_args!("gateway   {state}, at {}", reach.address))?;
+    if let Some(taken) = health["ts"].as_i64() {
+        let age = ago(Timestamp(taken), runtime::clock().now());
+        output.line(format_args!("figures   taken {age}, once a minute"))?;
+    }
     if let Some(agents) = health["agents"].as_array() {
         for agent in agents {
             let id = agent["agentId"].as_str().unwrap_or("?");
@@ -97,15 +105,19 @@ pub(super) async fn health(args: &ReachArgs, global: &Global) -> Result<Exit, Fa
             output.line(format_args!("agent     {}{default}", printable(id)))?;
         }
     }
-    if let Some(recent) = health["sessions"]["recent"].as_array() {
-        for session in recent.iter().take(5) {
-            let key = printable(session["key"].as_str().unwrap_or("?"));
-            let since = session["updatedAt"].as_i64().map(|at| {
-                let now = health["ts"].as_i64().unwrap_or(at);
-                format!(", {} ago", elapsed(Timestamp(now) - Timestamp(at)))
-            });
-            output.line(format_args!("session   {key}{}", since.unwrap_or_default()))?;
-        }
+    let recent = health["sessions"]["recent"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for session in recent.iter().take(MAX_SESSIONS) {
+        let key = printable(session["key"].as_str().unwrap_or("?"));
+        let since = session["updatedAt"].as_i64().map(|at| {
+            let now = health["ts"].as_i64().unwrap_or(at);
+            format!(", {}", ago(Timestamp(at), Timestamp(now)))
+        });
+        output.line(format_args!("session   {key}{}", since.unwrap_or_default()))?;
+    }
+    let count = health["sessions"]["count"].as_u64().unwrap_or_default();
+    let shown = u64::try_from(recent.len().min(MAX_SESSIONS)).unwrap_or_default();
+    if let more @ 1.. = count.saturating_sub(shown) {
+        output.line(format_args!("          and {more} more: `offshoot sessions list`"))?;
     }
     Ok(exit)
 }
