@@ -64,6 +64,8 @@ pub(crate) struct Gateway {
 
 impl Behaviour for Gateway {
     const KIND: &'static str = "gateway";
+    /// By the command that cannot listen, or by the root that tries again.
+    const START_IS_TOLD: bool = true;
 
     type Msg = GatewayMsg;
     type Args = Arc<Daemon>;
@@ -167,7 +169,7 @@ fn lacks_family(error: &std::io::Error) -> bool {
 fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> StartError {
     let hint = match error.kind() {
         std::io::ErrorKind::AddrInUse => {
-            ": another process listens there; stop it, or set gateway.port or --port"
+            ": another process listens there; stop that one, or choose another port with --port or gateway.port"
         }
         std::io::ErrorKind::AddrNotAvailable => ": this machine has no such address; see gateway.bind",
         std::io::ErrorKind::PermissionDenied => {

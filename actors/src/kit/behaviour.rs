@@ -27,6 +27,9 @@ pub trait Behaviour: Sized + Send + 'static {
     /// `session`, `run`, `store`, ...
     const KIND: &'static str;
 
+    /// Whether whoever starts the actor says why its start failed: a line in the log about it would say so twice.
+    const START_IS_TOLD: bool = false;
+
     /// Panics that the actor survives by rebuilding its state. `None`: a panic ends it. An actor that has
     /// children must survive, because ractor kills the children of an actor that ends.
     const SURVIVES: Option<Intensity> = None;

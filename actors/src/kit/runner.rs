@@ -176,7 +176,8 @@ impl<B: Behaviour> Cell<B> {
         self.go_down(reason).await
     }
 
-    /// After a panic, which the panic hook has reported: the supervisor says what becomes of it.
+    /// After a panic, which the panic hook has reported, or a start whose failure is told elsewhere: the supervisor says
+    /// what becomes of it.
     async fn fall(&mut self, reason: String) -> ActorProcessingErr {
         self.ctx.span.in_scope(|| {
             tracing::info!(path = self.info().path(), actor = B::KIND, reason, "failed");
@@ -243,7 +244,7 @@ impl<B: Behaviour> Actor for Runner<B> {
     ) -> Result<(), ActorProcessingErr> {
         cell.ctx.routine(|| NoteKind::Starting);
         if let Err(error) = cell.start().await {
-            return Err(cell.fail(error.0).await);
+            return Err(if B::START_IS_TOLD { cell.fall(error.0).await } else { cell.fail(error.0).await });
         }
         cell.info().set_state(ActorState::Running);
         cell.ctx.routine(|| NoteKind::Running);
