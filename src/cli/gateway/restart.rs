@@ -40,6 +40,8 @@ fn by_hand(running: &Running, global: &Global) -> Failure {
             "end it with `offshoot gateway stop` and start it where it was started; `offshoot service install` makes it \
              a service",
         ),
+        other @ Running::Nobody => daemon::not_running(other, global)
+            .with_hint("start one with `offshoot gateway`; `offshoot service install` makes it a service"),
         other => daemon::not_running(other, global),
     }
 }
