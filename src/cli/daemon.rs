@@ -200,10 +200,18 @@ impl From<ClientError> for Failure {
                 "a certificate that nobody known has signed is accepted with --tls-fingerprint SHA256; the gateway shows \
                  it when it starts",
             ),
+            ClientError::NoTls { .. } => unavailable(
+                "write ws:// in place of wss:// if it is a gateway without TLS; else check host and port",
+            ),
+            ClientError::NotAGateway { wants_tls: true, .. } => unavailable(
+                "write wss:// in place of ws:// if it is a gateway with TLS; else something else listens there: check \
+                 host and port",
+            ),
             ClientError::NotAGateway { .. } => {
                 unavailable("something else listens there; check host and port")
             }
             ClientError::Overdue { .. } => unavailable("give it longer with --timeout"),
+            ClientError::Stopped => unavailable("start it again with `offshoot gateway`"),
             ClientError::Closed(_) => unavailable("`offshoot gateway status` says whether it runs"),
             ClientError::NotUnderstood(_) | ClientError::Unwritten(_) => {
                 Self::new(Exit::Unavailable, "gateway", text)

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::error::ProtocolError::{HandshakeIncomplete, HttparseError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::address::Address;
 use crate::protocol::error::ErrorShape;
@@ -40,6 +42,12 @@ pub enum ClientError {
         /// Why.
         error: io::Error,
     },
+    /// No TLS is spoken there.
+    #[error("TLS with {address} failed: what listens there does not speak it")]
+    NoTls {
+        /// Where.
+        address: String,
+    },
     /// Somebody else is there.
     #[error("{address} is no gateway: {problem}")]
     NotAGateway {
@@ -47,6 +55,8 @@ pub enum ClientError {
         address: String,
         /// What it did.
         problem: String,
+        /// Whether a port where only TLS is spoken would have done that.
+        wants_tls: bool,
     },
     /// The gateway does not let us in.
     #[error("the gateway refuses the connection: {}", .0.message)]
@@ -77,6 +87,9 @@ pub enum ClientError {
         /// The time that it had.
         within: Duration,
     },
+    /// The connection ended with the gateway.
+    #[error("the gateway was stopped")]
+    Stopped,
     /// The connection ended.
     #[error("the gateway closed the connection{0}")]
     Closed(String),
@@ -95,6 +108,10 @@ impl ClientError {
 
     pub(super) fn closed(close: Option<CloseFrame>) -> Self {
         let Some(close) = close else { return Self::gone() };
+        if close.code == CloseCode::Restart {
+            // What a gateway says at its end, whether it comes again or not.
+            return Self::Stopped;
+        }
         let code = u16::from(close.code);
         let reason = one_line(&close.reason);
         Self::Closed(if reason.is_empty() { format!(" ({code})") } else { format!(" ({code}: {reason})") })
@@ -118,7 +135,14 @@ impl ClientError {
             }
             error => one_line(&error.to_string()),
         };
-        Self::NotAGateway { address: address.to_string(), problem }
+        // An alert of TLS is read as a broken line of HTTP, or not even as that.
+        let unreadable =
+            matches!(error, Error::Protocol(HttparseError(_) | HandshakeIncomplete) | Error::Io(_));
+        Self::NotAGateway {
+            address: address.to_string(),
+            problem,
+            wants_tls: unreadable && !address.is_encrypted(),
+        }
     }
 }
 

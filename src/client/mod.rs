@@ -123,6 +123,7 @@ impl Client {
             _ => Err(ClientError::NotAGateway {
                 address: address.to_string(),
                 problem: "it did not begin with a challenge".to_owned(),
+                wants_tls: false,
             }),
         }
     }

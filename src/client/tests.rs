@@ -146,7 +146,7 @@ async fn a_gateway_that_goes_away_is_an_error_with_its_reason() {
     .await;
     let mut client = Client::connect(options).await.unwrap();
     let error = client.call("health", &json!({})).await.unwrap_err();
-    assert_eq!(error.to_string(), "the gateway closed the connection (1012: service restart)");
+    assert_eq!(error.to_string(), "the gateway was stopped");
     task.await.unwrap();
 }
 

@@ -74,8 +74,16 @@ pub(super) async fn connect(
     let name = ServerName::try_from(address.host().to_owned())
         .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
     let config = config(fingerprint).map_err(|error| failed(io::Error::other(error)))?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(failed)?;
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(|error| {
+        if is_no_tls(&error) { ClientError::NoTls { address: address.to_string() } } else { failed(error) }
+    })?;
     Ok(Box::new(stream))
+}
+
+/// Whether the answer was something else than TLS.
+fn is_no_tls(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidMessage(_)))
 }
 
 fn is_private(address: IpAddr) -> bool {

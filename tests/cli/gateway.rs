@@ -43,6 +43,19 @@ fn what_runs_is_found_asked_and_stopped() {
 }
 
 #[test]
+fn health_says_how_old_it_is_and_how_much_it_leaves_out() {
+    let world = World::new();
+    for session in 0..7 {
+        world.run(&["run", "--session", &format!("agent:main:s{session}"), "x"]).exits(0);
+    }
+    let _gateway = Gateway::start(&world);
+    let told = world.run(&["gateway", "health"]).exits(0).stdout;
+    assert!(told.contains("\nfigures   taken ") && told.contains("once a minute\n"), "{told}");
+    assert_eq!(told.lines().filter(|line| line.starts_with("session ")).count(), 5, "{told}");
+    assert!(told.ends_with("and 2 more: `offshoot sessions list`\n"), "{told}");
+}
+
+#[test]
 fn a_call_has_parameters_an_answer_and_the_least_scope() {
     let world = World::new();
     let gateway = Gateway::start(&world);
@@ -136,7 +149,15 @@ fn a_certificate_of_its_own_is_accepted_by_its_fingerprint_only() {
     let other = "00".repeat(32);
     world.run(&["gateway", "call", "health", "--url", &url, "--tls-fingerprint", &other]).exits(4);
     let plain = format!("ws://localhost:{}", gateway.port());
-    world.run(&["gateway", "call", "health", "--url", &plain, "--timeout", "5s"]).exits(4);
+    world
+        .run(&["gateway", "call", "health", "--url", &plain, "--timeout", "5s"])
+        .exits(4)
+        .says("write wss://");
+    drop(gateway);
+    let world = World::new();
+    let gateway = Gateway::start(&world);
+    let encrypted = format!("wss://localhost:{}", gateway.port());
+    world.run(&["gateway", "call", "health", "--url", &encrypted]).exits(4).says("write ws://");
 }
 
 #[test]
@@ -150,6 +171,7 @@ fn one_gateway_has_the_directory_and_one_process_the_port() {
     let port = taken.local_addr().unwrap().port().to_string();
     let other = World::new();
     let failed = other.run(&["gateway", "run", "--port", &port]).exits(4);
+    assert_eq!(failed.stderr.lines().count(), 1, "{}", failed.stderr);
     failed.says("another process listens there").says("--port");
     assert!(!other.state().join("gateway.json").exists());
 }
@@ -249,6 +271,8 @@ fn a_restart_is_the_service_managers() {
     let world = World::new();
     let _gateway = Gateway::start(&world);
     world.run(&["gateway", "restart"]).exits(4).says("is not a service").says("offshoot gateway stop");
+    let none = World::new().run(&["gateway", "restart"]).exits(4).says("no gateway runs");
+    assert!(!none.stderr.contains("--url"), "{}", none.stderr);
 }
 
 #[test]

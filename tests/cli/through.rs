@@ -129,6 +129,11 @@ fn who_waits_hears_that_the_gateway_ends() {
     let waits = world.start(&["run", "Wait: 1h"]);
     gateway.kill();
     waits.done().exits(4).says("is open in the store").says("offshoot runs show");
+    let gateway = Gateway::start(&world);
+    let waits = world.start(&["run", "Wait: 1h"]);
+    world.run(&["gateway", "stop"]).exits(0);
+    gateway.done().exits(0);
+    waits.done().exits(4).says("the gateway was stopped; run ");
 }
 
 #[test]

@@ -62,7 +62,7 @@ pub(super) async fn run(args: &GatewayRunArgs, global: &Global) -> Result<Exit, 
         }
     };
     notify::tell(manager, Notice::Stopping);
-    serving.stop("service restart").await;
+    serving.stop("gateway stopping").await;
     // Last, so that whoever wants it to end finds it until it has; what a killed gateway leaves is not believed.
     record::remove(&dir);
     storage.close();
