@@ -22,6 +22,11 @@ fn check(path: Option<&Path>, global: &Global) -> Result<Exit, Failure> {
     let (source, problems) = match config::load(&global.environment, explicit) {
         Ok(config) => (config.source, config.problems),
         Err(ConfigError::Invalid(problems)) => (Source::locate(&global.environment, explicit)?, problems),
+        Err(ConfigError::Missing { path: missing, .. }) if path.is_some() => {
+            let text = format!("there is no file {} to check", missing.display());
+            return Err(Failure::new(Exit::Usage, "config", text)
+                .with_hint("`offshoot config path` prints the one that would be used"));
+        }
         Err(error) => return Err(error.into()),
     };
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();

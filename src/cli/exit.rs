@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use offshoot_actors::kit::StartError;
 use offshoot_actors::ports::StoreError;
 use offshoot_actors::types::{Refusal, RefusalKind, Terminal};
+use rustix::io::Errno;
 
 use crate::config::ConfigError;
 use crate::models::SpecError;
@@ -93,8 +94,18 @@ impl Failure {
 
     /// The system did not give the process what it needs to work at all.
     pub(crate) fn system(what: &str, error: &io::Error) -> Self {
-        Self::new(Exit::Unavailable, "system", format!("{what}: {error}"))
-            .with_hint("the limits on threads and open files of this process are shown by `ulimit -a`")
+        let failure = Self::new(Exit::Unavailable, "system", format!("{what}: {error}"));
+        let is_limit = [Errno::AGAIN, Errno::MFILE, Errno::NFILE, Errno::NOMEM]
+            .iter()
+            .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
+        if is_limit {
+            return failure
+                .with_hint("the limits on threads and open files of this process are shown by `ulimit -a`");
+        }
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => failure.with_hint("look at whose it is, and who may use it"),
+            _ => failure,
+        }
     }
 
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {

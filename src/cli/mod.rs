@@ -27,6 +27,7 @@ mod transcript;
 mod view;
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -51,6 +52,21 @@ struct Global {
 }
 
 impl Global {
+    /// Whether the state directory can be one.
+    fn check_state_dir(&self) -> Result<(), Failure> {
+        let dir = self.environment.state_dir()?;
+        let is_other = match dir.metadata() {
+            Ok(found) => !found.is_dir(),
+            Err(error) => error.kind() == ErrorKind::NotADirectory,
+        };
+        if !is_other {
+            return Ok(());
+        }
+        Err(Failure::usage(format!("the state directory {} is not a directory", dir.display())).with_hint(
+            "name a directory with --state-dir or OFFSHOOT_STATE_DIR; one that is missing is made",
+        ))
+    }
+
     /// The state directory, for writing. The usual one is the program's own and so made private if it is not,
     /// for example because somebody made it for a configuration; one that was named may have other uses.
     fn own_state_dir(&self) -> Result<PathBuf, Failure> {
@@ -124,6 +140,9 @@ fn not_a_command(error: &clap::Error, json: bool) -> Exit {
 }
 
 fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
+    if !matches!(command, Command::Config(_) | Command::Completions(_)) {
+        global.check_state_dir()?;
+    }
     match command {
         Command::Spawn(spawn) => on_threads(spawn::run(spawn, global)),
         Command::Run(run) => on_threads(run::run(run, global)),

@@ -32,6 +32,27 @@ fn every_error_has_its_place_and_stops() {
 }
 
 #[test]
+fn a_file_to_check_that_is_missing_is_named_as_it_was() {
+    let world = World::new();
+    let done =
+        world.run(&["config", "check", "/nowhere.json"]).exits(2).says("there is no file /nowhere.json");
+    assert!(!done.stderr.contains("--config"), "{}", done.stderr);
+    world.run(&["config", "check", "--config", "/nowhere.json"]).exits(2).says("named by --config");
+}
+
+#[test]
+fn a_state_directory_that_is_a_file_is_said_to_be_none() {
+    let world = World::new();
+    world.write("file", "");
+    for dir in ["file", "file/below"] {
+        for command in [&["run", "x"][..], &["gateway"], &["gateway", "status"], &["runs", "list"]] {
+            let arguments = [&["--state-dir", dir], command].concat();
+            world.run(&arguments).exits(2).says(&format!("{dir} is not a directory")).says("hint: name");
+        }
+    }
+}
+
+#[test]
 fn reading_the_store_needs_no_configuration() {
     let world = World::with(WRONG);
     world.run(&["runs", "list"]).exits(0);
