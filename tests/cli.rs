@@ -19,6 +19,8 @@ mod reading;
 mod recovery;
 #[path = "cli/run.rs"]
 mod run;
+#[path = "cli/service.rs"]
+mod service;
 #[path = "cli/shows.rs"]
 mod shows;
 #[path = "cli/spawn.rs"]

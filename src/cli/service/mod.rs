@@ -16,6 +16,7 @@ use super::Global;
 use super::args::ServiceCommand;
 use super::exit::{Exit, Failure};
 use super::output::{hint, note};
+use crate::config;
 
 pub(super) fn run(command: &ServiceCommand, global: &Global) -> Result<Exit, Failure> {
     let manager = Manager::of(&global.environment)?;
@@ -27,6 +28,8 @@ pub(super) fn run(command: &ServiceCommand, global: &Global) -> Result<Exit, Fai
 }
 
 fn install(manager: &Manager, port: Option<u16>, dry_run: bool, global: &Global) -> Result<Exit, Failure> {
+    // What would fail at each start is better said here.
+    config::load(&global.environment, global.config.as_deref())?;
     let service = service(port, global)?;
     let (file, text) = (manager.file(), manager.text(&service));
     let steps = manager.install_steps();
@@ -101,8 +104,7 @@ fn status(manager: &Manager, global: &Global) -> Result<Exit, Failure> {
 
 /// The gateway as it is to be started: this program, with what it was told where its state is.
 fn service(port: Option<u16>, global: &Global) -> Result<Service, Failure> {
-    let program = std::env::current_exe()
-        .map_err(|error| Failure::system("the path of this program cannot be found out", &error))?;
+    let program = program(global)?;
     let whole = |path: &Path| {
         std::path::absolute(path).map_err(|error| cannot(&format!("{} has no place", path.display()), &error))
     };
@@ -126,6 +128,21 @@ fn service(port: Option<u16>, global: &Global) -> Result<Service, Failure> {
         variables: path_text(&state_dir.join("gateway.env"))?,
         log: path_text(&state_dir.join("gateway.log"))?,
     })
+}
+
+/// The path by which this program was called. Where that is a link, the link is kept: a new version is another target.
+fn program(global: &Global) -> Result<PathBuf, Failure> {
+    let itself = std::env::current_exe()
+        .map_err(|error| Failure::system("the path of this program cannot be found out", &error))?;
+    let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let candidates: Vec<PathBuf> = if called.components().count() > 1 {
+        std::path::absolute(&called).into_iter().collect()
+    } else {
+        let path = global.environment.var("PATH").unwrap_or_default();
+        std::env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(&called)).collect()
+    };
+    let is_itself = |path: &PathBuf| path.canonicalize().is_ok_and(|path| path == itself);
+    Ok(candidates.into_iter().find(is_itself).unwrap_or(itself))
 }
 
 fn path_text(path: &Path) -> Result<String, Failure> {
