@@ -14,13 +14,10 @@ use super::auth::AuthSettings;
 use super::daemon::Daemon;
 use super::outbox::Close;
 use super::shared_token;
-use crate::config::{Config, ConfigError, Stamps};
+use crate::config::{Bind, Config, ConfigError, Document, Stamps};
 use crate::models::SpecError;
 use crate::protocol::hello::AuthMethod;
 
-/// Settings that take a restart, as places in the file.
-const AT_RESTART: &[&str] =
-    &["gateway.port", "gateway.bind", "gateway.customBindHost", "gateway.tls", "store.durability"];
 const AUTH: &str = "gateway.auth";
 pub(super) const AUTH_CHANGED: &str = "gateway auth changed";
 
@@ -176,7 +173,7 @@ impl Daemon {
         if new.hash == old.hash && new.document == old.document {
             return Ok(Reloaded { changed: false, restart: self.reloading.lock().restart.clone() });
         }
-        let mut restart = self.waits_for_restart(&new);
+        let mut restart = self.waits_for_restart(old, &new);
         restart.extend(keep_until_restart(old, &mut new));
         let models = self.models().map(|models| models.made_of(&new)).transpose()?;
         let tree = self.tree().map_err(|_| ReloadError::Starting)?;
@@ -201,13 +198,25 @@ impl Daemon {
         Ok(Reloaded { changed: true, restart })
     }
 
-    /// The settings that are others than at the start, and that only a restart changes.
-    fn waits_for_restart(&self, new: &Config) -> Vec<&'static str> {
-        let at = |document: &Value, path: &str| {
-            document.pointer(&format!("/{}", path.replace('.', "/"))).cloned().unwrap_or_default()
+    /// The settings, as places in the file, that are others than those in force and that only a restart changes. `old` has
+    /// what the daemon started with.
+    fn waits_for_restart(&self, old: &Config, new: &Config) -> Vec<&'static str> {
+        // A port of the command line is none of the file's, and may be the very one that it names now.
+        let port = |config: &Document| config.value().pointer("/gateway/port").cloned();
+        let bound = self.bound();
+        let is_bound = bound.borrow().iter().any(|address| address.port() == new.gateway.port);
+        let is_new = port(&self.started_with) != port(&new.document);
+        let bind = match (old.gateway.bind, new.gateway.bind) {
+            (Bind::Address(_), Bind::Address(_)) => "gateway.customBindHost",
+            _ => "gateway.bind",
         };
-        let (started, new) = (self.started_with.value(), new.document.value());
-        AT_RESTART.iter().copied().filter(|path| at(started, path) != at(new, path)).collect()
+        let waits = [
+            ("gateway.port", is_new && !is_bound),
+            (bind, new.gateway.bind != old.gateway.bind),
+            ("gateway.tls", new.gateway.tls != old.gateway.tls),
+            ("store.durability", new.durability != old.durability),
+        ];
+        waits.into_iter().filter_map(|(path, waits)| waits.then_some(path)).collect()
     }
 
     /// Logs what a reload did that nobody asked for.
@@ -268,7 +277,7 @@ pub(super) fn stale_methods(old: &AuthSettings, new: &AuthSettings) -> Vec<AuthM
 mod tests {
     use super::super::auth::AuthMode;
     use super::*;
-    use crate::config::{Bind, Environment, load_text};
+    use crate::config::{Environment, load_text};
 
     fn config(text: &str) -> Config {
         load_text(&Environment::default(), "offshoot.json", text).unwrap()

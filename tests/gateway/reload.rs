@@ -63,6 +63,13 @@ async fn what_needs_a_restart_is_named() {
     daemon.configure(&config("lan", "", "store: { durability: 'normal' }"));
     let report = looked_at(&mut client).await;
     assert_eq!(report["restartRequired"], json!(["gateway.bind", "store.durability"]));
+    // Which the daemon has already, if by another way than the file.
+    let port = |port: u16| format!("{{ gateway: {{ port: {port}, reload: {{ debounceMs: 0 }} }} }}");
+    let its = daemon.address().port();
+    daemon.configure(&port(its));
+    assert_eq!(looked_at(&mut client).await["restartRequired"], json!([]));
+    daemon.configure(&port(if its == 1 { 2 } else { 1 }));
+    assert_eq!(looked_at(&mut client).await["restartRequired"], json!(["gateway.port"]));
     daemon.stop().await;
 }
 
