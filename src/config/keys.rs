@@ -45,7 +45,7 @@ pub(super) const ACTED_ON: &[(&str, &str)] = &[
     ("tools.subagents.tools", "allow alsoAllow deny"),
     ("tools.sessions", "visibility"),
     ("store", "durability"),
-    ("gateway", "port mode bind customBindHost trustedProxies allowRealIpFallback"),
+    ("gateway", "port mode bind customBindHost handshakeTimeoutMs trustedProxies allowRealIpFallback"),
     ("gateway.auth", "mode token password"),
     ("gateway.auth.token", SECRET_REF),
     ("gateway.auth.password", SECRET_REF),

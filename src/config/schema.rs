@@ -10,7 +10,7 @@ const TYPES: &[(&str, &str)] = &[
     (
         "integer",
         "maxConcurrent timeoutSeconds idleTimeoutSeconds maxSpawnDepth maxChildrenPerAgent maxDescendants \
-         runTimeoutSeconds maxTokens port maxAttempts windowMs lockoutMs debounceMs maxBodyBytes",
+         runTimeoutSeconds maxTokens port maxAttempts windowMs lockoutMs debounceMs handshakeTimeoutMs maxBodyBytes",
     ),
     (
         "boolean",

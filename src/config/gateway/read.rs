@@ -13,6 +13,8 @@ use crate::gateway::origin::{Origin, OriginPolicy};
 
 /// Largest request that an endpoint may take, in bytes.
 pub(super) const MAX_BODY: u32 = 256 * 1024 * 1024;
+/// Milliseconds that a client may have for its `connect`.
+const HANDSHAKE_MS: std::ops::RangeInclusive<u32> = 100..=600_000;
 const SANDBOXES: &[(&str, &str)] = &[("strict", "strict"), ("scripts", "scripts"), ("trusted", "trusted")];
 
 /// Reads `gateway` and `hooks`. `home` is what a path's `~` stands for.
@@ -22,7 +24,6 @@ pub(in crate::config) fn read(
     reader: &mut Reader<'_>,
 ) -> GatewaySettings {
     let mut settings = GatewaySettings::default();
-    from_environment(root, reader, &mut settings);
     let empty = super::super::tree::Node::empty(root.place());
     let absent = Cursor { node: &empty, trail: root.trail };
     let gateway = reader.section(root, "gateway");
@@ -31,6 +32,10 @@ pub(in crate::config) fn read(
     if let Some(port) = reader.whole_at(gateway, "port", 1..=65_535) {
         settings.port = u16::try_from(port).unwrap_or(settings.port);
     }
+    if let Some(millis) = reader.whole_at(gateway, "handshakeTimeoutMs", HANDSHAKE_MS) {
+        settings.handshake_timeout = Duration::from_millis(millis.into());
+    }
+    from_environment(root, reader, &mut settings);
     mode(gateway, reader);
     settings.bind = bind(gateway, reader);
     settings.auth = auth::read(gateway, reader);
@@ -68,7 +73,7 @@ fn guard(gateway: &Cursor<'_>, settings: &GatewaySettings, reader: &mut Reader<'
 }
 
 fn from_environment(root: &Cursor<'_>, reader: &mut Reader<'_>, settings: &mut GatewaySettings) {
-    if let Some(millis) = number_of(root, "HANDSHAKE_TIMEOUT_MS", 100..=600_000, reader) {
+    if let Some(millis) = number_of(root, "HANDSHAKE_TIMEOUT_MS", HANDSHAKE_MS, reader) {
         settings.handshake_timeout = Duration::from_millis(millis.into());
     }
     if let Some(count) = number_of(root, "MAX_PREAUTH_CONNECTIONS_PER_IP", 1..=100_000, reader) {

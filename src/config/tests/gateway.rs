@@ -318,6 +318,11 @@ fn a_number_in_the_environment_counts_if_it_is_one() {
     let gateway = with(&vars, "{}").gateway;
     assert_eq!(gateway.handshake_timeout, Duration::from_millis(2_500));
     assert_eq!(gateway.unfinished_per_address, 7);
+    let file = "{gateway: {handshakeTimeoutMs: 700}}";
+    assert_eq!(valid(file).gateway.handshake_timeout, Duration::from_millis(700));
+    assert_eq!(with(&vars, file).gateway.handshake_timeout, Duration::from_millis(2_500));
+    let rendered = rendered_with(&[], "{gateway: {handshakeTimeoutMs: 50}}");
+    assert!(rendered[0].contains("100") && rendered[0].contains("600000"), "{rendered:?}");
     let rendered = rendered_with(&[("OFFSHOOT_HANDSHAKE_TIMEOUT_MS", "soon")], "{}");
     assert_eq!(
         rendered,
