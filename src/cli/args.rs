@@ -473,7 +473,7 @@ pub(crate) struct RunsListArgs {
 /// List, show and delete sessions
 #[derive(Debug, Subcommand)]
 pub(crate) enum SessionsCommand {
-    /// List sessions, the newest first
+    /// List sessions, those that were used last first
     List {
         /// Draw each session under the one that spawned it
         #[arg(long)]

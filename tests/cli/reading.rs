@@ -3,6 +3,16 @@
 use crate::support::World;
 
 #[test]
+fn sessions_are_listed_as_they_were_used_last() {
+    let world = World::new();
+    for session in ["agent:main:one", "agent:main:two", "agent:main:one"] {
+        world.run(&["run", "--session", session, "x"]).exits(0);
+    }
+    let listed: Vec<_> = world.sessions().iter().map(|row| row["sessionKey"].clone()).collect();
+    assert_eq!(listed, ["agent:main:one", "agent:main:two"]);
+}
+
+#[test]
 fn without_a_store_there_is_nothing_and_nothing_is_made() {
     let world = World::new();
     for arguments in [&["runs", "list"][..], &["sessions", "list"], &["sessions", "list", "--tree"]] {

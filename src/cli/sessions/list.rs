@@ -1,6 +1,6 @@
 //! `offshoot sessions list`
 
-use offshoot_actors::ports::{ListFilter, Page, SessionRow, Storage};
+use offshoot_actors::ports::{ListFilter, OverviewFilter, Page, SessionRow, Storage};
 use serde_json::{Value, json};
 
 use super::super::Global;
@@ -10,8 +10,14 @@ use super::super::view::{Node, lines, nest};
 use crate::runtime;
 
 pub(super) async fn run(tree: bool, limit: u32, global: &Global) -> Result<Exit, Failure> {
-    let rows = match global.read_store()? {
-        Some(storage) => storage.list_sessions(ListFilter::default(), Page { offset: 0, limit }).await?,
+    let page = Page { offset: 0, limit };
+    let rows: Vec<SessionRow> = match global.read_store()? {
+        // A tree is drawn in the order in which it grew.
+        Some(storage) if tree => storage.list_sessions(ListFilter::default(), page).await?,
+        Some(storage) => {
+            let found = storage.overviews(OverviewFilter::default(), page).await?;
+            found.sessions.into_iter().map(|session| session.row).collect()
+        }
         None => Vec::new(),
     };
     let output = global.output;
