@@ -8,7 +8,7 @@ mod names;
 
 use std::time::Duration;
 
-use offshoot_actors::types::{Role, Scope};
+use offshoot_actors::types::{Role, Scope, Timestamp};
 use serde_json::{Value, json};
 
 use self::list::{Devices, scopes};
@@ -17,9 +17,10 @@ use super::Global;
 use super::args::{DevicesCommand, ReachArgs};
 use super::daemon::{self, Reach};
 use super::exit::{Exit, Failure};
-use super::output::{note, printable};
+use super::output::{elapsed, note, printable};
 use crate::client::Client;
 use crate::gateway::record::Running;
+use crate::runtime;
 
 pub(super) async fn run(command: DevicesCommand, global: &Global) -> Result<Exit, Failure> {
     match command {
@@ -146,7 +147,17 @@ async fn code(
     let Some(code) = done["code"].as_str() else {
         return Err(Failure::new(Exit::Unavailable, "gateway", "the gateway answered without a code"));
     };
-    note(format_args!("a setup code for one {role} device, which is not shown again:"));
+    let gives = if role == Role::Operator {
+        format!(" with {}", self::list::scopes(&done["scopes"]))
+    } else {
+        String::new()
+    };
+    let until = done["expiresAtMs"].as_i64().map(Timestamp);
+    let lives = until.map(|until| format!(", good for {}", elapsed(until - runtime::clock().now())));
+    note(format_args!(
+        "a setup code for one {role} device{gives}{}, which is not shown again:",
+        lives.unwrap_or_default()
+    ));
     global.output.line(code)?;
     Ok(Exit::Ok)
 }

@@ -56,6 +56,23 @@ fn health_says_how_old_it_is_and_how_much_it_leaves_out() {
 }
 
 #[test]
+fn a_start_says_what_runs_and_what_is_open() {
+    let started = |world: &World, arguments: &[&str]| {
+        let running = world.begin(&[&["gateway", "run", "--port", "0"], arguments].concat());
+        while world.run(&["gateway", "status"]).code != 0 {}
+        running.signal(Signal::TERM);
+        running.done().exits(0)
+    };
+    let world = World::new();
+    started(&world, &[])
+        .says("the defaults; agent main uses builtin/rehearsal")
+        .says("agents.defaults.model");
+    assert_eq!(started(&world, &["--json"]).stderr.lines().count(), 1);
+    world.configure("{ gateway: { auth: { mode: 'none' } } }");
+    started(&world, &[]).says(".offshoot/offshoot.json; agent main").says("gateway.auth.mode is none");
+}
+
+#[test]
 fn a_call_has_parameters_an_answer_and_the_least_scope() {
     let world = World::new();
     let gateway = Gateway::start(&world);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use offshoot_actors::ports::Storage;
+use offshoot_actors::types::ModelRef;
 use serde_json::json;
 
 use super::super::Global;
@@ -12,10 +13,11 @@ use super::super::args::GatewayRunArgs;
 use super::super::daemon;
 use super::super::exit::{Exit, Failure};
 use super::super::live::configuration;
-use super::super::output::unless_gone;
+use super::super::output::{hint, note, unless_gone};
 use super::super::signals::{Process, Signals};
 use super::notify::{self, Notice};
 use crate::config::Config;
+use crate::gateway::auth::AuthMode;
 use crate::gateway::record::{self, Record, Running};
 use crate::gateway::{Serving, shared_token};
 use crate::runtime;
@@ -108,7 +110,31 @@ fn tell(
     };
     let written = serving.publish(record.clone());
     written.map_err(|error| Failure::system("the state directory cannot be written to", &error))?;
-    unless_gone(say_ready(&record, global))
+    unless_gone(say_ready(&record, global))?;
+    if !global.output.json {
+        say_what_runs(config);
+    }
+    Ok(())
+}
+
+/// What a person would otherwise find out by a wrong answer, or by an uninvited guest.
+fn say_what_runs(config: &Config) {
+    let settings = &config.settings;
+    let source = config.source.path().map_or_else(
+        || "no configuration file, the defaults".to_owned(),
+        |path| format!("configuration {}", path.display()),
+    );
+    let default = settings.agent(&settings.default_agent);
+    let model = default.map(|agent| format!("; agent {} uses {}", agent.id, agent.model.primary));
+    note(format_args!("gateway: {source}{}", model.unwrap_or_default()));
+    if default.is_some_and(|agent| agent.model.primary == ModelRef::rehearsal()) {
+        hint(
+            "builtin/rehearsal plays back what a message asks for; agents.defaults.model names a real model",
+        );
+    }
+    if config.gateway.auth.mode == AuthMode::None {
+        hint("gateway.auth.mode is none: whoever reaches the port may do everything");
+    }
 }
 
 fn say_ready(record: &Record, global: &Global) -> Result<(), Failure> {
