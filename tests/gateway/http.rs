@@ -402,6 +402,7 @@ async fn the_control_ui_is_served_from_its_folder() {
     }
     let file = ask(&daemon, Method::GET, "/claw/assets/a.js").send().await.unwrap();
     let tag = file.headers()[ETAG].clone();
+    assert_eq!(file.headers()["content-length"], "4");
     assert_eq!(read(file).await.1, "code");
     let known = ask(&daemon, Method::GET, "/claw/assets/a.js").header(IF_NONE_MATCH, tag);
     assert_eq!(sent(known).await.0, StatusCode::NOT_MODIFIED);

@@ -6,7 +6,8 @@ mod files;
 mod page;
 
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION,
+    X_FRAME_OPTIONS,
 };
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
@@ -92,27 +93,35 @@ fn moved(ui: &ControlUi, query: Option<&str>) -> Response {
 }
 
 fn file(call: &Call, base: &str, found: Found) -> Response {
-    let Found::File { kind, tag, bytes, is_page } = found else { return super::not_found() };
+    let (kind, tag, content) = match found {
+        Found::Nothing => return super::not_found(),
+        Found::Page(bytes) => return page(&bytes, base),
+        Found::File { kind, tag, content } => (kind, tag, content),
+    };
     let known = call.headers().get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let tag = HeaderValue::try_from(&tag).ok().filter(|_| !is_page);
-    let unchanged = tag.as_ref().is_some_and(|tag| {
-        known.is_some_and(|known| known.split(',').any(|known| known.trim().as_bytes() == tag.as_bytes()))
-    });
+    let unchanged = known.is_some_and(|known| known.split(',').any(|known| known.trim() == tag));
     let mut response = if unchanged {
         super::empty(StatusCode::NOT_MODIFIED)
-    } else if is_page {
-        let (text, policy) = page::prepare(&String::from_utf8_lossy(&bytes), base);
-        let mut response = super::full(StatusCode::OK, text.into());
-        response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
-        response
     } else {
-        super::full(StatusCode::OK, bytes.into())
+        let length = HeaderValue::from(content.length);
+        let mut response = Response::new(content.body());
+        response.headers_mut().insert(CONTENT_LENGTH, length);
+        response
     };
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    if let Some(tag) = tag {
+    if let Ok(tag) = HeaderValue::try_from(tag) {
         headers.insert(ETAG, tag);
     }
+    response
+}
+
+fn page(bytes: &[u8], base: &str) -> Response {
+    let (text, policy) = page::prepare(&String::from_utf8_lossy(bytes), base);
+    let mut response = super::full(StatusCode::OK, text.into());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     response
 }
 

@@ -1,27 +1,74 @@
 //! Which file a path means.
 
+use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use futures::stream;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use tokio::io::AsyncReadExt;
+use tokio_tungstenite::tungstenite::Bytes;
+
+use super::super::Body;
+
 /// Longest file that is served.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
+/// Longest page: it is read whole, because its text is changed.
+const MAX_PAGE: u64 = 4 * 1024 * 1024;
+/// Most bytes of a file in memory for one client.
+const CHUNK: usize = 64 * 1024;
 const PAGE: &str = "index.html";
 
 /// What a path means.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Found {
+    /// The page itself.
+    Page(Vec<u8>),
+    /// Any other file.
     File {
         /// Its media type.
         kind: &'static str,
         /// Changes with the file.
         tag: String,
-        bytes: Vec<u8>,
-        /// Whether it is the page itself.
-        is_page: bool,
+        content: Content,
     },
     Nothing,
+}
+
+/// A file that is open for reading, and its length.
+#[derive(Debug)]
+pub(super) struct Content {
+    file: File,
+    pub(super) length: u64,
+}
+
+impl Content {
+    /// The bytes, read as they are taken. A file that has become shorter meanwhile ends early, which the client sees from
+    /// its length.
+    pub(super) fn body(self) -> Body {
+        let mut file = tokio::fs::File::from_std(self.file);
+        file.set_max_buf_size(CHUNK);
+        let frames = stream::unfold((file, self.length), |(mut file, left)| async move {
+            let most = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+            let mut bytes = vec![0; most];
+            match file.read(&mut bytes).await {
+                Ok(0) => None,
+                Ok(read) => {
+                    bytes.truncate(read);
+                    let left = left.saturating_sub(u64::try_from(read).unwrap_or(left));
+                    Some((Ok::<_, Infallible>(Frame::data(Bytes::from(bytes))), (file, left)))
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a file of the Control UI cannot be read to its end");
+                    None
+                }
+            }
+        });
+        StreamBody::new(frames).boxed_unsync()
+    }
 }
 
 /// Finds the file of a decoded path; where there is none, the page if the path is one of its own. Blocks.
@@ -31,14 +78,14 @@ pub(super) enum Found {
 pub(super) fn find(root: &Path, path: &str) -> io::Result<Found> {
     let root = fs::canonicalize(root)?;
     let Some(relative) = relative(path) else { return Ok(Found::Nothing) };
-    if let Some(found) = read(&root, &relative)? {
+    if let Some(found) = open(&root, &relative)? {
         return Ok(found);
     }
     let names_a_file = relative.extension().is_some();
     if names_a_file {
         Ok(Found::Nothing)
     } else {
-        Ok(read(&root, Path::new(PAGE))?.unwrap_or(Found::Nothing))
+        Ok(open(&root, Path::new(PAGE))?.unwrap_or(Found::Nothing))
     }
 }
 
@@ -62,8 +109,8 @@ fn relative(path: &str) -> Option<PathBuf> {
     Some(relative)
 }
 
-/// Reads a file below the folder; none if there is none, or a link leads out.
-fn read(root: &Path, relative: &Path) -> io::Result<Option<Found>> {
+/// Opens a file below the folder; none if there is none, or a link leads out.
+fn open(root: &Path, relative: &Path) -> io::Result<Option<Found>> {
     let real = match fs::canonicalize(root.join(relative)) {
         Ok(real) if real.starts_with(root) => real,
         Ok(_) => return Ok(None),
@@ -72,17 +119,20 @@ fn read(root: &Path, relative: &Path) -> io::Result<Option<Found>> {
     };
     let file = File::open(&real)?;
     let facts = file.metadata()?;
-    if !facts.is_file() || facts.len() > MAX_FILE {
+    let is_page = relative == Path::new(PAGE);
+    if !facts.is_file() || facts.len() > if is_page { MAX_PAGE } else { MAX_FILE } {
         return Ok(None);
     }
+    if is_page {
+        let mut bytes = Vec::new();
+        file.take(MAX_PAGE).read_to_end(&mut bytes)?;
+        return Ok(Some(Found::Page(bytes)));
+    }
     let changed = facts.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE).read_to_end(&mut bytes)?;
     Ok(Some(Found::File {
         kind: media_type(relative),
-        tag: format!("\"{:x}-{:x}\"", bytes.len(), changed.as_nanos()),
-        bytes,
-        is_page: relative == Path::new(PAGE),
+        tag: format!("\"{:x}-{:x}\"", facts.len(), changed.as_nanos()),
+        content: Content { file, length: facts.len() },
     }))
 }
 
@@ -147,7 +197,8 @@ mod tests {
 
     fn text(dir: &tempfile::TempDir, path: &str) -> Option<String> {
         match find(&dir.path().join("ui"), path).unwrap() {
-            Found::File { bytes, .. } => Some(String::from_utf8(bytes).unwrap()),
+            Found::Page(bytes) => Some(String::from_utf8(bytes).unwrap()),
+            Found::File { content, .. } => Some(io::read_to_string(content.file).unwrap()),
             Found::Nothing => None,
         }
     }
@@ -180,6 +231,24 @@ mod tests {
         ] {
             assert_eq!(text(&dir, path), None, "{path:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_long_file_is_in_memory_in_pieces_only() {
+        let dir = folder();
+        let written: Vec<u8> = (0..3 * CHUNK + 7).map(|byte| byte.to_le_bytes()[0]).collect();
+        fs::write(dir.path().join("ui/long.bin"), &written).unwrap();
+        let Found::File { content, .. } = find(&dir.path().join("ui"), "/long.bin").unwrap() else {
+            panic!()
+        };
+        assert_eq!(content.length, written.len() as u64);
+        let (mut body, mut read) = (content.body(), Vec::new());
+        while let Some(frame) = body.frame().await {
+            let piece = frame.unwrap().into_data().unwrap();
+            assert!(piece.len() <= CHUNK);
+            read.extend_from_slice(&piece);
+        }
+        assert!(read == written);
     }
 
     #[test]
