@@ -45,6 +45,7 @@ pub use pairing::{
 };
 pub use service::Service;
 pub use session::is_silent;
+pub use sessions::LaneView;
 pub use stored::{cancel_stored, deletable, delete_stored};
 pub use tree::{
     LiveRun, LiveSession, PairingHandle, SessionPatch, Settled, Steered, Stopped, Tree, TreeHandle,

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+pub use self::lanes::LaneView;
 use self::lanes::{Lane, Waiter};
 pub(crate) use self::lanes::{LaneName, Permit};
 use self::recover::{Ended, Recovered, STABLE_AFTER};
@@ -93,6 +94,8 @@ pub(crate) enum SessionsMsg {
     PermitBack { lane: LaneName },
     /// A run's end is committed. From its session.
     RunEnded { run: RunId },
+    /// How busy are the lanes? From clients.
+    Lanes { reply: Reply<[LaneView; 2]> },
     /// New settings are in force. From the configuration.
     SettingsChanged,
     /// Everybody who is to come up has: what an earlier process left goes on. From the root.
@@ -121,6 +124,7 @@ impl Msg for SessionsMsg {
             Self::Forget { .. } => "forget",
             Self::PermitBack { .. } => "permit_back",
             Self::RunEnded { .. } => "run_ended",
+            Self::Lanes { .. } => "lanes",
             Self::SettingsChanged => "settings_changed",
             Self::Begin => "begin",
             Self::Stable => "stable",
@@ -247,6 +251,9 @@ impl Behaviour for Sessions {
                 // One whose session failed still waits, and would use up a turn of its siblings.
                 self.forget(run);
             }
+            SessionsMsg::Lanes { reply } => {
+                reply.send([&self.main, &self.subagent].map(|lane| lane.view(&self.shared)))
+            }
             SessionsMsg::SettingsChanged => {
                 self.serve(LaneName::Main);
                 self.serve(LaneName::Subagent);
@@ -291,12 +298,7 @@ impl Sessions {
             return;
         }
         let shared = Arc::clone(&self.shared);
-        let limits = shared.settings().lanes;
-        let limit = match name {
-            LaneName::Main => limits.main,
-            LaneName::Subagent => limits.subagent,
-        };
-        self.lane(name).serve(limit, &shared);
+        self.lane(name).serve(&shared);
     }
 
     /// After a rebuild: who is awake stays awake and asks for its permit again. Returns sessions with open

@@ -1,6 +1,7 @@
 //! The tree as its users see it.
 
 mod callbacks;
+mod lanes;
 mod manage;
 mod messages;
 mod pairing;

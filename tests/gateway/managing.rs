@@ -248,15 +248,41 @@ async fn what_does_not_exist_is_an_empty_list() {
     let mut client = daemon.client().await;
     client.call("sessions.create", json!({"key": "desk"})).await.unwrap();
     for (method, params, list) in [
+        ("channels.pairing.list", json!({}), "requests"),
         ("environments.list", json!({}), "environments"),
         ("question.list", json!({}), "questions"),
         ("sessions.catalog.list", json!({}), "catalogs"),
         ("sessions.compaction.list", json!({"key": "desk"}), "checkpoints"),
+        ("skills.library.list", json!({"scope": "all"}), "entries"),
         ("skills.search", json!({"query": "x"}), "results"),
         ("themes.list", json!({}), "themes"),
     ] {
         assert_eq!(client.call(method, params).await.unwrap()[list], json!([]), "{method}");
     }
     assert_eq!(client.call("openclaw.approval.list", json!({})).await.unwrap(), json!([]));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn lanes_tell_what_runs_and_what_waits() {
+    let daemon = Daemon::with("{ agents: { defaults: { maxConcurrent: 1 } } }").await;
+    let mut client = daemon.client().await;
+    for (session, key) in [("agent:main:main", "one"), ("agent:main:other", "two")] {
+        let params = json!({"message": "Wait: 1h", "idempotencyKey": key, "sessionKey": session});
+        let id = client.send("agent", params).await;
+        client.answer(&id).await.unwrap();
+    }
+    // A run is accepted before it asks for its place.
+    let lanes = loop {
+        let lanes = client.call("diagnostics.lanes", json!({})).await.unwrap();
+        if lanes["lanes"][0]["queuedCount"] == 1 {
+            break lanes;
+        }
+    };
+    let main =
+        json!({"lane": "main", "activeCount": 1, "queuedCount": 1, "maxConcurrent": 1, "blockedBy": null});
+    assert_eq!((&lanes["lanes"][0], &lanes["lanes"][1]["lane"]), (&main, &json!("subagent")));
+    // It waits for runs that do not end, and a stop would wait with it.
+    drop(client);
     daemon.stop().await;
 }

@@ -19,6 +19,36 @@ pub(crate) enum LaneName {
     Subagent,
 }
 
+impl LaneName {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Subagent => "subagent",
+        }
+    }
+
+    fn limit(self, shared: &Shared) -> u32 {
+        let limits = shared.settings().lanes;
+        match self {
+            Self::Main => limits.main,
+            Self::Subagent => limits.subagent,
+        }
+    }
+}
+
+/// How busy a lane is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneView {
+    /// `main` or `subagent`.
+    pub name: &'static str,
+    /// Runs that execute.
+    pub active: u32,
+    /// Runs that wait for their turn.
+    pub queued: usize,
+    /// Runs that may execute at once.
+    pub limit: u32,
+}
+
 /// The right to execute. Dropping it gives it back, however its holder ended.
 #[derive(Debug)]
 pub(crate) struct Permit {
@@ -75,6 +105,16 @@ impl Lane {
         Arc::clone(&self.held)
     }
 
+    /// How busy it is now.
+    pub(crate) fn view(&self, shared: &Shared) -> LaneView {
+        LaneView {
+            name: self.name.as_str(),
+            active: self.held.load(Ordering::Acquire),
+            queued: self.queue.len(),
+            limit: self.name.limit(shared),
+        }
+    }
+
     /// Takes a run out of the queue.
     pub(crate) fn forget(&mut self, run: RunId) {
         if let Some(ticket) = self.tickets.remove(&run) {
@@ -83,7 +123,8 @@ impl Lane {
     }
 
     /// Gives out what the limit allows.
-    pub(crate) fn serve(&mut self, limit: u32, shared: &Arc<Shared>) {
+    pub(crate) fn serve(&mut self, shared: &Arc<Shared>) {
+        let limit = self.name.limit(shared);
         while self.held.load(Ordering::Acquire) < limit {
             let Some(waiter) = self.queue.pop() else { return };
             self.tickets.remove(&waiter.run);

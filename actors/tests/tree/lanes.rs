@@ -29,6 +29,26 @@ async fn a_parent_with_500_children_does_not_starve_one_with_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lane_tells_what_runs_and_what_waits_in_it() {
+    let rig = setup()
+        .with(|settings| settings.lanes.subagent = 2)
+        .start(|call: Call| async move {
+            call.sleep(100).await;
+            Ok(Answer::text("NO_REPLY"))
+        })
+        .await;
+    let mut last = None;
+    for number in 0..5 {
+        last = Some(rig.spawn(&format!("child {number}")).await.run);
+    }
+    let busy = rig.handle.lanes().await.unwrap();
+    assert_eq!(busy.map(|lane| (lane.name, lane.active, lane.queued)), [("main", 0, 0), ("subagent", 2, 3)]);
+    assert_eq!(busy[1].limit, 2);
+    rig.outcome(last.unwrap()).await;
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_that_waits_for_its_children_holds_no_permit() {
     let rig = setup()
         .with(|settings| {

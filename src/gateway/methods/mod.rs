@@ -10,6 +10,7 @@ mod chat;
 mod configuration;
 mod days;
 mod devices;
+mod diagnostics;
 mod empty;
 pub(crate) mod health;
 mod logs;
@@ -106,6 +107,7 @@ const FAMILIES: &[&[Method]] = &[
     chat::METHODS,
     configuration::METHODS,
     devices::METHODS,
+    diagnostics::METHODS,
     empty::METHODS,
     health::METHODS,
     logs::METHODS,
