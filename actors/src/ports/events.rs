@@ -142,6 +142,26 @@ pub enum Event {
     Pairing(PairingEvent),
 }
 
+impl Event {
+    /// The run that it is about, if it is about one.
+    #[must_use]
+    pub fn run(&self) -> Option<RunId> {
+        match self {
+            Self::Spawned { child, .. } => Some(child.run),
+            Self::Submitted { run, .. }
+            | Self::Started { run, .. }
+            | Self::Text { run, .. }
+            | Self::StepRestarted { run, .. }
+            | Self::StepFinished { run, .. }
+            | Self::ToolStarted { run, .. }
+            | Self::ToolFinished { run, .. }
+            | Self::Yielded { run, .. }
+            | Self::Ended { run, .. } => Some(*run),
+            Self::Refused { .. } | Self::Announced { .. } | Self::Appended { .. } | Self::Pairing(_) => None,
+        }
+    }
+}
+
 /// Listens. Called from inside the actors and from the store's commits.
 pub trait EventSink: Send + Sync + 'static {
     /// Takes one event. Must return at once: it must not wait, do I/O, or take a lock that anybody holds for long. A piece

@@ -59,23 +59,6 @@ impl Facts<'_> {
     }
 }
 
-/// The run and the session of an event that is about one.
-pub fn run_of(event: &Event) -> Option<RunId> {
-    match event {
-        Event::Spawned { child, .. } => Some(child.run),
-        Event::Submitted { run, .. }
-        | Event::Started { run, .. }
-        | Event::Text { run, .. }
-        | Event::StepRestarted { run, .. }
-        | Event::StepFinished { run, .. }
-        | Event::ToolStarted { run, .. }
-        | Event::ToolFinished { run, .. }
-        | Event::Yielded { run, .. }
-        | Event::Ended { run, .. } => Some(*run),
-        Event::Refused { .. } | Event::Announced { .. } | Event::Appended { .. } | Event::Pairing(_) => None,
-    }
-}
-
 /// Everything that a store shows, as text.
 pub fn store_text(store: &MemoryStorage) -> String {
     let mut text = String::new();

@@ -99,7 +99,7 @@ impl Projection {
         name: &dyn Fn(RunId) -> Arc<str>,
         tell: &mut dyn FnMut(Projected),
     ) {
-        if let Some(run) = run_of(&event)
+        if let Some(run) = event.run()
             && self.over.contains(&run)
         {
             if matches!(event, Event::Ended { .. }) {
@@ -331,25 +331,5 @@ impl Projection {
         run.subagent("subagent.ended", more, now).into_iter().for_each(&mut *tell);
         run.task(Some(outcome), now).into_iter().for_each(tell);
         self.told.end(id);
-    }
-}
-
-/// The run that an event is about.
-fn run_of(event: &Event) -> Option<RunId> {
-    match event {
-        Event::Spawned { child, .. } => Some(child.run),
-        Event::Submitted { run, .. }
-        | Event::Started { run, .. }
-        | Event::Text { run, .. }
-        | Event::StepRestarted { run, .. }
-        | Event::StepFinished { run, .. }
-        | Event::ToolStarted { run, .. }
-        | Event::ToolFinished { run, .. }
-        | Event::Ended { run, .. } => Some(*run),
-        Event::Appended { .. }
-        | Event::Refused { .. }
-        | Event::Yielded { .. }
-        | Event::Announced { .. }
-        | Event::Pairing(_) => None,
     }
 }

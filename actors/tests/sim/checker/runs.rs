@@ -6,7 +6,7 @@ use offshoot_actors::policy::recovery::QUARANTINED;
 use offshoot_actors::ports::{Cause, Event, Host};
 use offshoot_actors::types::{RunId, Terminal};
 
-use super::{Facts, run_of};
+use super::Facts;
 use crate::faults::ON_PURPOSE;
 use crate::history::{Ask, Heard, What};
 
@@ -93,7 +93,7 @@ fn order(facts: &Facts<'_>, broken: &mut Vec<String>) {
     let mut over = BTreeSet::new();
     let mut early = BTreeSet::new();
     for (_, record, event) in facts.events() {
-        let Some(run) = run_of(event) else {
+        let Some(run) = event.run() else {
             if let Event::Announced { session, runs } = event {
                 for run in runs.iter().filter(|run| {
                     !over.contains(*run) && !facts.played.lives[record.life].ended_before.contains(run)
@@ -147,7 +147,7 @@ fn reasons(facts: &Facts<'_>, broken: &mut Vec<String>) {
     let accepted_in: BTreeMap<RunId, usize> = facts
         .events()
         .filter(|(_, _, event)| matches!(event, Event::Spawned { .. } | Event::Submitted { .. }))
-        .filter_map(|(_, record, event)| Some((run_of(event)?, record.life)))
+        .filter_map(|(_, record, event)| Some((event.run()?, record.life)))
         .collect();
     for (_, record, event) in facts.events() {
         let Event::Ended { run, outcome, .. } = event else { continue };

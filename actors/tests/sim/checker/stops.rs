@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use offshoot_actors::ports::Event;
 use offshoot_actors::types::RunId;
 
-use super::{Facts, run_of};
+use super::Facts;
 use crate::history::{Ask, Heard, What};
 use crate::tools::IDEMPOTENT;
 
@@ -21,7 +21,7 @@ fn stopped(facts: &Facts<'_>, broken: &mut Vec<String>) {
     for record in facts.records {
         match &record.what {
             What::Event(event @ (Event::Spawned { .. } | Event::Submitted { .. })) => {
-                accepted.extend(run_of(event));
+                accepted.extend(event.run());
             }
             What::Asked { number, ask: Ask::Stop(session) } => {
                 let subtree = facts.subtree(session);
