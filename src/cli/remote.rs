@@ -47,11 +47,7 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    pub(crate) async fn connect(
-        gateway: &Record,
-        scopes: &[Scope],
-        global: &Global,
-    ) -> Result<Self, Failure> {
+    async fn connect(gateway: &Record, scopes: &[Scope], global: &Global) -> Result<Self, Failure> {
         let signals = Signals::listen(Process::Client)
             .map_err(|error| Failure::system("signals cannot be listened to", &error))?;
         let client = Reach::recorded(gateway, None, global)?.connect(scopes).await?;
@@ -64,10 +60,6 @@ impl Remote {
         let watched = (Arc::clone(&journal), Arc::clone(&clock), lines);
         let progress = Some(Progress::start(watched, global.verbose, global.output.json));
         Ok(Self { client, storage, clock, journal, progress, signals, places: BTreeMap::new() })
-    }
-
-    pub(crate) fn storage(&self) -> &dyn Storage {
-        self.storage.as_ref()
     }
 
     /// Spawns a sub-agent. Returns its run and its session.
@@ -92,7 +84,7 @@ impl Remote {
     }
 
     /// Waits until nothing is left to do for the run. A signal cancels it.
-    pub(crate) async fn quiet(&mut self, first: RunId, session: &SessionKey) -> Result<Quiet, Failure> {
+    async fn quiet(&mut self, first: RunId, session: &SessionKey) -> Result<Quiet, Failure> {
         let mut signal = None;
         let takers = loop {
             let ours = self.look(first).await?;
@@ -182,10 +174,27 @@ impl Remote {
     }
 
     /// Leaves the gateway.
-    pub(crate) async fn close(mut self) {
+    async fn close(mut self) {
         self.finish_progress().await;
         self.client.close().await;
     }
+}
+
+/// Has the gateway do what a command asks for: `begin` starts a run, and `tell` says what became of it once nothing is left
+/// to do for it.
+pub(crate) async fn through(
+    gateway: &Record,
+    scope: Scope,
+    global: &Global,
+    begin: impl AsyncFnOnce(&mut Remote) -> Result<(RunId, SessionKey), Failure>,
+    tell: impl AsyncFnOnce(RunId, &SessionKey, &Quiet, &dyn Storage, &Global) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    let mut remote = Remote::connect(gateway, &[scope], global).await?;
+    let (run, session) = begin(&mut remote).await?;
+    let quiet = remote.quiet(run, &session).await?;
+    let told = tell(run, &session, &quiet, remote.storage.as_ref(), global).await;
+    remote.close().await;
+    told
 }
 
 /// Cancels one run.

@@ -12,7 +12,7 @@ use super::daemon;
 use super::exit::{Exit, Failure};
 use super::live::{Live, Quiet, configuration};
 use super::output::unless_gone;
-use super::remote::Remote;
+use super::remote::{self, Remote};
 use super::spawn::{document, ended_run, left_open, say_why, text};
 use crate::gateway::messages::no_command;
 use crate::gateway::record::Record;
@@ -75,12 +75,8 @@ async fn through(args: RunArgs, gateway: &Record, global: &Global) -> Result<Exi
     given("agentId", args.agent.map(|agent| json!(agent)));
     given("model", args.model.map(|model| json!(model)));
     given("timeout", args.timeout.map(|timeout| json!(timeout.as_secs())));
-    let mut remote = Remote::connect(gateway, &[scope], global).await?;
-    let (run, session) = remote.submit(params).await?;
-    let quiet = remote.quiet(run, &session).await?;
-    let told = tell(run, &session, &quiet, remote.storage(), global).await;
-    remote.close().await;
-    told
+    let begin = async |remote: &mut Remote| remote.submit(params).await;
+    remote::through(gateway, scope, global, begin, tell).await
 }
 
 async fn tell(

@@ -15,7 +15,7 @@ use super::daemon;
 use super::exit::{Exit, Failure};
 use super::live::{Live, Quiet, configuration};
 use super::output::{Output, elapsed, note, one_line, tokens, unless_gone};
-use super::remote::Remote;
+use super::remote::{self, Remote};
 use super::view;
 use crate::gateway::record::Record;
 
@@ -85,12 +85,8 @@ async fn through(args: SpawnArgs, gateway: &Record, global: &Global) -> Result<E
         "expectsCompletionMessage": !args.no_announce,
         "idempotencyKey": Uuid::new_v4(),
     });
-    let mut remote = Remote::connect(gateway, &[Scope::Write], global).await?;
-    let (run, session) = remote.spawn(params).await?;
-    let quiet = remote.quiet(run, &session).await?;
-    let told = tell(run, &session, &quiet, remote.storage(), global).await;
-    remote.close().await;
-    told
+    let begin = async |remote: &mut Remote| remote.spawn(params).await;
+    remote::through(gateway, Scope::Write, global, begin, tell).await
 }
 
 async fn tell(
