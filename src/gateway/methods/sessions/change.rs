@@ -176,15 +176,19 @@ fn main_session(key: &SessionKey) -> Refusal {
     )
 }
 
+/// The session of a request, which must exist.
+async fn existing(call: &Call) -> Result<SessionKey, ErrorShape> {
+    let KeyParams { key, agent_id } = call.params()?;
+    let tree = call.daemon.tree()?;
+    let key = named(call.method, &tree.settings(), agent_id.as_deref(), &key)?;
+    let found = tree.storage().session(key.clone()).await.map_err(store)?;
+    found.map(|_| key.clone()).ok_or_else(|| unknown(&key))
+}
+
 /// Says that nothing was compacted: there is no compaction yet.
 pub(super) fn compact(call: Call) -> BoxFuture<'static, Answer> {
     async move {
-        let KeyParams { key, agent_id } = call.params()?;
-        let tree = call.daemon.tree()?;
-        let key = named(call.method, &tree.settings(), agent_id.as_deref(), &key)?;
-        if tree.storage().session(key.clone()).await.map_err(store)?.is_none() {
-            return Err(unknown(&key));
-        }
+        let key = existing(&call).await?;
         let reason = "offshoot does not compact transcripts; sessions.reset begins a new one";
         answer(&json!({ "ok": true, "key": key, "compacted": false, "reason": reason }))
     }
@@ -194,12 +198,7 @@ pub(super) fn compact(call: Call) -> BoxFuture<'static, Answer> {
 /// The checkpoints that compactions left: none.
 pub(super) fn compactions(call: Call) -> BoxFuture<'static, Answer> {
     async move {
-        let KeyParams { key, agent_id } = call.params()?;
-        let tree = call.daemon.tree()?;
-        let key = named(call.method, &tree.settings(), agent_id.as_deref(), &key)?;
-        if tree.storage().session(key.clone()).await.map_err(store)?.is_none() {
-            return Err(unknown(&key));
-        }
+        let key = existing(&call).await?;
         answer(&json!({ "ok": true, "key": key, "checkpoints": [] }))
     }
     .boxed()
