@@ -15,7 +15,7 @@ use super::identity::{self, Candidate, NoDevice};
 use super::limits::{Proof, Who};
 use super::peer::Peer;
 use super::registry;
-use crate::protocol::client::{CAP_TOOL_EVENTS, Role as WireRole};
+use crate::protocol::client::CAP_TOOL_EVENTS;
 use crate::protocol::connect::{ClientInfo, ConnectParams};
 use crate::protocol::error::ErrorShape;
 use crate::protocol::hello::{AuthMethod, GrantedDevice};
@@ -68,7 +68,7 @@ pub(crate) async fn admit(daemon: &Daemon, applicant: Applicant) -> Result<Admit
     let Applicant { number, params, nonce, peer, headers } = applicant;
     let protocol = negotiate(params.min_protocol, params.max_protocol)
         .map_err(|mismatch| Rejected { error: mismatch.error_shape(), code: 1002 })?;
-    let wire_role = params.role()?;
+    let role = params.role()?;
     let config = daemon.config();
     let settings = &config.gateway;
     let origins = &settings.control_ui.origins;
@@ -79,7 +79,7 @@ pub(crate) async fn admit(daemon: &Daemon, applicant: Applicant) -> Result<Admit
         None => None,
         Some(device) => {
             let now = daemon.clock.now().0;
-            let verified = device::verify(&params, device, wire_role, &nonce, now);
+            let verified = device::verify(&params, device, role, &nonce, now);
             Some(verified.map_err(|error| error.error_shape())?)
         }
     };
@@ -89,15 +89,14 @@ pub(crate) async fn admit(daemon: &Daemon, applicant: Applicant) -> Result<Admit
         Proved::Accepted(accepted) => (Some(accepted), None),
         Proved::AskRegistry(check) => (None, Some(check)),
         Proved::Refused(error) => {
-            let candidate = candidate(&params, wire_role, &peer, None, presented.has_shared());
+            let candidate = candidate(&params, role, &peer, None, presented.has_shared());
             return Err(without_proof(error, &candidate, verified.is_some(), policy));
         }
     };
-    let role = registry::role(wire_role);
     let asked = asked_scopes(&params, role)?;
     let Some(verified) = verified else {
         let method = accepted.as_ref().map(|accepted| accepted.method);
-        let candidate = candidate(&params, wire_role, &peer, method, presented.has_shared());
+        let candidate = candidate(&params, role, &peer, method, presented.has_shared());
         identity::without_device(&candidate, policy).map_err(NoDevice::error_shape)?;
         let kept = identity::effective_scopes(&params.scopes, &candidate, policy, false);
         let scopes = if kept.is_empty() { Scopes::NONE } else { asked };
@@ -124,7 +123,7 @@ pub(crate) async fn admit(daemon: &Daemon, applicant: Applicant) -> Result<Admit
             }
         },
     };
-    let candidate = candidate(&params, wire_role, &peer, Some(method), presented.has_shared());
+    let candidate = candidate(&params, role, &peer, Some(method), presented.has_shared());
     if identity::skips_pairing(&candidate) {
         return Ok(admitted(protocol, role, asked, method, params, None));
     }
@@ -149,7 +148,7 @@ fn admitted(
 
 fn candidate<'a>(
     params: &'a ConnectParams,
-    role: WireRole,
+    role: Role,
     peer: &'a Peer,
     method: Option<AuthMethod>,
     offered_secret: bool,

@@ -22,6 +22,7 @@ use super::admit::Admitted;
 use super::callbacks::CallbacksMsg;
 use super::client::Client;
 use super::ending::Ending;
+use super::events;
 use super::hub::Hub;
 use super::limits::{FailureLimits, Proof, RateLimit, Untold};
 use super::methods::{self, Answer};
@@ -33,7 +34,6 @@ use super::runs::Runs;
 use super::shared_token;
 use super::vitals::Vitals;
 use super::watch::Watches;
-use super::{events, registry};
 use crate::config::{Config, Document};
 use crate::protocol::error::ErrorShape;
 use crate::protocol::hello::{
@@ -348,7 +348,7 @@ impl Daemon {
         };
         let granted = Granted {
             method: admitted.method,
-            role: registry::wire_role(admitted.role),
+            role: admitted.role,
             scopes: client.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
             device: admitted.granted_device.clone(),
         };

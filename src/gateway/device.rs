@@ -1,25 +1,22 @@
 //! Device identities: an ed25519 key whose hash is the device's id, and the signature under a connect.
 
-use std::fmt;
 use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use offshoot_actors::types::{PublicKey, Role};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::protocol::client::Role;
 use crate::protocol::connect::{ConnectParams, DeviceParams};
 use crate::protocol::error::ErrorShape;
 
 /// Largest difference between the client's clock and ours, in milliseconds.
 pub const MAX_SKEW_MS: u64 = 120_000;
-/// Length of an ed25519 key in bytes.
-const KEY_LENGTH: usize = 32;
 /// What precedes the 32 bytes of an ed25519 key in its DER form.
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 /// Base64 with the letters of URLs, with and without padding.
@@ -28,54 +25,11 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// An ed25519 public key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PublicKey([u8; KEY_LENGTH]);
-
-impl PublicKey {
-    /// Reads base64 (of either alphabet) of the 32 bytes, or PEM.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::of_bytes(&key_bytes(text)?)
-    }
-
-    /// A key of 32 bytes.
-    #[must_use]
-    pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().ok().map(Self)
-    }
-
-    /// The raw key.
-    #[must_use]
-    pub const fn to_bytes(&self) -> [u8; KEY_LENGTH] {
-        self.0
-    }
-
-    /// The id of its device: 64 lower-case hexadecimal digits.
-    #[must_use]
-    pub fn device_id(&self) -> String {
-        hash(&self.0)
-    }
-
-    /// The key as it is stored and shown.
-    #[must_use]
-    pub fn to_base64url(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.0)
-    }
-
-    /// Whether `signature` (base64 of either alphabet) is that of `payload`.
-    #[must_use]
-    pub fn verifies(&self, payload: &str, signature: &str) -> bool {
-        decode(signature).is_some_and(|signature| {
-            UnparsedPublicKey::new(&ED25519, self.0).verify(payload.as_bytes(), &signature).is_ok()
-        })
-    }
-}
-
-impl fmt::Debug for PublicKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PublicKey").field(&self.to_base64url()).finish()
-    }
+/// Whether `signature` (base64 of either alphabet) is that of `payload` by this key.
+fn verifies(key: &PublicKey, payload: &str, signature: &str) -> bool {
+    decode(signature).is_some_and(|signature| {
+        UnparsedPublicKey::new(&ED25519, key.as_bytes()).verify(payload.as_bytes(), &signature).is_ok()
+    })
 }
 
 /// The text that a device signed.
@@ -181,11 +135,11 @@ pub fn verify(
     if named != nonce {
         return Err(DeviceError::NonceMismatch);
     }
-    let key = PublicKey::of_bytes(&bytes).ok_or(DeviceError::PublicKeyInvalid)?;
+    let key = bytes.try_into().map(PublicKey::from_bytes).map_err(|_| DeviceError::PublicKeyInvalid)?;
     let signed = Signed { params, device, role, nonce };
     let version = [SignatureVersion::V3, SignatureVersion::V2]
         .into_iter()
-        .find(|version| key.verifies(&signed.payload(*version), &device.signature))
+        .find(|version| verifies(&key, &signed.payload(*version), &device.signature))
         .ok_or(DeviceError::SignatureInvalid)?;
     Ok(VerifiedDevice { id: device.id.clone(), public_key: key, version })
 }

@@ -1,10 +1,11 @@
 //! What a connection is worth: whether it may do without a device, which scopes it keeps, and whether its device is
 //! paired without a question.
 
+use offshoot_actors::types::Role;
 use serde_json::json;
 
 use super::peer::Peer;
-use crate::protocol::client::{ClientId, ClientMode, Role};
+use crate::protocol::client::{ClientId, ClientMode};
 use crate::protocol::connect::ClientInfo;
 use crate::protocol::error::{ErrorCode, ErrorShape};
 use crate::protocol::hello::AuthMethod;

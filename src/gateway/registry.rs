@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 
 use super::daemon::Daemon;
 use super::device::VerifiedDevice;
-use crate::protocol::client::Role as WireRole;
 use crate::protocol::connect::ClientInfo;
 use crate::protocol::error::{ErrorCode, ErrorShape};
 use crate::protocol::hello::GrantedDevice;
@@ -52,7 +51,7 @@ impl Entry<'_> {
     }
 
     fn key(&self) -> PublicKey {
-        PublicKey::from_bytes(self.verified.public_key.to_bytes())
+        self.verified.public_key
     }
 
     /// Who asks, as the audit record names it.
@@ -161,20 +160,4 @@ fn must_be_approved(pending: &Pending) -> ErrorShape {
         "retryable": false,
         "pauseReconnect": true,
     }))
-}
-
-/// The role as the wire names it.
-pub(crate) const fn wire_role(role: Role) -> WireRole {
-    match role {
-        Role::Operator => WireRole::Operator,
-        Role::Node => WireRole::Node,
-    }
-}
-
-/// The role that the wire names.
-pub(crate) const fn role(role: WireRole) -> Role {
-    match role {
-        WireRole::Operator => Role::Operator,
-        WireRole::Node => Role::Node,
-    }
 }

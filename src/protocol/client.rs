@@ -125,16 +125,6 @@ words! {
     }
 }
 
-words! {
-    /// What a connection is for.
-    Role {
-        /// Someone who operates the daemon, as far as the scopes go.
-        Operator = "operator",
-        /// A machine that offers commands; it has no scopes.
-        Node = "node",
-    }
-}
-
 /// The capability of clients that want the tool events of the runs that they start.
 pub const CAP_TOOL_EVENTS: &str = "tool-events";
 
@@ -142,7 +132,7 @@ pub const CAP_TOOL_EVENTS: &str = "tool-events";
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{ClientId, ClientMode, Role};
+    use super::{ClientId, ClientMode};
 
     #[test]
     fn each_word_of_both_generations_is_read_and_written_as_it_is() {
@@ -172,6 +162,5 @@ mod tests {
             let error = serde_json::from_value::<ClientMode>(word.into()).unwrap_err().to_string();
             assert_eq!(error, "must be one of webchat cli ui backend node probe test worker");
         }
-        assert_eq!(Role::parse("worker"), None);
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use offshoot_actors::types::Role;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::bounds::{expose, optional_text, secret, text, texts};
-use super::client::{ClientId, ClientMode, Role};
+use super::client::{ClientId, ClientMode};
 use super::error::ErrorShape;
 use super::params;
 
@@ -221,7 +222,7 @@ impl ConnectParams {
     pub fn role(&self) -> Result<Role, ErrorShape> {
         match self.role.as_deref() {
             None => Ok(Role::Operator),
-            Some(word) => Role::parse(word).ok_or_else(|| ErrorShape::invalid("invalid role")),
+            Some(word) => word.parse().map_err(|_| ErrorShape::invalid("invalid role")),
         }
     }
 }

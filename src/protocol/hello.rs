@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use offshoot_actors::types::Role;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::client::{Role, words};
+use super::client::words;
 use super::event::StateVersion;
 use super::presence::PresenceEntry;
 use super::version::Protocol;

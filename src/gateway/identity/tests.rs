@@ -1,3 +1,4 @@
+use offshoot_actors::types::Role;
 use serde_json::json;
 
 use super::{
@@ -5,7 +6,7 @@ use super::{
 };
 use crate::gateway::peer::Peer;
 use crate::gateway::peer::tests::peer;
-use crate::protocol::client::{ClientId, ClientMode, Role};
+use crate::protocol::client::{ClientId, ClientMode};
 use crate::protocol::connect::ClientInfo;
 use crate::protocol::hello::AuthMethod;
 

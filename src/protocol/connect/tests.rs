@@ -1,9 +1,10 @@
+use offshoot_actors::types::Role;
 use secrecy::ExposeSecret;
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 
 use super::ConnectParams;
-use crate::protocol::client::{ClientId, ClientMode, Role};
+use crate::protocol::client::{ClientId, ClientMode};
 use crate::protocol::error::ErrorCode;
 
 fn minimal() -> Value {

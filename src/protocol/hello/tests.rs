@@ -1,3 +1,4 @@
+use offshoot_actors::types::Role;
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 
@@ -5,7 +6,6 @@ use super::{
     AdminSnapshot, AuthMethod, Features, Granted, GrantedDevice, HelloOk, NewerDefaults, Policy, Server,
     SessionDefaults, Snapshot,
 };
-use crate::protocol::client::Role;
 use crate::protocol::event::StateVersion;
 use crate::protocol::version::Protocol;
 
