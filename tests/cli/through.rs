@@ -129,6 +129,7 @@ fn who_waits_hears_that_the_gateway_ends() {
     let waits = world.start(&["run", "Wait: 1h"]);
     gateway.kill();
     waits.done().exits(4).says("is open in the store").says("offshoot runs show");
+    let world = World::new();
     let gateway = Gateway::start(&world);
     let waits = world.start(&["run", "Wait: 1h"]);
     world.run(&["gateway", "stop"]).exits(0);
