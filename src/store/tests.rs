@@ -5,6 +5,7 @@ use tempfile::TempDir;
 use super::{Durability, SqliteStorage};
 
 mod files;
+mod power;
 mod random;
 mod writing;
 

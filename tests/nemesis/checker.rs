@@ -346,7 +346,9 @@ impl Checker<'_> {
         let said = entries
             .filter(|(_, entry)| entry["type"] == "user")
             .filter_map(|(_, entry)| entry["text"].as_str());
-        for text in said.chain(store.steers.iter().map(|(_, text)| text.as_str())) {
+        // One that started a run, which was interrupted before it could begin.
+        let asked = store.runs.values().filter_map(|run| run.asked.as_deref());
+        for text in said.chain(store.steers.iter().map(|(_, text)| text.as_str())).chain(asked) {
             let call = text.strip_prefix(STEER).and_then(|rest| rest.split_once('>'));
             if let Some((call, _)) = call {
                 *traces.entry(call).or_default() += 1;

@@ -30,8 +30,11 @@ pub struct Run {
     pub wire_id: Option<String>,
     pub accepted_at: i64,
     pub ended_at: Option<i64>,
+    /// Tokens.
     pub input: u64,
     pub output: u64,
+    /// What it was asked, as long as that is not in the transcript.
+    pub asked: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -98,7 +101,7 @@ impl Snapshot {
         let runs = all(
             &connection,
             "SELECT id, session_key, state, reason, CASE WHEN expects_completion THEN announce_to END, wire_id, \
-             accepted_at, ended_at, input_tokens, output_tokens FROM runs",
+             accepted_at, ended_at, input_tokens, output_tokens, input ->> '$.text' FROM runs",
             |row| {
                 let run = Run {
                     session: row.get(1)?,
@@ -110,6 +113,7 @@ impl Snapshot {
                     ended_at: row.get(7)?,
                     input: count(row, 8)?,
                     output: count(row, 9)?,
+                    asked: row.get(10)?,
                 };
                 Ok((row.get(0)?, run))
             },

@@ -185,6 +185,8 @@ fn a_tool_that_ran_twice_is_found() {
     finds(again, "I10", Kind::RepeatedTool);
     let queued = (CHILD.to_owned(), "<steer call_k_1_0>".to_owned());
     finds(|story| story.store.steers.push(queued), "I10", Kind::RepeatedTool);
+    let asked = Some("<steer call_k_1_0>".to_owned());
+    finds(|story| run(story, "two").asked = asked, "I10", Kind::RepeatedTool);
     let row = good().store.tools[0].clone();
     finds(|story| story.store.tools.push(row), "I10", Kind::RepeatedTool);
 }
