@@ -307,22 +307,38 @@ impl Checker<'_> {
         }
     }
 
-    /// I7: a run used what its answers say that they used.
+    /// I7: a run used what its answers say that they used, and its result tells of no more than was used below it. An
+    /// answer that could not be stored was used all the same, and ends its run badly.
     fn usage(&mut self) {
+        let store = &self.story.store;
         let mut sums: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-        let sessions = &self.story.store.sessions;
-        let entries = sessions.values().flat_map(|session| &session.entries);
-        for (run, entry) in entries.filter(|(_, entry)| entry["type"] == "assistant") {
-            let Some(run) = run else { continue };
-            let sum = sums.entry(run).or_default();
-            sum.0 += entry["usage"]["input"].as_u64().unwrap_or(0);
-            sum.1 += entry["usage"]["output"].as_u64().unwrap_or(0);
+        for (run, entry) in store.sessions.values().flat_map(|session| &session.entries) {
+            if let Some(run) = run.as_deref().filter(|_| entry["type"] == "assistant") {
+                let sum = sums.entry(run).or_default();
+                *sum = plus(*sum, tokens(&entry["usage"]));
+            }
         }
-        for (id, run) in &self.story.store.runs {
-            let sum = sums.get(id.as_str()).copied().unwrap_or_default();
-            if sessions.contains_key(&run.session) && sum != (run.input, run.output) {
-                let what = format!("run {id} says {:?} tokens, its answers {sum:?}", (run.input, run.output));
+        for (id, run) in &store.runs {
+            let (sum, used) = (sums.get(id.as_str()).copied().unwrap_or_default(), (run.input, run.output));
+            let more = run.state != "ok" && sum.0 <= used.0 && sum.1 <= used.1;
+            if store.sessions.contains_key(&run.session) && sum != used && !more {
+                let what = format!("run {id} ({}) says {used:?} tokens, its answers {sum:?}", run.state);
                 self.say("I7", Kind::Other, what);
+            }
+        }
+        let trees = trees(store);
+        for (_, entry) in store.sessions.values().flat_map(|session| &session.entries) {
+            for item in entry["items"].as_array().into_iter().flatten() {
+                let (Some(id), Some(session)) = (item["run"].as_str(), item["session"].as_str()) else {
+                    continue;
+                };
+                let (Some(run), told) = (store.runs.get(id), tokens(&item["usage"])) else { continue };
+                let all = trees.get(session).copied().unwrap_or_default();
+                if told.0 < run.input || told.1 < run.output || told.0 > all.0 || told.1 > all.1 {
+                    let what =
+                        format!("the result of run {id} tells of {told:?} tokens, there are {all:?} below");
+                    self.say("I7", Kind::Other, what);
+                }
             }
         }
     }
@@ -365,4 +381,26 @@ impl Checker<'_> {
             );
         }
     }
+}
+
+fn tokens(usage: &Value) -> (u64, u64) {
+    (usage["input"].as_u64().unwrap_or(0), usage["output"].as_u64().unwrap_or(0))
+}
+
+const fn plus(one: (u64, u64), two: (u64, u64)) -> (u64, u64) {
+    (one.0 + two.0, one.1 + two.1)
+}
+
+/// What was used by each session and everything below it.
+fn trees(store: &Snapshot) -> BTreeMap<&str, (u64, u64)> {
+    let mut trees: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for run in store.runs.values() {
+        let mut next = Some(run.session.as_str());
+        while let Some(key) = next {
+            let tree = trees.entry(key).or_default();
+            *tree = plus(*tree, (run.input, run.output));
+            next = store.parents.get(key).map(String::as_str);
+        }
+    }
+    trees
 }

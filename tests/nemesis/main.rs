@@ -12,7 +12,9 @@ mod history;
 mod model;
 mod nothing_lost;
 mod plan;
+mod soak;
 mod store;
+mod synced;
 mod workload;
 
 /// A number from the environment.

@@ -142,7 +142,7 @@ fn rage(seconds: u64, place: impl FnOnce(&str) -> Place) {
 }
 
 /// Waits until nothing is left to do.
-fn quiet(state: &Path) -> Result<(), String> {
+pub fn quiet(state: &Path) -> Result<(), String> {
     let begun = Instant::now();
     loop {
         let left = left(state).unwrap();

@@ -11,6 +11,8 @@ use serde_json::Value;
 pub struct Snapshot {
     pub runs: BTreeMap<String, Run>,
     pub sessions: BTreeMap<String, Session>,
+    /// The parent of each session, also of deleted ones.
+    pub parents: BTreeMap<String, String>,
     /// Labels of children, with how many sessions have each; also of deleted ones.
     pub labels: BTreeMap<String, u64>,
     pub tools: Vec<Tool>,
@@ -39,7 +41,6 @@ pub struct Run {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Session {
-    pub parent: Option<String>,
     /// The run that waits for children.
     pub yielded: Option<String>,
     /// By place, each with its run and what it says.
@@ -118,8 +119,8 @@ impl Snapshot {
                 Ok((row.get(0)?, run))
             },
         )?;
-        let sessions = all(&connection, "SELECT key, parent_key, yielded_run FROM sessions", |row| {
-            let session = Session { parent: row.get(1)?, yielded: row.get(2)?, entries: Vec::new() };
+        let sessions = all(&connection, "SELECT key, yielded_run FROM sessions", |row| {
+            let session = Session { yielded: row.get(1)?, entries: Vec::new() };
             Ok((row.get::<_, String>(0)?, session))
         })?;
         let mut sessions: BTreeMap<String, Session> = sessions.into_iter().collect();
@@ -131,10 +132,12 @@ impl Snapshot {
             sessions.get_mut(&key).unwrap().entries.push((run, content));
         }
         let labels = "SELECT label, count(*) FROM all_sessions WHERE label IS NOT NULL GROUP BY label";
+        let parents = "SELECT key, parent_key FROM all_sessions WHERE parent_key IS NOT NULL";
         let tools = "SELECT run_id, call_id, name FROM tool_calls";
         Ok(Self {
             runs: runs.into_iter().collect(),
             sessions,
+            parents: all(&connection, parents, |row| Ok((row.get(0)?, row.get(1)?)))?.into_iter().collect(),
             labels: all(&connection, labels, |row| Ok((row.get(0)?, count(row, 1)?)))?.into_iter().collect(),
             tools: all(&connection, tools, |row| {
                 Ok(Tool { run: row.get(0)?, call: row.get(1)?, name: row.get(2)? })

@@ -25,7 +25,8 @@ fn answer() -> Value {
 }
 
 fn announce(run: &str) -> Value {
-    json!({ "type": "announce", "items": [{ "run": run, "state": "ok" }] })
+    let usage = json!({ "input": 11, "output": 3 });
+    json!({ "type": "announce", "items": [{ "run": run, "session": CHILD, "state": "ok", "usage": usage }] })
 }
 
 fn result(name: &str, text: &Value) -> Value {
@@ -69,8 +70,9 @@ fn good() -> Story {
         vec![entry("two", json!({ "type": "user", "text": "<steer call_k_1_0>" })), entry("two", answer())];
     store.sessions = BTreeMap::from([
         (PARENT.to_owned(), Session { entries: parent, ..Session::default() }),
-        (CHILD.to_owned(), Session { parent: Some(PARENT.to_owned()), entries: child, ..Session::default() }),
+        (CHILD.to_owned(), Session { entries: child, ..Session::default() }),
     ]);
+    store.parents.insert(CHILD.to_owned(), PARENT.to_owned());
     story.seen.spawned.insert("two".to_owned());
     story.seen.steered.insert("call_k_1_0".to_owned());
     story
@@ -174,6 +176,15 @@ fn a_cap_that_was_passed_is_found() {
 fn tokens_that_do_not_add_up_are_found() {
     finds(|story| run(story, "one").input = 21, "I7", Kind::Other);
     finds(|story| run(story, "two").output = 0, "I7", Kind::Other);
+    for told in [10, 12] {
+        let told =
+            |story: &mut Story| entries(story, PARENT)[3].1["items"][0]["usage"]["input"] = json!(told);
+        finds(told, "I7", Kind::Other);
+    }
+    // An answer that found no room in the store.
+    let mut story = good();
+    *run(&mut story, "one") = Row { state: "error".to_owned(), input: 33, ..run(&mut story, "one").clone() };
+    assert!(!check(&story).iter().any(|broken| broken.invariant == "I7"));
 }
 
 #[test]
