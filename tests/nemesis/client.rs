@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Gone;
 
+/// The payload of an answer, or the whole frame of a refusal.
+pub type Answer = Result<Value, Value>;
+
 pub struct Client {
     socket: WebSocketStream<TcpStream>,
     requests: u64,
@@ -60,17 +63,17 @@ impl Client {
     }
 
     /// Sends a request and waits for its first answer.
-    pub async fn call(&mut self, method: &str, params: Value) -> Result<Result<Value, Value>, Gone> {
+    pub async fn call(&mut self, method: &str, params: Value) -> Result<Answer, Gone> {
         let id = self.send(method, params).await?;
         self.answer(&id).await
     }
 
     /// The next answer to a request.
-    pub async fn answer(&mut self, id: &str) -> Result<Result<Value, Value>, Gone> {
+    pub async fn answer(&mut self, id: &str) -> Result<Answer, Gone> {
         tokio::time::timeout(PATIENCE, self.find(id)).await.map_err(|_| Gone)?
     }
 
-    async fn find(&mut self, id: &str) -> Result<Result<Value, Value>, Gone> {
+    async fn find(&mut self, id: &str) -> Result<Answer, Gone> {
         loop {
             if let Some(frame) = self.early.remove(id) {
                 return Ok(result(frame));
@@ -80,7 +83,7 @@ impl Client {
     }
 
     /// Answers that are here already, by the id of their request.
-    pub fn heard(&mut self) -> Result<Vec<(String, Result<Value, Value>)>, Gone> {
+    pub fn heard(&mut self) -> Result<Vec<(String, Answer)>, Gone> {
         while let Some(heard) = self.hear().now_or_never() {
             heard?;
         }
@@ -106,7 +109,6 @@ impl Client {
     }
 }
 
-/// The payload, or the whole frame of a refusal.
-fn result(mut frame: Value) -> Result<Value, Value> {
+fn result(mut frame: Value) -> Answer {
     if frame["ok"] == true { Ok(frame["payload"].take()) } else { Err(frame) }
 }

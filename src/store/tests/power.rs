@@ -3,6 +3,8 @@
 //! `POWER_POINTS=n` looks at n points of each kind, `POWER_POINT=n` at the one of that number. A point is a number: the
 //! operation at which the power goes, and how much of what was not synced is on the disk all the same.
 
+#![allow(clippy::print_stderr)]
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::mpsc;
@@ -272,7 +274,7 @@ fn lose_power(mode: Mode, points: u64) -> Report {
         let (dir, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let disk = Disk::new(dir.path());
         // Spread over the whole history, and more than once over all of it where there are more points.
-        disk.cut_at(1 + point.wrapping_mul(all * 618 / 1_000 | 1) % all);
+        disk.cut_at(1 + point.wrapping_mul((all * 618 / 1_000) | 1) % all);
         let told = live(dir.path(), mode);
         disk.cut();
         // Nothing of what was not synced, or some of it.
