@@ -357,6 +357,22 @@ impl Checker<'_> {
                 format!("call {call} of run {run} was started {count} times"),
             );
         }
+        for (_, call) in store.decisions.iter().filter(|(event, _)| event == "tool.repeated") {
+            self.say("I10", Kind::RepeatedTool, format!("it was decided to repeat the call {call}"));
+        }
+        let unknown = |entry: &&Value| entry["status"] == "unknown" && entry["name"] == "subagents";
+        for call in store
+            .sessions
+            .values()
+            .flat_map(|session| &session.entries)
+            .map(|(_, entry)| entry)
+            .filter(unknown)
+        {
+            let call = call["call"].as_str().unwrap_or_default();
+            if !store.decisions.iter().any(|(_, decided)| decided == call) {
+                self.say("I10", Kind::Other, format!("nobody decided that the outcome of {call} is unknown"));
+            }
+        }
         let mut traces: BTreeMap<&str, u64> = BTreeMap::new();
         let entries = store.sessions.values().flat_map(|session| &session.entries);
         let said = entries

@@ -63,7 +63,9 @@ impl Place {
 
     /// The program, as the state directory's own, at the end of another command.
     pub fn program(&self, wrapper: &[&str]) -> Command {
-        let words = [wrapper, &[env!("CARGO_BIN_EXE_offshoot")]].concat();
+        let built = env!("CARGO_BIN_EXE_offshoot").to_owned();
+        let program = std::env::var("NEMESIS_PROGRAM").unwrap_or(built);
+        let words = [wrapper, &[&program]].concat();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).env_clear();
         command.env("HOME", &self.home).env("OFFSHOOT_GATEWAY_TOKEN", TOKEN);

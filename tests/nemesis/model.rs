@@ -187,9 +187,12 @@ fn tool_calls(plan: &Plan, step: usize) -> Vec<Value> {
         None => Vec::new(),
         Some(Step::Look) => vec![call(0, "agents_list", json!({}))],
         Some(Step::Yield) => vec![call(0, "sessions_yield", json!({}))],
-        Some(Step::Steer(label)) => {
-            let message = format!("{STEER}{}>", plan.call(step, 0));
-            vec![call(0, "subagents", json!({ "action": "steer", "target": label, "message": message }))]
+        Some(Step::Steer(label, count)) => {
+            let steer = |number: usize| {
+                let message = format!("{STEER}{}>", plan.call(step, number));
+                call(number, "subagents", json!({ "action": "steer", "target": label, "message": message }))
+            };
+            (0..usize::try_from(*count).unwrap()).map(steer).collect()
         }
         Some(Step::Spawn(children)) => {
             let spawn = |(number, child): (usize, &crate::plan::Child)| {

@@ -216,7 +216,8 @@ fn summary(story: &Story, broken: &[Broken], done: &crate::faults::Done, seed: u
     }
     format!(
         "nemesis: {} kills, {} stops, {} freezes, {} full disks; accepted {} ({} by clients, {} runs), lost {}, twice {}, \
-         two states {}, repeated tools {}, other {}; unknown {}, refused {}; {} steers; ends {states:?}; seed {seed}",
+         two states {}, repeated tools {}, other {}; unknown {}, refused {}; {} messages, {} with an unknown \
+         outcome; ends {states:?}; seed {seed}",
         done.kills,
         done.stops,
         done.freezes,
@@ -232,5 +233,6 @@ fn summary(story: &Story, broken: &[Broken], done: &crate::faults::Done, seed: u
         count(|event| matches!(event, Event::Unknown { .. })),
         count(|event| matches!(event, Event::Refused { .. })),
         story.seen.steered.len(),
+        story.store.decisions.len(),
     )
 }

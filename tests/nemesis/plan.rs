@@ -29,8 +29,9 @@ pub struct Plan {
 pub enum Step {
     /// Children, all in one step.
     Spawn(Vec<Child>),
-    /// A message to the child of this name: the one tool that is not idempotent, and each call of it leaves a trace.
-    Steer(String),
+    /// So many messages to the child of this name, one after the other: the one tool that is not idempotent, and each
+    /// call of it leaves a trace.
+    Steer(String, u64),
     /// Looks at what there is, which changes nothing.
     Look,
     Yield,
@@ -74,7 +75,7 @@ impl Plan {
             children.iter().find(|child| child.mode == "session").map(|child| child.plan.token.clone());
         plan.steps.push(Step::Spawn(children));
         if let Some(label) = steered {
-            plan.steps.push(Step::Steer(label));
+            plan.steps.push(Step::Steer(label, dice.between(1, 6)));
         }
         if dice.percent(70) {
             plan.steps.push(Step::Yield);

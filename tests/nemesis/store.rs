@@ -16,6 +16,8 @@ pub struct Snapshot {
     /// Labels of children, with how many sessions have each; also of deleted ones.
     pub labels: BTreeMap<String, u64>,
     pub tools: Vec<Tool>,
+    /// What was decided of calls that a daemon left without a result: the event and the call.
+    pub decisions: Vec<(String, String)>,
     /// Results that were not taken: the child's run and the receiver.
     pub outbox: Vec<(String, String)>,
     /// Steering messages that were not taken: the session and the text.
@@ -134,6 +136,8 @@ impl Snapshot {
         let labels = "SELECT label, count(*) FROM all_sessions WHERE label IS NOT NULL GROUP BY label";
         let parents = "SELECT key, parent_key FROM all_sessions WHERE parent_key IS NOT NULL";
         let tools = "SELECT run_id, call_id, name FROM tool_calls";
+        let decisions = "SELECT event, facts ->> '$.call' FROM audit WHERE event IN ('tool.unknown', 'tool.repeated') \
+                         AND facts ->> '$.tool' = 'subagents'";
         Ok(Self {
             runs: runs.into_iter().collect(),
             sessions,
@@ -142,6 +146,7 @@ impl Snapshot {
             tools: all(&connection, tools, |row| {
                 Ok(Tool { run: row.get(0)?, call: row.get(1)?, name: row.get(2)? })
             })?,
+            decisions: all(&connection, decisions, |row| Ok((row.get(0)?, row.get(1)?)))?,
             outbox: all(&connection, "SELECT run_id, receiver FROM outbox", |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })?,

@@ -203,6 +203,15 @@ fn a_tool_that_ran_twice_is_found() {
 }
 
 #[test]
+fn a_call_with_an_unknown_outcome_is_a_decision() {
+    let unknown =
+        json!({ "type": "tool_result", "call": "call_k_1_0", "name": "subagents", "status": "unknown" });
+    finds(|story| entries(story, PARENT).push(entry("one", unknown)), "I10", Kind::Other);
+    let repeated = ("tool.repeated".to_owned(), "call_k_1_0".to_owned());
+    finds(|story| story.store.decisions.push(repeated), "I10", Kind::RepeatedTool);
+}
+
+#[test]
 fn an_accepted_message_that_vanished_is_found() {
     finds(|story| drop(entries(story, CHILD).remove(0)), "I13", Kind::Lost);
 }
