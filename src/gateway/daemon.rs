@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use offshoot_actors::TreeHandle;
 use offshoot_actors::kit::Handle;
-use offshoot_actors::ports::{CallbackRow, Clock, Event};
+use offshoot_actors::ports::{CallbackRow, Clock, Event, StoreHealth};
 use offshoot_actors::types::{Scope, SessionKey, Timestamp};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -373,7 +373,16 @@ impl Daemon {
         if self.is_stopping() {
             return vec!["stopping"];
         }
-        if self.tree.get().is_none() { vec!["starting"] } else { Vec::new() }
+        match self.tree.get() {
+            None => vec!["starting"],
+            Some(tree) if tree.storage().health().refuses.is_some() => vec!["store"],
+            Some(_) => Vec::new(),
+        }
+    }
+
+    /// How the store is; well, before there is a tree.
+    pub(crate) fn store_health(&self) -> StoreHealth {
+        self.tree.get().map(|tree| tree.storage().health()).unwrap_or_default()
     }
 }
 

@@ -1,4 +1,5 @@
-//! The upkeep actor: takes the health snapshot anew and looks at the configuration file, now and then.
+//! The upkeep actor: takes the health snapshot anew, looks at the configuration file and at what became of a store that
+//! refused work, now and then.
 //!
 //! It owns nothing but its timers. A crash of it loses a look, which the next one makes good.
 
@@ -11,7 +12,7 @@ use offshoot_actors::ports::StoreError;
 
 use super::daemon::Daemon;
 
-/// How often the file is looked at: a change is in force within two looks.
+/// How often the file and the store are looked at: a change is in force within two looks.
 const LOOK: Duration = Duration::from_millis(500);
 /// How often the health snapshot is taken (`health` events).
 const VITALS: Duration = Duration::from_secs(60);
@@ -19,7 +20,7 @@ const VITALS: Duration = Duration::from_secs(60);
 /// What the upkeep is told.
 #[derive(Debug)]
 pub(crate) enum UpkeepMsg {
-    /// Time to look at the file. From a timer.
+    /// Time to look at the file and the store. From a timer.
     Look,
     /// The file was looked at. From its task.
     Looked,
@@ -64,6 +65,7 @@ impl Behaviour for Upkeep {
     fn handle(&mut self, message: UpkeepMsg, ctx: &mut Ctx<Self>) {
         match message {
             UpkeepMsg::Look => {
+                self.daemon.look_at_store();
                 let daemon = Arc::clone(&self.daemon);
                 self._look = ctx.task(async move { daemon.look_at_file().await }, |()| UpkeepMsg::Looked);
             }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use offshoot_actors::ports::{ListFilter, Page, SessionRow, Storage, StoreError, Tallies};
+use offshoot_actors::ports::{
+    ListFilter, Page, SessionRow, Storage, StoreError, StoreHealth, Tallies, Trouble,
+};
 use offshoot_actors::types::{AgentId, Scope, Timestamp};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -33,6 +35,8 @@ struct Looked {
 pub(crate) struct Vitals {
     looked: RwLock<Arc<Looked>>,
     text: RwLock<Option<Arc<RawValue>>>,
+    /// How the store was when the text was written.
+    store: RwLock<StoreHealth>,
 }
 
 impl Vitals {
@@ -72,8 +76,31 @@ impl Daemon {
 
     /// Writes the snapshot anew from what is known, after a change of the configuration.
     pub(crate) fn write_vitals(&self) {
-        let text: Arc<RawValue> = raw(&snapshot(self, &self.vitals.looked())).into();
+        let store = self.store_health();
+        let text: Arc<RawValue> = raw(&snapshot(self, &self.vitals.looked(), &store)).into();
+        *self.vitals.store.write().unwrap_or_else(PoisonError::into_inner) = store;
         *self.vitals.text.write().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
+    /// Tells of the store where something has changed about it, and has it try again where it refuses work: nobody else
+    /// may ask anything of it for hours.
+    pub(crate) fn look_at_store(&self) {
+        let Ok(tree) = self.tree() else { return };
+        if tree.storage().health().refuses.is_some() {
+            tree.storage().try_again();
+        }
+        if self.note_store() {
+            self.tell_vitals();
+        }
+    }
+
+    /// Writes the snapshot anew if something about the store has changed, and says whether it has.
+    pub(crate) fn note_store(&self) -> bool {
+        let known = *self.vitals.store.read().unwrap_or_else(PoisonError::into_inner) == self.store_health();
+        if !known {
+            self.write_vitals();
+        }
+        !known
     }
 
     /// Sends the snapshot to whoever may read it.
@@ -86,7 +113,20 @@ impl Daemon {
     }
 }
 
-fn snapshot(daemon: &Daemon, looked: &Looked) -> Value {
+/// How the store is, for people and programs.
+pub(crate) fn store_json(health: &StoreHealth) -> Value {
+    let trouble = |trouble: &Trouble| {
+        let Trouble { error, since } = trouble;
+        json!({ "kind": error.kind(), "reason": error.to_string(), "since": since.0 })
+    };
+    json!({
+        "ok": health.refuses.is_none(),
+        "refuses": health.refuses.as_ref().map(trouble),
+        "damaged": health.damaged.as_ref().map(trouble),
+    })
+}
+
+fn snapshot(daemon: &Daemon, looked: &Looked, store: &StoreHealth) -> Value {
     let config = daemon.config();
     // Also where the snapshot is written anew for another reason, the figures are those of the look.
     let now = looked.at.unwrap_or_else(|| daemon.clock.now());
@@ -114,7 +154,7 @@ fn snapshot(daemon: &Daemon, looked: &Looked) -> Value {
         })
     };
     json!({
-        "ok": true,
+        "ok": store.refuses.is_none(),
         "ts": now.0,
         "durationMs": looked.took_ms,
         "channels": {},
@@ -129,6 +169,7 @@ fn snapshot(daemon: &Daemon, looked: &Looked) -> Value {
             "recent": recent(default),
         },
         "plugins": { "loaded": [], "errors": [], "unavailable": [] },
+        "store": store_json(store),
         "configReload": daemon.reloading.report(),
     })
 }

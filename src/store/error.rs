@@ -54,7 +54,7 @@ pub enum OpenError {
     },
     /// The file is not a database, or a damaged one.
     #[error(
-        "{} is damaged or not a database ({problem}): restore it from a copy, or move it away to begin anew",
+        "{} is damaged or not a database ({problem}): `offshoot doctor` says what is wrong, `offshoot backup restore FILE` puts a copy in its place; or move it away to begin anew",
         file.display()
     )]
     Damaged {
@@ -89,10 +89,14 @@ impl OpenError {
     }
 
     pub(super) fn sqlite(file: &Path) -> impl Fn(rusqlite::Error) -> Self {
-        move |error| match store_error(error) {
+        move |error| match plain(error) {
             StoreError::Damaged(problem) => Self::Damaged { file: file.to_owned(), problem },
             error => Self::Store { file: file.to_owned(), error },
         }
+    }
+
+    pub(super) fn store(file: &Path, error: StoreError) -> Self {
+        Self::Store { file: file.to_owned(), error }
     }
 }
 
@@ -136,8 +140,27 @@ impl From<Failure> for Refused {
     }
 }
 
-/// SQLite's error in the words of the port.
+/// SQLite's error in the words of the port, with what to do.
 pub(super) fn store_error(error: rusqlite::Error) -> StoreError {
+    match plain(error) {
+        StoreError::Damaged(text) => StoreError::Damaged(format!(
+            "{text}: `offshoot doctor` says what is wrong, `offshoot backup restore` puts a copy in its place"
+        )),
+        StoreError::Full(text) => full(&text),
+        StoreError::ReadOnly(text) => read_only(&text),
+        error => error,
+    }
+}
+
+pub(super) fn full(text: &str) -> StoreError {
+    StoreError::Full(format!("{text}: free some space, nothing has to be restarted"))
+}
+
+pub(super) fn read_only(text: &str) -> StoreError {
+    StoreError::ReadOnly(format!("{text}: make the state directory writable, nothing has to be restarted"))
+}
+
+fn plain(error: rusqlite::Error) -> StoreError {
     use rusqlite::Error;
 
     let text = error.to_string();

@@ -5,9 +5,11 @@
 
 mod apply;
 mod audit;
+mod condition;
 mod error;
 mod heads;
 mod lock;
+mod place;
 mod queries;
 mod readers;
 mod rows;
@@ -23,18 +25,20 @@ use std::sync::Arc;
 use offshoot_actors::ports::{
     BoxFuture, CallbackRow, Consequences, DayUsage, Done, Earlier, Host, LeftRun, ListFilter, OpenRun,
     OverviewFilter, Overviews, Page, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError,
-    StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    StoreHealth, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction,
+    Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
 pub use self::audit::{AuditError, verify_audit};
+use self::condition::Condition;
 pub use self::error::OpenError;
 use self::lock::StateLock;
 pub use self::lock::{Holder, holder, in_use, make_private};
 use self::readers::Readers;
 pub(crate) use self::schema::DATABASE_FILE;
 use self::schema::Database;
-use self::writer::Writer;
+use self::writer::{Work, Writer};
 
 /// What an acknowledged write survives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,6 +56,7 @@ pub struct SqliteStorage {
     file: PathBuf,
     writer: Option<Writer>,
     readers: Readers,
+    condition: Arc<Condition>,
 }
 
 impl SqliteStorage {
@@ -63,10 +68,18 @@ impl SqliteStorage {
     pub fn open(dir: &Path, durability: Durability) -> Result<Self, OpenError> {
         let lock = StateLock::take(dir)?;
         let (database, connection) = Database::open_writer(dir, durability)?;
-        let failed = |error| OpenError::Store { file: database.file().to_owned(), error };
-        let writer = Writer::start(connection, lock).map_err(failed)?;
-        let readers = Readers::start(&database, None).map_err(failed)?;
-        Ok(Self { file: database.file().to_owned(), writer: Some(writer), readers })
+        let failed = |error| OpenError::store(database.file(), error);
+        let condition = Arc::new(Condition::default());
+        let readers = Readers::start(&database, None, Arc::clone(&condition)).map_err(failed)?;
+        let work = Work {
+            database: database.clone(),
+            durability,
+            connection,
+            lock,
+            condition: Arc::clone(&condition),
+        };
+        let writer = Writer::start(work).map_err(failed)?;
+        Ok(Self { file: database.file().to_owned(), writer: Some(writer), readers, condition })
     }
 
     /// Opens the store for reading, beside whoever writes. Takes no lock and makes no file. Every transaction
@@ -80,9 +93,10 @@ impl SqliteStorage {
     /// refuses.
     pub fn open_read_only(dir: &Path) -> Result<Self, OpenError> {
         let (database, connection) = Database::for_reading(dir)?;
-        let failed = |error| OpenError::Store { file: database.file().to_owned(), error };
-        let readers = Readers::start(&database, Some(connection)).map_err(failed)?;
-        Ok(Self { file: database.file().to_owned(), writer: None, readers })
+        let failed = |error| OpenError::store(database.file(), error);
+        let condition = Arc::new(Condition::default());
+        let readers = Readers::start(&database, Some(connection), Arc::clone(&condition)).map_err(failed)?;
+        Ok(Self { file: database.file().to_owned(), writer: None, readers, condition })
     }
 
     /// The ids of runs that begin with this text, the newest first, at most `limit`.
@@ -136,6 +150,16 @@ impl Storage for SqliteStorage {
                 let problem = format!("{} was opened for reading", self.file.display());
                 done(Err(StoreError::ReadOnly(problem).into()));
             }
+        }
+    }
+
+    fn health(&self) -> StoreHealth {
+        self.condition.health()
+    }
+
+    fn try_again(&self) {
+        if let Some(writer) = &self.writer {
+            writer.try_again();
         }
     }
 

@@ -9,6 +9,7 @@ use offshoot_actors::ports::{BoxFuture, StoreError};
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::condition::Condition;
 use super::error::store_error;
 use super::schema::Database;
 use super::threads;
@@ -32,17 +33,23 @@ pub(super) struct Readers {
     jobs: Sender<Job>,
     room: Arc<Semaphore>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    condition: Arc<Condition>,
 }
 
 impl Readers {
     /// Starts the threads. One of them takes `first`, the others open connections of their own.
-    pub(super) fn start(database: &Database, first: Option<Connection>) -> Result<Self, StoreError> {
+    pub(super) fn start(
+        database: &Database,
+        first: Option<Connection>,
+        condition: Arc<Condition>,
+    ) -> Result<Self, StoreError> {
         let (jobs, received) = channel();
         let received = Arc::new(Mutex::new(received));
         let readers = Self {
             jobs,
             room: Arc::new(Semaphore::new(QUEUE)),
             threads: Mutex::new(Vec::with_capacity(THREADS)),
+            condition,
         };
         let mut first = first;
         for _ in 0..THREADS {
@@ -59,12 +66,14 @@ impl Readers {
         question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> BoxFuture<Result<T, StoreError>> {
         let (jobs, room) = (self.jobs.clone(), Arc::clone(&self.room));
+        let condition = Arc::clone(&self.condition);
         Box::pin(async move {
             let place = room.acquire_owned().await.map_err(|_| closed())?;
             let (answer, answered) = oneshot::channel();
             let job = move |connection: Result<&Connection, StoreError>| {
                 if !answer.is_closed() {
                     let found = connection.and_then(|connection| question(connection).map_err(store_error));
+                    found.as_ref().err().into_iter().for_each(|error| condition.met(error));
                     _ = answer.send(found);
                 }
                 drop(place);

@@ -63,11 +63,15 @@ impl Database {
         let sqlite = OpenError::sqlite(&file);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&database.file, flags).map_err(&sqlite)?;
-        database.set_up_writer(&connection, durability).map_err(&sqlite)?;
+        keep_log(&connection).map_err(&sqlite)?;
+        // Before anything is set: what a newer program wrote is not touched.
         let version = version(&connection).map_err(&sqlite)?;
         if version > known_version() {
             return Err(database.newer(version));
         }
+        // A copy that was put back may have another mode.
+        make_private(&database.file, 0o600).map_err(OpenError::io(&file))?;
+        database.set_up_writer(&connection, durability).map_err(&sqlite)?;
         if version > 0 && version < known_version() {
             let (file, to) = (file.display(), known_version());
             // By default nothing less is shown, and whoever waits for the start wonders.
@@ -133,10 +137,7 @@ impl Database {
                 let synced = file.sync_all().and_then(|()| File::open(dir)?.sync_all());
                 synced.map_err(OpenError::io(&self.file))
             }
-            // A copy that was put back may have another mode.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                make_private(&self.file, 0o600).map_err(OpenError::io(&self.file))
-            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(OpenError::io(&self.file)(error)),
         }
     }
@@ -154,10 +155,26 @@ impl Database {
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
         connection.pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |_| Ok(()))?;
-        // The log stays when the last connection closes, so that a reader finds it and makes no files.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        Ok(())
+        keep_log(connection)
     }
+
+    /// A connection in the place of the one writer's, which failed. Its tables are up to date.
+    pub(super) fn reopen_writer(&self, durability: Durability) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.file, flags)?;
+        self.set_up_writer(&connection, durability)?;
+        Ok(connection)
+    }
+}
+
+/// The log stays when the last connection closes, so that a reader finds it and makes no files.
+fn keep_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(|_| ())
+}
+
+/// Writes what is there already, with all that belongs to a commit.
+pub(super) fn write_nothing_new(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!("BEGIN IMMEDIATE; PRAGMA user_version = {}; COMMIT", known_version()))
 }
 
 /// What durability and speed depend on, as it is in force.

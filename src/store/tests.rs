@@ -4,6 +4,7 @@ use tempfile::TempDir;
 
 use super::{Durability, SqliteStorage};
 
+mod failing;
 mod files;
 mod power;
 mod random;

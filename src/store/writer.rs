@@ -3,20 +3,26 @@
 //! A refused transaction fails alone: when a batch holds one, it is applied again with a savepoint for each. One
 //! COMMIT, and with it one sync, makes the whole batch durable; only then is anybody answered. A transaction that is
 //! lost on the way, by a panic or by the end of the thread, is answered by the drop of its [`Answer`].
+//!
+//! The thread ends when the store is closed and at no other time. After a panic it begins anew with another connection,
+//! as often as that takes, and refuses what comes meanwhile.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use offshoot_actors::ports::{Done, Op, Refused, StoreError, Transaction};
 use rusqlite::Connection;
 
 use super::apply::Apply;
+use super::condition::Condition;
 use super::error::{Failure, store_error};
 use super::heads::Heads;
 use super::lock::StateLock;
-use super::threads;
+use super::place::Place;
+use super::schema::{self, Database};
+use super::{Durability, threads};
 
 /// Most transactions of one commit: enough to share the cost of a sync, few enough that the first of them
 /// does not wait long for the last.
@@ -24,6 +30,7 @@ const BATCH: usize = 512;
 
 enum Message {
     Write(Write),
+    TryAgain,
     Close,
     Visit(Box<dyn FnOnce(&Connection) + Send>),
 }
@@ -59,6 +66,15 @@ fn unavailable() -> Refused {
     StoreError::Unavailable("its writer was closed or has failed".to_owned()).into()
 }
 
+/// What the writer works on.
+pub(super) struct Work {
+    pub(super) database: Database,
+    pub(super) durability: Durability,
+    pub(super) connection: Connection,
+    pub(super) lock: StateLock,
+    pub(super) condition: Arc<Condition>,
+}
+
 /// The way to the writer thread.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -68,11 +84,23 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread, which keeps the lock until it has closed the database.
-    pub(super) fn start(connection: Connection, lock: StateLock) -> Result<Self, StoreError> {
+    pub(super) fn start(work: Work) -> Result<Self, StoreError> {
+        let Work { database, durability, connection, lock, condition } = work;
         let heads = Heads::load(&connection).map_err(store_error)?;
+        let place = Place::of(database.file())
+            .map_err(|error| StoreError::Other(format!("{}: {error}", database.file().display())))?;
         let (messages, received) = channel();
         let thread = threads::start("store-writer", move || {
-            let mut thread = WriterThread { connection, heads, batch: Vec::new() };
+            let mut thread = WriterThread {
+                connection,
+                heads,
+                batch: Vec::new(),
+                failed: false,
+                condition,
+                place,
+                database,
+                durability,
+            };
             thread.work(&received);
             // Whoever is still queued is told before the lock is given up.
             drop(received);
@@ -93,6 +121,11 @@ impl Writer {
         threads::join(self.thread.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
+    /// Has it try whether it can commit, if it could not.
+    pub(super) fn try_again(&self) {
+        _ = self.messages.send(Message::TryAgain);
+    }
+
     /// Looks at the connection between two batches. A writer that is gone drops the function unused.
     pub(super) fn visit(&self, visit: impl FnOnce(&Connection) + Send + 'static) {
         _ = self.messages.send(Message::Visit(Box::new(visit)));
@@ -104,6 +137,12 @@ struct WriterThread {
     heads: Heads,
     /// What is being committed. It outlives a panic, so that nobody is told of one before all is as it was.
     batch: Vec<Write>,
+    /// A panic left the connection in a state that nobody knows.
+    failed: bool,
+    condition: Arc<Condition>,
+    place: Place,
+    database: Database,
+    durability: Durability,
 }
 
 impl WriterThread {
@@ -112,52 +151,90 @@ impl WriterThread {
         let mut open = true;
         while open {
             open = catch_unwind(AssertUnwindSafe(|| self.turn(received)))
-                .unwrap_or_else(|_| self.recover(received));
+                .unwrap_or_else(|_| self.give_up(received));
         }
     }
 
     /// Commits what waits, and answers. Says whether there may be more.
     fn turn(&mut self, received: &Receiver<Message>) -> bool {
         let mut next = received.recv().ok();
-        let mut open = next.is_some();
+        let (mut open, mut asked) = (next.is_some(), false);
         while let Some(message) = next {
             match message {
                 Message::Write(write) => self.batch.push(write),
+                Message::TryAgain => asked = true,
                 Message::Close => open = false,
                 Message::Visit(visit) => visit(&self.connection),
             }
             next = if open && self.batch.len() < BATCH { received.try_recv().ok() } else { None };
         }
-        let committed = self.commit();
+        let committed = self.commit(asked).map_err(|error| self.place.explain(error));
         let batch = std::mem::take(&mut self.batch);
         match committed {
             Ok(fates) => batch.into_iter().zip(fates).for_each(|(write, fate)| write.answer.give(fate)),
             Err(error) => {
-                tracing::error!(%error, transactions = batch.len(), "a commit failed");
+                self.condition.refused(&error, batch.len());
                 batch.into_iter().for_each(|write| write.answer.give(Err(error.clone().into())));
             }
         }
         open
     }
 
-    /// Makes the batch durable and returns the fate of each transaction; on an error none was applied.
-    fn commit(&mut self) -> Result<Vec<Result<(), Refused>>, StoreError> {
+    /// Makes the batch durable and returns the fate of each transaction; on an error none was applied. Where there
+    /// is nothing to commit, tries whether something could be, if that was asked for.
+    fn commit(&mut self, asked: bool) -> Result<Vec<Result<(), Refused>>, StoreError> {
+        if self.failed {
+            self.begin_anew()?;
+        }
         if self.batch.iter().all(|write| write.ops.is_empty()) {
+            if asked && self.condition.refuses() {
+                self.try_to_write()?;
+            }
             return Ok(self.batch.iter().map(|_| Ok(())).collect());
         }
+        self.place.check()?;
         let heads = self.heads;
         let committed = self.try_commit();
-        if committed.is_err() {
-            self.heads = heads;
-            self.roll_back();
+        match &committed {
+            Ok(fates) => self.note(fates),
+            Err(_) => {
+                self.heads = heads;
+                self.roll_back();
+            }
         }
         committed
+    }
+
+    /// What the fates of a batch tell of the store. A refusal that is the request's own fault tells nothing.
+    fn note(&self, fates: &[Result<(), Refused>]) {
+        let mut failed = fates.iter().filter_map(|fate| match fate {
+            Err(Refused::Storage(error)) => Some(error),
+            _ => None,
+        });
+        if self.batch.iter().zip(fates).any(|(write, fate)| fate.is_ok() && !write.ops.is_empty()) {
+            self.condition.works();
+            failed.for_each(|error| self.condition.met(error));
+        } else if let Some(error) = failed.next() {
+            self.condition.refused(error, failed.count() + 1);
+        }
+    }
+
+    /// Whether a commit can be made.
+    fn try_to_write(&self) -> Result<(), StoreError> {
+        self.place.check()?;
+        let written = schema::write_nothing_new(&self.connection);
+        if written.is_err() {
+            self.roll_back();
+        }
+        written.map_err(store_error)?;
+        self.condition.works();
+        Ok(())
     }
 
     fn try_commit(&mut self) -> Result<Vec<Result<(), Refused>>, StoreError> {
         let before = self.heads;
         execute(&self.connection, "BEGIN IMMEDIATE").map_err(store_error)?;
-        let Self { connection, heads, batch } = self;
+        let Self { connection, heads, batch, .. } = self;
         // Savepoints copy every page that is touched, and most batches need none.
         let together = batch.iter().try_for_each(|write| Apply { connection, heads }.all(&write.ops));
         let fates = if together.is_ok() {
@@ -166,7 +243,7 @@ impl WriterThread {
             self.heads = before;
             self.roll_back();
             execute(&self.connection, "BEGIN IMMEDIATE").map_err(store_error)?;
-            let Self { connection, heads, batch } = self;
+            let Self { connection, heads, batch, .. } = self;
             batch.iter().map(|write| apply(connection, heads, &write.ops)).collect::<Result<_, _>>()?
         };
         execute(&self.connection, "COMMIT").map_err(store_error)?;
@@ -181,24 +258,31 @@ impl WriterThread {
         }
     }
 
-    /// After a panic: refuses what was at work and what waits, and begins anew from what is on disk. Says
-    /// whether that worked. What is submitted by those who are told so is not refused with the rest.
-    fn recover(&mut self, received: &Receiver<Message>) -> bool {
-        tracing::error!("the store's writer panicked; what waited for it is refused");
-        self.roll_back();
-        self.connection.flush_prepared_statement_cache();
+    /// After a panic: refuses what was at work and what waits. Says whether there may be more. What is submitted by those
+    /// who are told so is not refused with the rest.
+    fn give_up(&mut self, received: &Receiver<Message>) -> bool {
+        self.failed = true;
         let lost = std::mem::take(&mut self.batch);
         let waiting: Vec<Message> = received.try_iter().collect();
-        let mut open = !waiting.iter().any(|message| matches!(message, Message::Close));
-        match Heads::load(&self.connection) {
-            Ok(heads) => self.heads = heads,
-            Err(error) => {
-                tracing::error!(%error, "the store's writer could not begin anew");
-                open = false;
-            }
-        }
+        let open = !waiting.iter().any(|message| matches!(message, Message::Close));
+        let transactions = waiting.iter().filter(|message| matches!(message, Message::Write(_)));
+        let panicked = StoreError::Unavailable("its writer panicked and begins anew".to_owned());
+        self.condition.refused(&panicked, lost.len() + transactions.count());
         drop((lost, waiting));
-        open && self.connection.is_autocommit()
+        open
+    }
+
+    /// Goes on from what is on disk, with another connection.
+    fn begin_anew(&mut self) -> Result<(), StoreError> {
+        self.place.check()?;
+        // The old one would keep the new one from writing.
+        self.roll_back();
+        self.connection.flush_prepared_statement_cache();
+        let connection = self.database.reopen_writer(self.durability).map_err(store_error)?;
+        self.heads = Heads::load(&connection).map_err(store_error)?;
+        self.connection = connection;
+        self.failed = false;
+        Ok(())
     }
 
     /// Moves the log into the database, so that the next start has nothing to read through.

@@ -18,8 +18,8 @@ pub use storage::{
     Announce, AuditRecord, BootstrapRow, CallbackRow, Cause, Consequences, DAY_MS, DayUsage, DeviceRow,
     DeviceTokenRow, Done, Earlier, Host, LeftRun, ListFilter, Op, OpenRun, Overview, OverviewFilter,
     Overviews, Page, PairRequestRow, Refused, RequestKey, RunEnd, RunGlance, RunRow, RunState, RunTally,
-    RunTrace, RunUse, SessionRow, Steer, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun,
-    Tallies, ToolMark, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    RunTrace, RunUse, SessionRow, Steer, Storage, StoreError, StoreHealth, StoredPairing, StoredSession,
+    SubtreeRun, Tallies, ToolMark, ToolUse, ToolUseFilter, Transaction, Trouble, Unfinished,
 };
 pub use tools::{Effect, NoTools, ToolContext, ToolOutput, Tools};
 

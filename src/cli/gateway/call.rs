@@ -8,7 +8,8 @@ use super::super::Global;
 use super::super::args::{GatewayCallArgs, ReachArgs};
 use super::super::daemon::{Reach, missing_scope};
 use super::super::exit::{Exit, Failure};
-use super::super::output::{ago, printable};
+use super::super::output::{ago, elapsed, printable};
+use super::status::store_lines;
 use crate::client::ClientError;
 use crate::gateway::{NeedOf, need_of};
 use crate::runtime;
@@ -97,6 +98,9 @@ pub(super) async fn health(args: &ReachArgs, global: &Global) -> Result<Exit, Fa
     if let Some(taken) = health["ts"].as_i64() {
         let age = ago(Timestamp(taken), runtime::clock().now());
         output.line(format_args!("figures   taken {age}, once a minute"))?;
+    }
+    for (name, value) in store_lines(&health["store"]) {
+        output.line(format_args!("{name:<9} {value}"))?;
     }
     if let Some(agents) = health["agents"].as_array() {
         for agent in agents {

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use offshoot_actors::types::Scope;
+use offshoot_actors::types::{Scope, Timestamp};
 use serde_json::{Value, json};
 
 use super::super::Global;
 use super::super::args::ReachArgs;
 use super::super::daemon::{self, Reach};
 use super::super::exit::{Exit, Failure};
-use super::super::output::{elapsed, hint, printable};
+use super::super::output::{ago, elapsed, hint, printable};
 use super::super::view::millis;
 use crate::gateway::record::{Record, Running};
 use crate::runtime;
@@ -19,6 +19,8 @@ struct Answer {
     protocol: u64,
     version: String,
     uptime: Duration,
+    /// How its store is, as it says.
+    store: Value,
 }
 
 pub(super) async fn run(args: &ReachArgs, global: &Global) -> Result<Exit, Failure> {
@@ -46,6 +48,7 @@ pub(super) async fn run(args: &ReachArgs, global: &Global) -> Result<Exit, Failu
             "fingerprint": record.fingerprint,
             "answers": asked.is_ok(),
             "protocol": asked.as_ref().ok().map(|asked| asked.protocol),
+            "store": asked.as_ref().ok().map(|asked| &asked.store),
             "error": failure.map(|failure| &failure.message),
             "hint": failure.and_then(|failure| failure.hint.as_ref()),
         }))?;
@@ -81,6 +84,7 @@ fn print(
     ];
     facts.extend(record.fingerprint.clone().map(|fingerprint| ("tls", format!("SHA-256 {fingerprint}"))));
     facts.push(("answers", answers));
+    facts.extend(asked.iter().flat_map(|asked| store_lines(&asked.store)));
     for (name, value) in facts {
         global.output.line(format_args!("{name:<9} {value}"))?;
     }
@@ -113,7 +117,7 @@ fn not_running(running: &Running, global: &Global) -> Result<Exit, Failure> {
 /// A gateway that was named: what is known of it is what it says.
 async fn elsewhere(args: &ReachArgs, global: &Global) -> Result<Exit, Failure> {
     let reach = Reach::of(args, global)?;
-    let Answer { protocol, version, uptime } = ask(&reach).await?;
+    let Answer { protocol, version, uptime, store } = ask(&reach).await?;
     let url = reach.address.to_string();
     if global.output.json {
         global.output.document(&json!({
@@ -123,19 +127,32 @@ async fn elsewhere(args: &ReachArgs, global: &Global) -> Result<Exit, Failure> {
             "uptimeMs": millis(uptime),
             "answers": true,
             "protocol": protocol,
+            "store": store,
         }))?;
         return Ok(Exit::Ok);
     }
-    for (name, value) in [
+    let facts = [
         ("gateway", "running".to_owned()),
         ("address", url),
         ("version", printable(&version)),
         ("uptime", elapsed(uptime)),
         ("answers", format!("yes, protocol {protocol}")),
-    ] {
+    ];
+    for (name, value) in facts.into_iter().chain(store_lines(&store)) {
         global.output.line(format_args!("{name:<9} {value}"))?;
     }
     Ok(Exit::Ok)
+}
+
+/// What is wrong with the store of a gateway; nothing where all is well.
+pub(super) fn store_lines(store: &Value) -> Vec<(&'static str, String)> {
+    let line = |name: &str, what: &str| {
+        let trouble = &store[name];
+        let since = Timestamp(trouble["since"].as_i64()?);
+        let reason = printable(trouble["reason"].as_str()?);
+        Some(("store", format!("{what} ({}): {reason}", ago(since, runtime::clock().now()))))
+    };
+    line("refuses", "refuses work").into_iter().chain(line("damaged", "is damaged")).collect()
 }
 
 async fn ask(reach: &Reach) -> Result<Answer, Failure> {
@@ -146,6 +163,7 @@ async fn ask(reach: &Reach) -> Result<Answer, Failure> {
         protocol: number(&hello["protocol"]),
         version: client.version().to_owned(),
         uptime: Duration::from_millis(number(&hello["snapshot"]["uptimeMs"])),
+        store: hello["snapshot"]["health"]["store"].clone(),
     };
     client.close().await;
     Ok(answer)

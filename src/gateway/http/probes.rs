@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{Response, json as document, text};
 use crate::gateway::daemon::Daemon;
 use crate::gateway::peer::Peer;
+use crate::gateway::vitals::store_json;
 
 pub(super) const HEALTH: &str = "/health";
 pub(super) const HEALTHZ: &str = "/healthz";
@@ -28,7 +29,8 @@ pub(super) fn ready(method: &Method, peer: &Peer, daemon: &Daemon) -> Response {
     let failing = daemon.failing();
     let status = if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = if peer.direct_local {
-        json!({ "ready": failing.is_empty(), "failing": failing, "uptimeMs": daemon.uptime_ms() })
+        let store = store_json(&daemon.store_health());
+        json!({ "ready": failing.is_empty(), "failing": failing, "uptimeMs": daemon.uptime_ms(), "store": store })
     } else {
         json!({ "ready": failing.is_empty() })
     };

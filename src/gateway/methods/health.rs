@@ -18,6 +18,8 @@ fn system_presence(call: &Call) -> Answer {
 
 /// The health snapshot, as the method, the event and `hello-ok` have it.
 pub(crate) fn snapshot(daemon: &Daemon) -> Box<RawValue> {
+    // Clients are told of it within half a second; whoever asks is not told less.
+    daemon.note_store();
     match daemon.vitals.text() {
         Some(text) => RawValue::to_owned(&text),
         None => {

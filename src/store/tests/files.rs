@@ -14,19 +14,19 @@ use super::store;
 use crate::store::schema::{MIGRATIONS, known_version};
 use crate::store::{AuditError, Durability, OpenError, SqliteStorage, verify_audit};
 
-const DATABASE: &str = "offshoot.db";
+pub(super) const DATABASE: &str = "offshoot.db";
 
 fn open(dir: &Path) -> Result<SqliteStorage, OpenError> {
     SqliteStorage::open(dir, Durability::Normal)
 }
 
-fn names(dir: &Path) -> BTreeSet<String> {
+pub(super) fn names(dir: &Path) -> BTreeSet<String> {
     let entries = std::fs::read_dir(dir).unwrap();
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 /// A store with something in every table.
-async fn fill(store: &dyn Storage) {
+pub(super) async fn fill(store: &dyn Storage) {
     let (main, row) = (contract::session("main"), contract::child("child", &contract::session("main")));
     apply(store, vec![contract::create(&main), contract::insert(&contract::run(1, &main.key))]).await;
     apply(store, contract::spawn(2, &row)).await;
@@ -316,6 +316,14 @@ fn a_file_that_is_no_database_is_named() {
     }
     let text = std::fs::read_to_string(dir.path().join(DATABASE)).unwrap();
     assert!(text.starts_with("this is not a database"));
+}
+
+/// The first page of a table.
+pub(super) fn root_of(file: &Path, table: &str) -> usize {
+    let connection = Connection::open(file).unwrap();
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+    let root: i64 = connection.query_row(sql, [table], |row| row.get(0)).unwrap();
+    usize::try_from(root).unwrap()
 }
 
 /// The first pages of all tables and indices. The schema has pages of its own, without which nothing opens.

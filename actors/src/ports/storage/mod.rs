@@ -8,6 +8,7 @@
 //! - A read that begins after a `done` sees what that transaction wrote.
 //! - An empty transaction is a barrier: its `done` comes after all earlier ones.
 
+mod health;
 mod ops;
 mod pairing;
 mod reads;
@@ -15,6 +16,7 @@ mod rows;
 
 use std::sync::Arc;
 
+pub use self::health::{StoreHealth, Trouble};
 pub use self::ops::{AuditRecord, Done, Op, Refused, RunEnd, StoreError, ToolMark, Transaction};
 pub use self::pairing::{BootstrapRow, DeviceRow, DeviceTokenRow, PairRequestRow, StoredPairing};
 pub use self::reads::{
@@ -30,6 +32,15 @@ use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 pub trait Storage: Send + Sync + 'static {
     /// Applies a transaction. Returns at once.
     fn submit(&self, transaction: Transaction, done: Done);
+
+    /// How it is, as its latest work has found it. Never waits. One that cannot fail is always well.
+    fn health(&self) -> StoreHealth {
+        StoreHealth::default()
+    }
+
+    /// Has it try anew whether it takes transactions, where the latest was refused. Returns at once; what comes of it is
+    /// in [`Storage::health`] later.
+    fn try_again(&self) {}
 
     /// A session with all that its actor needs.
     fn load_session(&self, key: SessionKey) -> BoxFuture<Result<Option<StoredSession>, StoreError>>;
