@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod doctor;
 pub mod gateway;
 pub mod ids;
 pub mod models;

@@ -1,16 +1,22 @@
 //! The command line, through the real binary, each test with a home of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
+#[path = "cli/backups.rs"]
+mod backups;
 #[path = "cli/configuration.rs"]
 mod configuration;
 #[path = "cli/daemon.rs"]
 mod daemon;
 #[path = "cli/devices.rs"]
 mod devices;
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/errors.rs"]
 mod errors;
 #[path = "cli/gateway.rs"]
 mod gateway;
+#[path = "cli/namespace.rs"]
+mod namespace;
 #[path = "cli/processes.rs"]
 mod processes;
 #[path = "cli/reading.rs"]
@@ -25,6 +31,8 @@ mod service;
 mod shows;
 #[path = "cli/spawn.rs"]
 mod spawn;
+#[path = "cli/stress.rs"]
+mod stress;
 #[path = "cli/support.rs"]
 mod support;
 #[path = "cli/terminal.rs"]

@@ -3,6 +3,7 @@
 mod devices;
 mod gateway;
 mod stored;
+mod upkeep;
 mod work;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub(crate) use self::gateway::{
 };
 pub(crate) use self::stored::{AuditCommand, RunsCommand, RunsListArgs, SessionsCommand};
 pub(crate) use self::work::{RunArgs, SpawnArgs};
+pub(crate) use self::upkeep::{BackupCommand, DoctorArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -28,6 +30,7 @@ Exit codes:
   3    a policy or a limit refused the request
   4    the state directory is in use, or the store or the gateway is not available
   5    there is no such run, session or device
+  6    the doctor found something, or a backup is not whole
   124  a run met its deadline
   130  stopped by Ctrl-C
   143  stopped by SIGTERM
@@ -105,6 +108,9 @@ pub(crate) enum Command {
     Sessions(SessionsCommand),
     #[command(subcommand)]
     Audit(AuditCommand),
+    #[command(subcommand)]
+    Backup(BackupCommand),
+    Doctor(DoctorArgs),
     #[command(subcommand)]
     Config(ConfigCommand),
     Completions(CompletionsArgs),

@@ -30,6 +30,8 @@ pub enum Exit {
     Unavailable = 4,
     /// There is no such run, session or device.
     NotFound = 5,
+    /// The doctor found something, or a backup is not whole.
+    Found = 6,
     /// A run met its deadline.
     Timeout = 124,
     /// Stopped by Ctrl-C.

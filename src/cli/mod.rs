@@ -3,10 +3,12 @@
 mod abandoned;
 mod args;
 mod audit;
+mod backup;
 mod completions;
 mod config;
 mod daemon;
 mod devices;
+mod doctor;
 mod exit;
 mod gateway;
 mod journal;
@@ -15,6 +17,7 @@ mod names;
 mod offline;
 mod output;
 mod pairing;
+mod patience;
 mod progress;
 mod remote;
 mod run;
@@ -153,6 +156,8 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Runs(command) => on_this_thread(runs::run(command, global)),
         Command::Sessions(command) => on_this_thread(sessions::run(command, global)),
         Command::Audit(command) => audit::run(&command, global),
+        Command::Backup(command) => backup::run(command, global),
+        Command::Doctor(args) => doctor::run(&args, global),
         Command::Config(command) => config::run(command, global),
         Command::Completions(completions) => completions::run(&completions, global.output),
     }

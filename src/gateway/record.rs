@@ -67,8 +67,12 @@ impl Record {
         let unfinished = state_dir.join(format!("{FILE}.new"));
         let mut options = fs::OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-        file.write_all(&text)?;
-        fs::rename(&unfinished, &path)
+        let written = file.write_all(&text).and_then(|()| fs::rename(&unfinished, &path));
+        if written.is_err() {
+            // Whatever is left of it is nobody's.
+            _ = fs::remove_file(&unfinished);
+        }
+        written
     }
 
     /// Whether the id of its process means the same process here.
@@ -86,6 +90,11 @@ pub fn remove(state_dir: &Path) {
     // One that stays names a process that does not hold the lock any more, and is not believed.
     _ = fs::remove_file(state_dir.join(FILE));
     shared_token::forget_kept(state_dir);
+}
+
+/// The files of a running gateway, which are nobody's once it does not run any more.
+pub(crate) fn files(state_dir: &Path) -> impl Iterator<Item = PathBuf> {
+    [state_dir.join(FILE), state_dir.join(format!("{FILE}.new")), shared_token::kept(state_dir)].into_iter()
 }
 
 /// The namespace that the ids of processes belong to, where the system tells.

@@ -25,6 +25,11 @@ pub fn file(state_dir: &Path) -> PathBuf {
     state_dir.join(FILE)
 }
 
+/// Where the secret is that a running gateway asks for until its restart, if it had to keep it.
+pub(crate) fn kept(state_dir: &Path) -> PathBuf {
+    state_dir.join(KEPT)
+}
+
 /// The token that the daemon has made for itself, if there is one.
 ///
 /// # Errors

@@ -88,7 +88,7 @@ impl AuditHead {
     }
 }
 
-fn verify(connection: &Connection) -> Result<u64, AuditError> {
+pub(super) fn verify(connection: &Connection) -> Result<u64, AuditError> {
     let read = |error| AuditError::Store(store_error(error));
     let mut statement = connection
         .prepare(

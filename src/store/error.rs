@@ -160,7 +160,8 @@ pub(super) fn read_only(text: &str) -> StoreError {
     StoreError::ReadOnly(format!("{text}: make the state directory writable, nothing has to be restarted"))
 }
 
-fn plain(error: rusqlite::Error) -> StoreError {
+/// The same without what to do.
+pub(super) fn plain(error: rusqlite::Error) -> StoreError {
     use rusqlite::Error;
 
     let text = error.to_string();

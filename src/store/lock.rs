@@ -28,7 +28,7 @@ pub(super) struct StateLock {
 impl StateLock {
     /// Makes the directory if it is missing and takes its lock.
     pub(super) fn take(dir: &Path) -> Result<Self, OpenError> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(OpenError::io(dir))?;
+        make_private_dir(dir).map_err(OpenError::io(dir))?;
         let path = dir.join(LOCK_FILE);
         let open =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
@@ -91,6 +91,35 @@ pub fn holder(dir: &Path) -> io::Result<Holder> {
         Err(Errno::WOULDBLOCK) => Ok(Holder::Process(read_pid(&file))),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Does something while no process can begin to write to the state directory. What a dead process left in the lock file
+/// goes with that.
+///
+/// # Errors
+/// A process writes there, or the system refuses. Nothing was done then.
+pub fn while_unused<T>(dir: &Path, work: impl FnOnce() -> T) -> Result<T, OpenError> {
+    let lock = StateLock::take(dir)?;
+    let done = work();
+    drop(lock);
+    Ok(done)
+}
+
+/// The process that held the lock last and did not give it up itself, where nobody holds it now.
+///
+/// # Errors
+/// The system refuses.
+pub fn died_with_lock(dir: &Path) -> io::Result<Option<u32>> {
+    match File::open(dir.join(LOCK_FILE)) {
+        Ok(file) => Ok(read_pid(&file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a directory that nobody but its owner can access, if it is missing.
+pub(super) fn make_private_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 /// Takes everybody but the owner's access to a file or directory away, if there is one that others can access.

@@ -5,9 +5,11 @@
 
 mod apply;
 mod audit;
+pub mod backup;
 mod condition;
 mod error;
 mod heads;
+mod inspect;
 mod lock;
 mod place;
 mod queries;
@@ -33,8 +35,9 @@ use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 pub use self::audit::{AuditError, verify_audit};
 use self::condition::Condition;
 pub use self::error::OpenError;
+pub use self::inspect::{Inspection, NamedRun, NamedRuns};
 use self::lock::StateLock;
-pub use self::lock::{Holder, holder, in_use, make_private};
+pub use self::lock::{Holder, died_with_lock, holder, in_use, make_private, while_unused};
 use self::readers::Readers;
 pub(crate) use self::schema::DATABASE_FILE;
 use self::schema::Database;

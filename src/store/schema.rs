@@ -86,27 +86,35 @@ impl Database {
 
     /// Looks at it without writing, locking or making anything.
     pub(super) fn for_reading(dir: &Path) -> Result<(Self, Connection), OpenError> {
-        let mut database = Self::new(dir);
-        let missing = || OpenError::Missing { file: dir.join(DATABASE_FILE) };
-        match std::fs::metadata(&database.file) {
+        match Self::look_at(dir.join(DATABASE_FILE))? {
+            (database, _, found) if found < known_version() => {
+                Err(OpenError::Older { file: database.file, found, known: known_version() })
+            }
+            (database, connection, _) => Ok((database, connection)),
+        }
+    }
+
+    /// The same with a file of any name and of any version that is known, which it says.
+    pub(super) fn look_at(file: PathBuf) -> Result<(Self, Connection, i64), OpenError> {
+        let missing = || OpenError::Missing { file: file.clone() };
+        match std::fs::metadata(&file) {
             Ok(metadata) if metadata.len() == 0 => return Err(missing()),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing()),
-            Err(error) => return Err(OpenError::io(&database.file)(error)),
+            Err(error) => return Err(OpenError::io(&file)(error)),
         }
         // A writer leaves its log in place. Without one this is a copy, which SQLite would make a log for.
-        let log = dir.join(format!("{DATABASE_FILE}-wal"));
-        database.immutable = !log.try_exists().map_err(OpenError::io(&log))?;
-        let file = database.file.clone();
+        let mut log = file.as_os_str().to_owned();
+        log.push("-wal");
+        let log = PathBuf::from(log);
+        let immutable = !log.try_exists().map_err(OpenError::io(&log))?;
+        let database = Self { file: file.clone(), immutable };
         let sqlite = OpenError::sqlite(&file);
         let connection = database.open_reader().map_err(&sqlite)?;
         match version(&connection).map_err(&sqlite)? {
             0 => Err(missing()),
             found if found > known_version() => Err(database.newer(found)),
-            found if found < known_version() => {
-                Err(OpenError::Older { file: database.file, found, known: known_version() })
-            }
-            _ => Ok((database, connection)),
+            found => Ok((database, connection, found)),
         }
     }
 

@@ -8,7 +8,7 @@ use super::super::Global;
 use super::super::args::{GatewayCallArgs, ReachArgs};
 use super::super::daemon::{Reach, missing_scope};
 use super::super::exit::{Exit, Failure};
-use super::super::output::{ago, elapsed, printable};
+use super::super::output::{ago, printable};
 use super::status::store_lines;
 use crate::client::ClientError;
 use crate::gateway::{NeedOf, need_of};

@@ -109,7 +109,10 @@ fn tell(
         fingerprint: serving.fingerprint().map_err(|error| Failure::usage(error.to_string()))?,
     };
     let written = serving.publish(record.clone());
-    written.map_err(|error| Failure::system("the state directory cannot be written to", &error))?;
+    written.map_err(|error| {
+        Failure::new(Exit::Unavailable, "store", format!("the state directory cannot be written to: {error}"))
+            .with_hint("`offshoot doctor` says what is wrong with it")
+    })?;
     unless_gone(say_ready(&record, global))?;
     if !global.output.json {
         say_what_runs(config);

@@ -1,0 +1,172 @@
+//! The daemon on a store that gives way: full, read-only, gone, damaged, of tomorrow, of yesterday.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::daemon::Gateway;
+use crate::namespace::{self, Small};
+use crate::support::World;
+
+/// What `/readyz` answers, with its status.
+fn readyz(gateway: &Gateway) -> (u16, Value) {
+    let mut stream = TcpStream::connect(("127.0.0.1", gateway.port())).unwrap();
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
+}
+
+fn is_ready(gateway: &Gateway) -> bool {
+    readyz(gateway).0 == 200
+}
+
+#[test]
+fn a_full_device_refuses_what_is_new_loses_nothing_and_needs_no_restart() {
+    if !namespace::allowed() {
+        return;
+    }
+    let small = Small::start(6 * 1024);
+    let run = |message: &str, key: &str| {
+        let params = json!({"message": message, "idempotencyKey": key}).to_string();
+        small.run(&["gateway", "call", "agent", "--params", &params, "--json"])
+    };
+    run("Wait: 100ms", "accepted").exits(0);
+    small.fill();
+    let refused: Vec<String> = (0..100).map(|number| format!("refused-{number}")).collect();
+    for key in &refused[..10] {
+        let done = run("Reply with exactly: x", key).exits(4);
+        assert!(
+            done.stderr.contains("device is full") && done.stderr.contains("free some space"),
+            "{}",
+            done.stderr
+        );
+    }
+    let (status, body) = readyz(&small.gateway);
+    assert_eq!(
+        (status, &body["failing"], &body["store"]["refuses"]["kind"]),
+        (503, &json!(["store"]), &json!("full"))
+    );
+    let health = small.run(&["gateway", "health", "--json"]).exits(4).json();
+    assert_eq!((&health["ok"], &health["store"]["ok"]), (&json!(false), &json!(false)));
+    let status = small.run(&["gateway", "status"]).exits(0).stdout;
+    assert!(status.contains("store     refuses work") && status.contains("device is full"), "{status}");
+
+    small.make_room();
+    // Nobody asks anything of the store meanwhile.
+    while !is_ready(&small.gateway) {}
+    let wait = json!({"runId": "accepted"}).to_string();
+    let ended = small.run(&["gateway", "call", "agent.wait", "--params", &wait]).exits(0).json();
+    assert_eq!(ended["status"], "ok");
+    assert_eq!(
+        small.run(&["spawn", "Reply with exactly: AFTER", "--json"]).exits(0).json()["result"],
+        "AFTER"
+    );
+    let runs = small.run(&["runs", "list", "--json"]).exits(0).json();
+    let ended = runs["runs"].as_array().unwrap().iter().filter(|run| run["state"] == "ok").count();
+    assert_eq!(
+        ended, 3,
+        "one that was accepted, a spawn and its announce, and none that was refused: {runs}"
+    );
+    small.run(&["audit", "verify"]).exits(0);
+    assert_eq!(small.run(&["gateway", "health", "--json"]).exits(0).json()["store"]["refuses"], json!(null));
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_named_and_can_be_read() {
+    if !namespace::allowed() {
+        return;
+    }
+    let world = World::new();
+    world.run(&["run", "Reply with exactly: x"]).exits(0);
+    let state = world.state();
+    let copy = format!("cp -a {}/. /mnt/ && mount -o remount,ro /mnt &&", state.display());
+    let read_only = |arguments: &[&str]| {
+        let mut command = world.process(arguments);
+        command.args(["--state-dir", "/mnt"]);
+        namespace::wrap(&mut command, 6 * 1024, &copy);
+        crate::support::Done::from(command.output().unwrap())
+    };
+    read_only(&["gateway", "run", "--port", "0"]).exits(4).says("/mnt").says("Read-only file system");
+    let listed = read_only(&["runs", "list", "--json"]).exits(0).json();
+    assert_eq!(listed["runs"][0]["state"], "ok");
+    read_only(&["doctor"]).exits(6);
+}
+
+#[test]
+fn a_database_that_is_taken_away_under_the_daemon_takes_no_work_until_it_is_back() {
+    let world = World::new();
+    let gateway = Gateway::start(&world);
+    let (file, away) = (world.state().join("offshoot.db"), world.path("away.db"));
+    fs::rename(&file, &away).unwrap();
+    let url = gateway.url();
+    let token = fs::read_to_string(world.state().join("gateway.token")).unwrap();
+    let params = json!({"message": "Reply with exactly: x", "idempotencyKey": "one"}).to_string();
+    let call = ["gateway", "call", "agent", "--url", &url, "--token", token.trim(), "--params", &params];
+    world.run(&call).exits(4).says("put it back");
+    assert!(!is_ready(&gateway));
+    fs::rename(&away, &file).unwrap();
+    while !is_ready(&gateway) {}
+    world.run(&call).exits(0);
+}
+
+#[test]
+fn a_database_of_a_newer_program_is_refused_and_left_as_it_is() {
+    let world = World::new();
+    world.run(&["run", "Reply with exactly: x"]).exits(0);
+    let file = world.state().join("offshoot.db");
+    let newer = rusqlite::Connection::open(&file).unwrap();
+    newer.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA user_version = 4711").unwrap();
+    drop(newer);
+    let bytes = fs::read(&file).unwrap();
+    let commands: [&[&str]; 3] = [&["gateway", "run", "--port", "0"], &["run", "x"], &["runs", "list"]];
+    for command in commands {
+        world.run(command).exits(4).says("schema version 4711").says("newer");
+    }
+    assert!(world.run(&["doctor"]).exits(6).stdout.contains("4711"));
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+}
+
+#[test]
+fn a_damaged_page_fails_what_meets_it_and_nothing_else() {
+    let world = World::new();
+    world.run(&["run", "Reply with exactly: x"]).exits(0);
+    spoil(&world, "entries");
+    let gateway = Gateway::start(&world);
+    world.run(&["sessions", "show", "main"]).exits(4).says("damaged").says("`offshoot doctor`");
+    let message = |session: &str, key: &str| {
+        let params =
+            json!({"sessionKey": session, "message": "Reply with exactly: x", "idempotencyKey": key});
+        world.run(&["gateway", "call", "agent", "--params", &params.to_string()])
+    };
+    message("agent:main:main", "one").exits(4).says("damaged");
+    let status = world.run(&["gateway", "status", "--json"]).exits(0).json();
+    assert_eq!(status["store"]["damaged"]["kind"], "damaged", "{status}");
+    assert!(is_ready(&gateway));
+    let report = world.run(&["doctor", "--json"]).exits(6).json();
+    let found = report["findings"].as_array().unwrap().iter();
+    assert!(found.into_iter().any(|finding| finding["check"] == "database"), "{report}");
+    gateway.signal(Signal::TERM);
+    gateway.done().exits(0);
+
+    // What a start needs: it ends with a word, not with a daemon that cannot go on.
+    spoil(&world, "audit");
+    world.run(&["gateway", "run", "--port", "0"]).exits(4).says("damaged").says("`offshoot backup restore`");
+}
+
+/// Overwrites the first page of a table.
+fn spoil(world: &World, table: &str) {
+    let file = world.state().join("offshoot.db");
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+    let root: i64 = connection.query_row(sql, [table], |row| row.get(0)).unwrap();
+    let root = usize::try_from(root).unwrap();
+    drop(connection);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[(root - 1) * 4_096..][..4_096].fill(0xff);
+    fs::write(&file, bytes).unwrap();
+}
