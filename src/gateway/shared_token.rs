@@ -103,10 +103,19 @@ pub fn forget_kept(state_dir: &Path) {
 }
 
 fn make(path: &Path) -> io::Result<SecretString> {
-    let bytes: [u8; 32] = rand::rng().random();
-    let token = URL_SAFE_NO_PAD.encode(bytes);
+    let token = random();
     write_private(path, format!("{token}\n").as_bytes())?;
     Ok(token.into())
+}
+
+/// One that begins with a hyphen would be taken for an option by a command that is given it.
+fn random() -> String {
+    loop {
+        let token = URL_SAFE_NO_PAD.encode(rand::rng().random::<[u8; 32]>());
+        if !token.starts_with('-') {
+            break token;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -126,6 +135,11 @@ mod tests {
         let mut again = AuthSettings::default();
         ensure(&mut again, dir.path()).unwrap();
         assert_eq!(again.token.unwrap().expose_secret(), token.expose_secret());
+    }
+
+    #[test]
+    fn no_token_looks_like_an_option() {
+        assert!((0..2_000).all(|_| !random().starts_with('-')));
     }
 
     #[test]
