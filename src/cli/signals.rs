@@ -9,6 +9,9 @@ use super::exit::Exit;
 use super::output::note;
 use crate::telemetry;
 
+/// What the system sends to a process whose limit on file sizes is reached.
+const FILE_SIZE: i32 = rustix::process::Signal::XFSZ.as_raw();
+
 /// A wish of the person, or of the system, that the command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
@@ -68,6 +71,9 @@ impl Signals {
     pub(crate) fn listen(process: Process) -> io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        // A file that may not grow any more is an error of the write, not the end of the process. Once somebody has
+        // listened, the signal does nothing.
+        drop(signal(SignalKind::from_raw(FILE_SIZE))?);
         let (tell, first) = watch::channel(None);
         tokio::spawn(async move {
             let signal = tokio::select! {

@@ -1,5 +1,7 @@
 //! Whether the device of the state directory takes what will be written.
 
+use std::path::Path;
+
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use super::{Finding, Found, Patient, Problem};
@@ -15,7 +17,7 @@ pub(super) fn look(patient: &Patient) -> Found {
     let Some(place) = dir.ancestors().find(|place| place.exists()) else { return Ok(Vec::new()) };
     let device = statvfs(place).map_err(|error| Problem::io(place)(error.into()))?;
     let mut findings = Vec::new();
-    if device.f_flag.contains(StatVfsMountFlags::RDONLY) {
+    if device.f_flag.contains(StatVfsMountFlags::RDONLY) || stopped_writing(place) {
         findings.push(Finding::new(
             format!("the device of {} is read-only", dir.display()),
             "a daemon refuses every request that would change something, and a new one does not start",
@@ -38,4 +40,20 @@ pub(super) fn look(patient: &Patient) -> Found {
         ));
     }
     Ok(findings)
+}
+
+/// Whether the kernel has stopped writing to the device after an error. It may call it writable nevertheless, and only
+/// say so among the options of the mount.
+fn stopped_writing(place: &Path) -> bool {
+    let (Ok(place), Ok(mounts)) = (place.canonicalize(), std::fs::read_to_string("/proc/self/mounts")) else {
+        return false;
+    };
+    let mount = |line: &str| {
+        let mut fields = line.split(' ').skip(1);
+        let (at, _, options) = (fields.next()?.to_owned(), fields.next()?, fields.next()?.to_owned());
+        place.starts_with(&at).then_some((at.len(), options))
+    };
+    // Of two at the same place the later one lies over the other.
+    let found = mounts.lines().filter_map(mount).max_by_key(|(length, _)| *length);
+    found.is_some_and(|(_, options)| options.split(',').any(|option| option == "emergency_ro"))
 }

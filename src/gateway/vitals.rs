@@ -37,6 +37,8 @@ pub(crate) struct Vitals {
     text: RwLock<Option<Arc<RawValue>>>,
     /// How the store was when the text was written.
     store: RwLock<StoreHealth>,
+    /// How it was when everybody was told last.
+    told: RwLock<StoreHealth>,
 }
 
 impl Vitals {
@@ -89,18 +91,21 @@ impl Daemon {
         if tree.storage().health().refuses.is_some() {
             tree.storage().try_again();
         }
-        if self.note_store() {
+        self.note_store();
+        let health = self.vitals.store.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let told = *self.vitals.told.read().unwrap_or_else(PoisonError::into_inner) == health;
+        if !told {
+            *self.vitals.told.write().unwrap_or_else(PoisonError::into_inner) = health;
             self.tell_vitals();
         }
     }
 
-    /// Writes the snapshot anew if something about the store has changed, and says whether it has.
-    pub(crate) fn note_store(&self) -> bool {
+    /// Writes the snapshot anew if something about the store has changed.
+    pub(crate) fn note_store(&self) {
         let known = *self.vitals.store.read().unwrap_or_else(PoisonError::into_inner) == self.store_health();
         if !known {
             self.write_vitals();
         }
-        !known
     }
 
     /// Sends the snapshot to whoever may read it.

@@ -157,7 +157,7 @@ pub(super) fn full(text: &str) -> StoreError {
 }
 
 pub(super) fn read_only(text: &str) -> StoreError {
-    StoreError::ReadOnly(format!("{text}: make the state directory writable, nothing has to be restarted"))
+    StoreError::ReadOnly(format!("{text}: make the state directory writable"))
 }
 
 /// The same without what to do.

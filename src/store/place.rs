@@ -1,11 +1,15 @@
 //! Where the database file is, and what its device says when SQLite only knows that something failed.
 
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use offshoot_actors::ports::StoreError;
-use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::process::{Resource, getrlimit};
+use uuid::Uuid;
+
+use super::error::{full, read_only};
 
 /// The file that is open, under its name: what is written to a file that has no name any more is lost with the process.
 #[derive(Debug, Clone)]
@@ -36,16 +40,33 @@ impl Place {
         }
     }
 
-    /// What failed, in the words of the device where SQLite has none.
+    /// What failed, in the words of the device where SQLite has none. It is asked by the only thing that finds out: a
+    /// kernel that stopped writing after an error may still call the device writable.
     pub(super) fn explain(&self, error: StoreError) -> StoreError {
         let StoreError::Other(text) = error else { return error };
-        let dir = self.file.parent().unwrap_or(&self.file);
-        match statvfs(dir) {
-            Ok(device) if device.f_flag.contains(StatVfsMountFlags::RDONLY) => super::error::read_only(&text),
-            Ok(device) if device.f_bavail == 0 || (device.f_files > 0 && device.f_favail == 0) => {
-                super::error::full(&text)
-            }
-            _ => StoreError::Other(text),
+        match write_something(self.file.parent().unwrap_or(&self.file)) {
+            Err(error) => match error.kind() {
+                ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+                    read_only(&format!("{text} ({error})"))
+                }
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => full(&format!("{text} ({error})")),
+                _ => StoreError::Other(format!("{text} ({error})")),
+            },
+            Ok(()) => match getrlimit(Resource::Fsize).current {
+                Some(bytes) => StoreError::Other(format!(
+                    "{text}: files of this process may have {bytes} bytes at most, see `ulimit -f`"
+                )),
+                None => StoreError::Other(text),
+            },
         }
     }
+}
+
+/// As much as a commit does at least, to a file of its own.
+fn write_something(dir: &Path) -> io::Result<()> {
+    let path = dir.join(format!(".offshoot-{}.tmp", Uuid::new_v4()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    let written = file.write_all(&[0; 4_096]).and_then(|()| file.sync_all());
+    let removed = std::fs::remove_file(&path);
+    written.and(removed)
 }

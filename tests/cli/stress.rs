@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal};
 use serde_json::{Value, json};
 
 use crate::daemon::Gateway;
@@ -63,15 +63,12 @@ fn a_full_device_refuses_what_is_new_loses_nothing_and_needs_no_restart() {
     let ended = small.run(&["gateway", "call", "agent.wait", "--params", &wait]).exits(0).json();
     assert_eq!(ended["status"], "ok");
     assert_eq!(
-        small.run(&["spawn", "Reply with exactly: AFTER", "--json"]).exits(0).json()["result"],
+        small.run(&["spawn", "--no-announce", "Reply with exactly: AFTER", "--json"]).exits(0).json()["result"],
         "AFTER"
     );
     let runs = small.run(&["runs", "list", "--json"]).exits(0).json();
     let ended = runs["runs"].as_array().unwrap().iter().filter(|run| run["state"] == "ok").count();
-    assert_eq!(
-        ended, 3,
-        "one that was accepted, a spawn and its announce, and none that was refused: {runs}"
-    );
+    assert_eq!(ended, 2, "one that was accepted, a spawn, and none that was refused: {runs}");
     small.run(&["audit", "verify"]).exits(0);
     assert_eq!(small.run(&["gateway", "health", "--json"]).exits(0).json()["store"]["refuses"], json!(null));
 }
@@ -169,4 +166,22 @@ fn spoil(world: &World, table: &str) {
     let mut bytes = fs::read(&file).unwrap();
     bytes[(root - 1) * 4_096..][..4_096].fill(0xff);
     fs::write(&file, bytes).unwrap();
+}
+
+#[test]
+fn a_limit_on_file_sizes_refuses_what_does_not_fit_and_does_not_end_the_daemon() {
+    let world = World::new();
+    let gateway = Gateway::start(&world);
+    let limit = |bytes: Option<u64>| {
+        let limits = Rlimit { current: bytes, maximum: None };
+        let pid = Pid::from_raw(i32::try_from(gateway.pid()).unwrap());
+        rustix::process::prlimit(pid, Resource::Fsize, limits).unwrap();
+    };
+    let log = fs::metadata(world.state().join("offshoot.db-wal")).unwrap().len();
+    limit(Some(log));
+    world.run(&["spawn", "Reply with exactly: x"]).exits(4).says("`ulimit -f`");
+    assert_eq!(readyz(&gateway).1["store"]["refuses"]["kind"], "failed");
+    limit(None);
+    while !is_ready(&gateway) {}
+    world.run(&["spawn", "Reply with exactly: x"]).exits(0);
 }

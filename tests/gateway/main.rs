@@ -16,3 +16,4 @@ mod managing;
 mod pairing;
 mod reload;
 mod security;
+mod store;

@@ -137,6 +137,18 @@ impl Daemon {
         std::fs::rename(new, self.state.path().join(name)).unwrap();
     }
 
+    /// Takes a file of its state directory away.
+    pub fn hide(&self, name: &str) {
+        let state = self.state.path();
+        std::fs::rename(state.join(name), state.join(format!("{name}.hidden"))).unwrap();
+    }
+
+    /// Puts it back.
+    pub fn show(&self, name: &str) {
+        let state = self.state.path();
+        std::fs::rename(state.join(format!("{name}.hidden")), state.join(name)).unwrap();
+    }
+
     /// What its file holds.
     pub fn configuration(&self) -> String {
         std::fs::read_to_string(self.state.path().join("offshoot.json")).unwrap()
