@@ -26,36 +26,25 @@ pub(super) fn quarantined(patient: &Patient) -> Found {
     Ok(findings)
 }
 
-/// Open runs whose process is gone.
+/// Open runs of a command that is gone. Those of a gateway that does not run only wait for the next one.
 pub(super) fn abandoned(patient: &Patient) -> Found {
     let (Some(store), Some(had)) = (patient.rows(), patient.holder) else { return Ok(Vec::new()) };
-    let runs = store.open_runs()?;
+    let mut runs = store.open_runs()?;
+    runs.retain(|run| run.note == "oneshot");
     // Whoever has begun to write since may have taken them over.
-    if holder(&patient.dir).ok() != Some(had) {
+    let is_there = had != Holder::Nobody && !patient.has_gateway();
+    let (Some(first), false) = (runs.first(), is_there || holder(&patient.dir).ok() != Some(had)) else {
         return Ok(Vec::new());
-    }
-    let (daemon, oneshot): (Vec<_>, Vec<_>) = runs.into_iter().partition(|run| run.note == "daemon");
-    let gateway = patient.has_gateway();
-    let mut findings = Vec::new();
-    if had == Holder::Nobody || gateway {
-        findings.extend(gone(&oneshot, "a command"));
-    }
-    if !gateway {
-        findings.extend(gone(&daemon, "a gateway"));
-    }
-    Ok(findings)
-}
-
-fn gone(runs: &[NamedRun], whose: &str) -> Option<Finding> {
-    let first = runs.first()?;
+    };
     let what = format!(
-        "{} of {whose} that does not run any more, such as {}",
+        "{} of a command that does not run any more, such as {}",
         count(runs.len(), "open run"),
         first.id
     );
     let help = format!(
-        "the next `offshoot gateway` decides on them; `offshoot runs cancel {}` ends one with what it spawned",
+        "the next `offshoot gateway` or `offshoot run` decides on them; `offshoot runs cancel {}` ends one with what it spawned",
         first.id
     );
-    Some(Finding::new(what, "nobody goes on with them, and whoever waits for their results waits on", help))
+    let why = "nobody goes on with them, and whoever waits for their results waits on";
+    Ok(vec![Finding::new(what, why, help)])
 }
