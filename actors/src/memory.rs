@@ -6,13 +6,14 @@
 
 mod apply;
 mod consequences;
+mod deliveries;
 mod overviews;
 mod state;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,12 +21,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use self::state::State;
 pub(crate) use self::table::Table;
 use crate::ports::{
-    Announce, AuditRecord, BoxFuture, CallbackRow, Consequences, DayUsage, Done, Earlier, Host, LeftRun,
-    ListFilter, OpenRun, OverviewFilter, Overviews, Page, Refused, RequestKey, RunRow, RunUse, SessionRow,
-    Steer, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter,
-    Transaction, Unfinished,
+    Announce, AuditRecord, BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally,
+    Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page,
+    Refused, RequestKey, RunRow, RunUse, SessionRow, Steer, Storage, StoreError, StoredPairing,
+    StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
-use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
+use crate::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
 
 /// Whether a result that was put on its way has been taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub enum Delivery {
     Open,
     /// It was taken.
     Delivered,
+    /// Nobody is to have it.
+    Dismissed,
 }
 
 /// A result that was put on its way.
@@ -386,7 +389,22 @@ impl Storage for MemoryStorage {
         self.read(|state| state.devices.stored())
     }
 
-    fn callbacks(&self) -> BoxFuture<Result<Vec<CallbackRow>, StoreError>> {
-        self.read(|state| state.callbacks.iter().map(|(_, row)| row.clone()).collect())
+    fn callbacks(&self) -> BoxFuture<Result<Vec<OpenCallback>, StoreError>> {
+        self.read(State::open_callbacks)
+    }
+
+    fn deliveries(
+        &self,
+        filter: DeliveryFilter,
+        page: Page,
+    ) -> BoxFuture<Result<Vec<DeliveryRow>, StoreError>> {
+        self.read(|state| state.deliveries(&filter, page))
+    }
+
+    fn delivery_tally(
+        &self,
+        agents: Option<Arc<BTreeSet<AgentId>>>,
+    ) -> BoxFuture<Result<DeliveryTally, StoreError>> {
+        self.read(|state| state.delivery_tally(agents.as_deref()))
     }
 }

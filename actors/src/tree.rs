@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod lanes;
+mod deliveries;
 mod manage;
 mod messages;
 mod pairing;

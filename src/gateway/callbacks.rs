@@ -1,7 +1,8 @@
 //! Results that somebody outside wants: posted to the address that was left, once the run and what it spawned are done.
 //!
-//! What is to be delivered is in the store until it was; after a restart it is read from there. A receiver may get a result
-//! twice, never not at all: the run's id is the key by which it knows a repeat.
+//! What is to be delivered is in the store, with the attempts that failed and the time of the next one; a restart goes on from
+//! there. A receiver may get a result twice, never not at all: the run's id is the key by which it knows a repeat. After the
+//! last attempt the delivery stays in the store as failed, until somebody has it tried again or dismisses it.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -11,11 +12,12 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName};
 use offshoot_actors::kit::{Behaviour, Ctx, Msg, StartError, Task};
-use offshoot_actors::ports::{CallbackRow, StoreError};
-use offshoot_actors::types::{Outcome, RunId, Usage};
+use offshoot_actors::ports::{CallbackMark, CallbackRow, OpenCallback, StoreError};
+use offshoot_actors::types::{Outcome, RunId, Timestamp, Usage};
 use offshoot_actors::{Settled, TreeHandle, is_silent};
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::daemon::{Daemon, VERSION};
 
@@ -38,8 +40,12 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) enum CallbacksMsg {
     /// A result is wanted; the store knows it. From a webhook.
     Kept(CallbackRow),
+    /// It is due at once; the store knows it. From a client.
+    Retry(RunId),
+    /// Nobody wants it any more; the store knows it. From a client.
+    Dismissed(RunId),
     /// What an earlier process or an earlier start left. From the store.
-    Found(Result<Vec<CallbackRow>, StoreError>),
+    Found(Result<Vec<OpenCallback>, StoreError>),
     /// Read the store again. From a timer.
     ReadAgain,
     /// A result was delivered, or nobody takes it. From its task, by the task's number.
@@ -50,6 +56,8 @@ impl Msg for CallbacksMsg {
     fn name(&self) -> &'static str {
         match self {
             Self::Kept(_) => "kept",
+            Self::Retry(_) => "retry",
+            Self::Dismissed(_) => "dismissed",
             Self::Found(_) => "found",
             Self::ReadAgain => "read_again",
             Self::Settled(..) => "settled",
@@ -68,10 +76,21 @@ pub(crate) struct CallbacksArgs {
 #[derive(Debug)]
 pub(crate) struct Callbacks {
     courier: Courier,
-    /// One task a run, with its number: one that was replaced may still say that it is done.
-    under_way: BTreeMap<RunId, (u64, Task)>,
+    under_way: BTreeMap<RunId, UnderWay>,
     tasks: u64,
     _reading: Task,
+}
+
+/// One task a run.
+#[derive(Debug)]
+struct UnderWay {
+    /// One that was replaced may still say that it is done.
+    number: u64,
+    /// Ends its pause.
+    at_once: Arc<Notify>,
+    /// Somebody wants it tried again, who may have come when it had ended.
+    again: bool,
+    _task: Task,
 }
 
 impl Behaviour for Callbacks {
@@ -96,12 +115,23 @@ impl Behaviour for Callbacks {
 
     fn handle(&mut self, message: CallbacksMsg, ctx: &mut Ctx<Self>) {
         match message {
-            CallbacksMsg::Kept(callback) => self.send(callback, ctx),
+            CallbacksMsg::Kept(callback) => {
+                self.send(OpenCallback { callback, attempts: 0, next: None }, ctx);
+            }
+            CallbacksMsg::Retry(run) => match self.under_way.get_mut(&run) {
+                // An attempt that is being made goes on: the receiver may be about to take it.
+                Some(under_way) => {
+                    under_way.again = true;
+                    under_way.at_once.notify_one();
+                }
+                None => self.read(ctx),
+            },
+            CallbacksMsg::Dismissed(run) => drop(self.under_way.remove(&run)),
             CallbacksMsg::Found(Ok(callbacks)) => {
-                for callback in callbacks {
+                for open in callbacks {
                     // One that came by message meanwhile is on its way.
-                    if !self.under_way.contains_key(&callback.run) {
-                        self.send(callback, ctx);
+                    if !self.under_way.contains_key(&open.callback.run) {
+                        self.send(open, ctx);
                     }
                 }
             }
@@ -109,12 +139,13 @@ impl Behaviour for Callbacks {
                 tracing::warn!(%error, "results that wait for delivery could not be read");
                 self._reading = ctx.after(READ_AGAIN, CallbacksMsg::ReadAgain);
             }
-            CallbacksMsg::ReadAgain => {
-                self._reading = ctx.task(self.courier.tree.storage().callbacks(), CallbacksMsg::Found);
-            }
+            CallbacksMsg::ReadAgain => self.read(ctx),
             CallbacksMsg::Settled(run, number) => {
-                if self.under_way.get(&run).is_some_and(|(current, _)| *current == number) {
-                    self.under_way.remove(&run);
+                let is_current = |current: &UnderWay| current.number == number;
+                if self.under_way.get(&run).is_some_and(is_current)
+                    && self.under_way.remove(&run).is_some_and(|ended| ended.again)
+                {
+                    self.read(ctx);
                 }
             }
         }
@@ -122,12 +153,18 @@ impl Behaviour for Callbacks {
 }
 
 impl Callbacks {
-    fn send(&mut self, callback: CallbackRow, ctx: &Ctx<Self>) {
+    fn read(&mut self, ctx: &Ctx<Self>) {
+        self._reading = ctx.task(self.courier.tree.storage().callbacks(), CallbacksMsg::Found);
+    }
+
+    fn send(&mut self, open: OpenCallback, ctx: &Ctx<Self>) {
         self.tasks += 1;
-        let (run, number, courier) = (callback.run, self.tasks, self.courier.clone());
+        let (run, number, courier) = (open.callback.run, self.tasks, self.courier.clone());
+        let at_once = Arc::new(Notify::new());
+        let told = Arc::clone(&at_once);
         let settled = move |()| CallbacksMsg::Settled(run, number);
-        let task = ctx.task(async move { courier.deliver(&callback).await }, settled);
-        self.under_way.insert(run, (number, task));
+        let task = ctx.task(async move { courier.deliver(open, &told).await }, settled);
+        self.under_way.insert(run, UnderWay { number, at_once, again: false, _task: task });
     }
 }
 
@@ -140,14 +177,49 @@ struct Courier {
 }
 
 impl Courier {
-    async fn deliver(&self, callback: &CallbackRow) {
+    async fn deliver(&self, open: OpenCallback, at_once: &Notify) {
+        let OpenCallback { callback, mut attempts, next } = open;
+        let run = callback.run;
+        let Some(body) = self.result(&callback).await else { return };
+        if let Some(next) = next {
+            // The calendar may have jumped: no pause is longer than the longest.
+            self.pause((next - self.daemon.clock.now()).min(LONGEST_PAUSE), &mut attempts, at_once).await;
+        }
+        loop {
+            let reason = match self.post(&callback, body.clone()).await {
+                Posted::Taken => {
+                    let mark = CallbackMark::Delivered { at: self.daemon.clock.now() };
+                    self.mark(&callback, mark).await;
+                    return;
+                }
+                Posted::Unwanted(reason) => return self.give_up(&callback, reason, attempts + 1).await,
+                Posted::Failed(reason) => reason,
+            };
+            attempts = attempts.saturating_add(1);
+            if attempts >= MAX_ATTEMPTS {
+                return self.give_up(&callback, reason, attempts).await;
+            }
+            tracing::info!(%run, attempts, reason, "a result was not taken; it is sent again");
+            let pause = pause(attempts - 1);
+            let next: Timestamp = self.daemon.clock.now() + pause;
+            let mark = CallbackMark::Failed { reason, attempts, next: Some(next) };
+            if !self.mark(&callback, mark).await {
+                return;
+            }
+            self.pause(pause, &mut attempts, at_once).await;
+        }
+    }
+
+    /// The result, once all of it is there; none where there will be none.
+    async fn result(&self, callback: &CallbackRow) -> Option<String> {
         let run = callback.run;
         let mut asked = 0;
-        let body = loop {
+        loop {
             match self.tree.settled(run, MAX_FOLLOWING).await {
-                Ok(settled) => break document(&settled).to_string(),
+                Ok(settled) => return Some(document(&settled).to_string()),
                 Err(refusal) if refusal.code == "unknown_run" => {
-                    return self.settle(callback, "there is no such run").await;
+                    self.give_up(callback, refusal.message, 0).await;
+                    return None;
                 }
                 Err(refusal) => {
                     tracing::warn!(%run, %refusal, "a result that is wanted outside could not be read; it is read again");
@@ -155,21 +227,24 @@ impl Courier {
             }
             self.daemon.clock.sleep(pause(asked)).await;
             asked = asked.saturating_add(1);
-        };
-        for attempt in 0..MAX_ATTEMPTS {
-            match self.post(callback, body.clone()).await {
-                Posted::Taken => return self.settle(callback, "delivered").await,
-                Posted::Unwanted => {
-                    return self.settle(callback, "the receiver does not want it any more").await;
-                }
-                Posted::Failed(reason) => {
-                    tracing::info!(%run, attempt, reason, "a result was not taken; it is sent again");
-                }
-            }
-            self.daemon.clock.sleep(pause(attempt)).await;
         }
-        tracing::warn!(%run, "a result was not taken in a day; it is not sent again");
-        self.settle(callback, "given up").await;
+    }
+
+    /// A pause that somebody may end, who has the attempts counted anew.
+    async fn pause(&self, pause: Duration, attempts: &mut u32, at_once: &Notify) {
+        tokio::select! {
+            () = self.daemon.clock.sleep(pause) => {}
+            () = at_once.notified() => *attempts = 0,
+        }
+    }
+
+    async fn give_up(&self, callback: &CallbackRow, reason: String, attempts: u32) {
+        let run = callback.run;
+        tracing::warn!(
+            %run, attempts, reason,
+            "a result was not taken and is not sent again; `offshoot deliveries retry {run}` sends it"
+        );
+        self.mark(callback, CallbackMark::Failed { reason, attempts, next: None }).await;
     }
 
     async fn post(&self, callback: &CallbackRow, body: String) -> Posted {
@@ -186,17 +261,24 @@ impl Courier {
         }
     }
 
-    async fn settle(&self, callback: &CallbackRow, how: &str) {
+    /// Keeps what became of an attempt, as soon as the store takes it. False where nobody wants the result any more, or it is
+    /// wanted once more.
+    async fn mark(&self, callback: &CallbackRow, mark: CallbackMark) -> bool {
         let run = callback.run;
-        tracing::debug!(%run, how, "a result that was wanted outside is settled");
-        match self.tree.drop_callback(callback.clone()).await {
-            Ok(()) => {}
-            Err(refusal) if refusal.code == "conflict" => {
-                tracing::debug!(%run, "the result is wanted once more");
+        let mut refused = 0;
+        loop {
+            match self.tree.mark_callback(callback.clone(), mark.clone()).await {
+                Ok(()) => return true,
+                Err(refusal) if refusal.code == "conflict" => {
+                    tracing::debug!(%run, "the result was dismissed, or is wanted once more");
+                    return false;
+                }
+                Err(refusal) => {
+                    tracing::warn!(%run, %refusal, "what became of a result that is wanted outside could not be stored");
+                }
             }
-            Err(refusal) => {
-                tracing::warn!(%run, %refusal, "a delivered result could not be forgotten; it is sent again after a restart");
-            }
+            self.daemon.clock.sleep(pause(refused)).await;
+            refused = refused.saturating_add(1);
         }
     }
 }
@@ -205,7 +287,7 @@ impl Courier {
 enum Posted {
     Taken,
     /// It says that it never will.
-    Unwanted,
+    Unwanted(String),
     Failed(String),
 }
 
@@ -213,7 +295,7 @@ fn posted(status: StatusCode) -> Posted {
     if status.is_success() {
         Posted::Taken
     } else if status == StatusCode::GONE {
-        Posted::Unwanted
+        Posted::Unwanted(format!("the receiver answered {status}: it does not want the result any more"))
     } else {
         Posted::Failed(format!("the receiver answered {status}"))
     }
@@ -266,7 +348,7 @@ mod tests {
     #[test]
     fn only_a_yes_settles_and_only_a_final_no_ends() {
         assert_eq!(posted(StatusCode::NO_CONTENT), Posted::Taken);
-        assert_eq!(posted(StatusCode::GONE), Posted::Unwanted);
+        assert!(matches!(posted(StatusCode::GONE), Posted::Unwanted(_)));
         for other in [StatusCode::FOUND, StatusCode::NOT_FOUND, StatusCode::INTERNAL_SERVER_ERROR] {
             assert!(matches!(posted(other), Posted::Failed(_)), "{other}");
         }

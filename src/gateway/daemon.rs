@@ -179,6 +179,13 @@ impl Daemon {
         }
     }
 
+    /// Has a result sent at once, or not any more: the store knows which.
+    pub(crate) fn callback_decided(&self, decision: CallbacksMsg) {
+        if let Some(callbacks) = &*self.callbacks.read().unwrap_or_else(PoisonError::into_inner) {
+            drop(callbacks.send(decision));
+        }
+    }
+
     /// From now on nobody else is let in, and connections end because the daemon does, not because clients go away.
     pub(crate) fn set_stopping(&self) {
         self.ending.begin();

@@ -87,7 +87,10 @@ impl Apply<'_> {
             | Op::AddBootstrap(_)
             | Op::TakeBootstrap { .. } => self.device_change(op),
             Op::PutCallback(row) => self.put_callback(row),
-            Op::TakeCallback(row) => self.take_callback(row),
+            Op::MarkCallback { callback, mark } => self.mark_callback(callback, mark),
+            Op::RetryCallback { run } => self.retry_callback(*run),
+            Op::DismissCallback { run, at } => self.dismiss_callback(*run, *at),
+            Op::DismissAnnounce { run } => self.dismiss_announce(*run),
             Op::Audit(record) => self.heads.audit.append(self.connection, record),
         }
     }

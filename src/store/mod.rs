@@ -21,16 +21,14 @@ mod tests;
 mod threads;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    BoxFuture, CallbackRow, Consequences, DayUsage, Done, Earlier, Host, LeftRun, ListFilter, OpenRun,
-    OverviewFilter, Overviews, Page, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError,
-    StoreHealth, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction,
-    Unfinished,
+    BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, RequestKey, RunRow, RunUse, SessionRow, Storage, StoredPairing, StoredSession, StoreError, StoreHealth, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
-use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
+use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
 pub use self::audit::{AuditError, verify_audit};
 use self::condition::Condition;
@@ -282,7 +280,22 @@ impl Storage for SqliteStorage {
         self.readers.ask(queries::pairing)
     }
 
-    fn callbacks(&self) -> BoxFuture<Result<Vec<CallbackRow>, StoreError>> {
+    fn callbacks(&self) -> BoxFuture<Result<Vec<OpenCallback>, StoreError>> {
         self.readers.ask(queries::callbacks)
+    }
+
+    fn deliveries(
+        &self,
+        filter: DeliveryFilter,
+        page: Page,
+    ) -> BoxFuture<Result<Vec<DeliveryRow>, StoreError>> {
+        self.readers.ask(move |connection| queries::deliveries(connection, &filter, page))
+    }
+
+    fn delivery_tally(
+        &self,
+        agents: Option<Arc<BTreeSet<AgentId>>>,
+    ) -> BoxFuture<Result<DeliveryTally, StoreError>> {
+        self.readers.ask(move |connection| queries::delivery_tally(connection, agents.as_deref()))
     }
 }

@@ -1,6 +1,7 @@
 //! Questions to the database.
 
 mod consequences;
+mod deliveries;
 mod devices;
 mod overviews;
 
@@ -8,13 +9,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    CallbackRow, DAY_MS, DayUsage, Earlier, Host, LeftRun, ListFilter, OpenRun, Page, RequestKey, RunRow,
-    RunState, RunTally, RunTrace, SessionRow, StoredSession, SubtreeRun, Tallies, Unfinished,
+    DAY_MS, DayUsage, Earlier, Host, LeftRun, ListFilter, OpenRun, Page, RequestKey, RunRow, RunState,
+    RunTally, RunTrace, SessionRow, StoredSession, SubtreeRun, Tallies, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use rusqlite::{Connection, OptionalExtension, Params, Result, ToSql, params};
 
 pub(super) use self::consequences::{consequences, runs_named};
+pub(super) use self::deliveries::{callbacks, deliveries, delivery_tally};
 pub(super) use self::devices::pairing;
 pub(super) use self::overviews::{overviews, run_uses, tool_uses};
 use super::rows::{Columns, IdText, count, run_columns, session_columns};
@@ -24,13 +26,6 @@ macro_rules! open_run_columns {
     () => {
         "r.id, r.session_key, r.announce_to, s.root_key, s.depth, r.cause, r.spawner_id, r.host"
     };
-}
-
-/// Where results are wanted outside.
-pub(super) fn callbacks(connection: &Connection) -> Result<Vec<CallbackRow>> {
-    all(connection, "SELECT run_id, address, at FROM callbacks ORDER BY run_id", [], |mut columns| {
-        columns.callback()
-    })
 }
 
 /// All parts from one snapshot of the database.

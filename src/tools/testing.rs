@@ -1,15 +1,16 @@
 //! A store with fixed rows, and settings, for the tests of the tools.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    BoxFuture, CallbackRow, Cause, Consequences, DayUsage, Done, Earlier, Host, LeftRun, ListFilter, OpenRun,
-    OverviewFilter, Overviews, Page, RequestKey, RunRow, RunState, RunUse, SessionRow, Storage, StoreError,
-    StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    BoxFuture, Cause, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier,
+    Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, RequestKey, RunRow,
+    RunState, RunUse, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies,
+    ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{
-    AgentSettings, Cleanup, Entry, Mode, ModelChoice, Origin, Outcome, RunId, SessionKey, Settings,
+    AgentId, AgentSettings, Cleanup, Entry, Mode, ModelChoice, Origin, Outcome, RunId, SessionKey, Settings,
     StoredEntry, SubagentOverrides, Terminal, Timestamp, ToolRules, Transcript, Usage,
 };
 
@@ -301,7 +302,18 @@ impl Storage for Store {
         Box::pin(async { Ok(StoredPairing::default()) })
     }
 
-    fn callbacks(&self) -> BoxFuture<Result<Vec<CallbackRow>, StoreError>> {
+    fn callbacks(&self) -> BoxFuture<Result<Vec<OpenCallback>, StoreError>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn deliveries(&self, _: DeliveryFilter, _: Page) -> BoxFuture<Result<Vec<DeliveryRow>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn delivery_tally(
+        &self,
+        _: Option<Arc<BTreeSet<AgentId>>>,
+    ) -> BoxFuture<Result<DeliveryTally, StoreError>> {
+        Box::pin(async { Ok(DeliveryTally::default()) })
     }
 }

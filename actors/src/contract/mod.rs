@@ -6,6 +6,7 @@
 
 mod callbacks;
 mod consequences;
+mod deliveries;
 mod delivery;
 mod devices;
 mod fixtures;
@@ -18,6 +19,7 @@ mod view;
 
 pub use callbacks::*;
 pub use consequences::*;
+pub use deliveries::*;
 pub use delivery::*;
 pub use devices::*;
 pub use fixtures::*;
@@ -93,7 +95,11 @@ macro_rules! storage_contract {
             a_request_for_approval_is_taken_once,
             a_setup_code_is_taken_once,
             a_run_and_where_its_result_is_wanted_are_kept_together,
-            a_result_is_wanted_until_it_is_taken,
+            a_result_is_wanted_until_it_is_delivered,
+            attempts_to_deliver_a_result_are_kept,
+            every_delivery_is_listed_with_what_became_of_it,
+            deliveries_are_filtered_and_counted,
+            a_result_is_dismissed_once_and_for_good,
         }
     };
     (@cases $open:expr; $($case:ident,)+) => {

@@ -3,6 +3,7 @@
 //! A draft says what kind of change comes next; it is made concrete against a store that has applied what
 //! came before, so that it mostly names what is there and sometimes what is not.
 
+mod deliveries;
 mod devices;
 
 use std::sync::Arc;
@@ -12,11 +13,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use super::callbacks::{callback, put_callback};
 use super::fixtures::*;
 use crate::MemoryStorage;
 use crate::ports::{
-    CallbackRow, Cause, Host, ListFilter, Op, Page, RequestKey, RunEnd, RunRow, SessionRow, Storage,
+    Cause, DeliveryFilter, Host, ListFilter, Op, Page, RequestKey, RunEnd, RunRow, SessionRow, Storage,
     ToolMark, Transaction,
 };
 use crate::types::{Outcome, RunId, SessionKey, Terminal, Timestamp, ToolStatus, Usage};
@@ -62,6 +62,11 @@ pub fn lists() -> impl Strategy<Value = (ListFilter, Page)> {
     })
 }
 
+/// A filter of deliveries and a page, over the names that [`transactions`] uses.
+pub fn delivery_lists() -> impl Strategy<Value = (DeliveryFilter, Page)> {
+    deliveries::lists()
+}
+
 /// The names of requests that [`transactions`] uses.
 pub fn requests() -> impl Iterator<Item = RequestKey> {
     REQUESTS.into_iter().map(request)
@@ -90,8 +95,8 @@ enum Kind {
     Reset,
     Patch,
     Device,
-    PutCallback,
-    TakeCallback,
+    Callback,
+    Dismiss,
     Audit,
 }
 
@@ -132,8 +137,8 @@ fn draft() -> impl Strategy<Value = Draft> {
         1 => Just(Kind::Reset),
         1 => Just(Kind::Patch),
         6 => Just(Kind::Device),
-        1 => Just(Kind::PutCallback),
-        1 => Just(Kind::TakeCallback),
+        4 => Just(Kind::Callback),
+        1 => Just(Kind::Dismiss),
         1 => Just(Kind::Audit),
     ];
     let name = || select(NAMES.as_slice()).prop_map(key);
@@ -216,13 +221,12 @@ impl Draft {
                 model: None,
             },
             Kind::Device => devices::change(self.number, self.at),
-            Kind::PutCallback => {
-                let run = self.run(store, false);
-                put_callback(&CallbackRow { run, at, ..callback(0, "http://a/") })
-            }
-            Kind::TakeCallback => {
-                let run = self.run(store, false);
-                Op::TakeCallback(Box::new(CallbackRow { run, at, ..callback(0, "http://a/") }))
+            Kind::Callback => deliveries::change(self.run(store, false), self.number, at),
+            Kind::Dismiss => {
+                let mut rows = store.outbox();
+                rows.retain(|row| row.announce.is_some());
+                let run = self.some(&rows).map_or_else(|| self.run(store, false), |row| row.run);
+                Op::DismissAnnounce { run }
             }
             Kind::Audit => audit(&self.name, self.number),
         }

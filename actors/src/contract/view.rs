@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::ports::{
-    CallbackRow, Consequences, Host, LeftRun, ListFilter, OpenRun, OverviewFilter, Overviews, Page, RunRow,
-    SessionRow, Storage, StoredPairing, Unfinished,
+    Consequences, DeliveryFilter, DeliveryRow, DeliveryTally, Host, LeftRun, ListFilter, OpenCallback,
+    OpenRun, OverviewFilter, Overviews, Page, RunRow, SessionRow, Storage, StoredPairing, Unfinished,
 };
 use crate::types::{RunId, SessionKey, Usage};
 
@@ -21,7 +21,9 @@ pub struct View {
     subtrees: BTreeMap<SessionKey, (Vec<RunId>, Usage)>,
     unfinished: BTreeMap<SessionKey, ([Unfinished; 2], Option<SessionKey>)>,
     pairing: StoredPairing,
-    callbacks: Vec<CallbackRow>,
+    callbacks: Vec<OpenCallback>,
+    deliveries: Vec<DeliveryRow>,
+    delivery_tally: DeliveryTally,
     consequences: Vec<Consequences>,
 }
 
@@ -51,6 +53,8 @@ impl View {
         let waiting = store.waiting_sessions().await.unwrap();
         let pairing = store.pairing().await.unwrap();
         let callbacks = store.callbacks().await.unwrap();
+        let deliveries = store.deliveries(DeliveryFilter::default(), all).await.unwrap();
+        let delivery_tally = store.delivery_tally(None).await.unwrap();
         let mut consequences = Vec::new();
         for run in &runs {
             consequences.push(store.consequences(run.id, None, u32::MAX).await.unwrap());
@@ -67,6 +71,8 @@ impl View {
             unfinished,
             pairing,
             callbacks,
+            deliveries,
+            delivery_tally,
             consequences,
         }
     }

@@ -95,18 +95,11 @@ impl State {
             | Op::TakePairRequest { .. }
             | Op::AddBootstrap(_)
             | Op::TakeBootstrap { .. } => self.devices.apply(&op),
-            Op::PutCallback(row) => {
-                self.stored_run(row.run)?;
-                self.callbacks.insert(row.run, *row);
-                Ok(())
-            }
-            Op::TakeCallback(row) => {
-                if self.callbacks.get(&row.run) != Some(&*row) {
-                    return Err(Refused::no_callback(row.run));
-                }
-                self.callbacks.remove(&row.run);
-                Ok(())
-            }
+            Op::PutCallback(row) => self.put_callback(*row),
+            Op::MarkCallback { callback, mark } => self.mark_callback(&callback, mark),
+            Op::RetryCallback { run } => self.retry_callback(run),
+            Op::DismissCallback { run, at } => self.dismiss_callback(run, at),
+            Op::DismissAnnounce { run } => self.dismiss_announce(run),
             Op::Audit(record) => {
                 self.audit.push(*record);
                 Ok(())

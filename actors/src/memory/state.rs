@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::deliveries::Callback;
 use super::table::Table;
 use super::{Delivery, OutboxRow, ToolRow};
 use crate::devices::Devices;
 use crate::ports::{
-    Announce, AuditRecord, CallbackRow, DAY_MS, DayUsage, Earlier, Host, LeftRun, ListFilter, OpenRun, Page,
-    RequestKey, RunRow, RunState, RunTally, RunTrace, SessionRow, Steer, StoredSession, SubtreeRun, Tallies,
-    Unfinished,
+    Announce, AuditRecord, DAY_MS, DayUsage, Earlier, Host, LeftRun, ListFilter, OpenRun, Page, RequestKey,
+    RunRow, RunState, RunTally, RunTrace, SessionRow, Steer, StoredSession, SubtreeRun, Tallies, Unfinished,
 };
 use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
 
@@ -41,6 +41,8 @@ pub(super) enum Announced {
     Open(Place),
     /// Taken, by this run.
     Delivered(Option<RunId>),
+    /// Nobody is to have it.
+    Dismissed,
 }
 
 #[derive(Debug, Clone)]
@@ -75,7 +77,7 @@ pub(super) struct State {
     pub(super) steers: Table<Place, Steer>,
     pub(super) steer_places: Table<Uuid, Place>,
     pub(super) requests: Table<RequestKey, ([u8; 32], RunId)>,
-    pub(super) callbacks: Table<RunId, CallbackRow>,
+    pub(super) callbacks: Table<RunId, Callback>,
     pub(super) devices: Devices,
     pub(super) audit: Vec<AuditRecord>,
     audit_kept: usize,
@@ -393,6 +395,7 @@ impl State {
             let (delivery, announce) = match self.runs.get(run)?.announced.as_ref()? {
                 Announced::Open(place) => (Delivery::Open, self.outbox.get(place).cloned()),
                 Announced::Delivered(_) => (Delivery::Delivered, None),
+                Announced::Dismissed => (Delivery::Dismissed, None),
             };
             Some(OutboxRow { run: *run, delivery, announce })
         });

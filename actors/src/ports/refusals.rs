@@ -90,6 +90,12 @@ impl Refused {
         Self::Conflict(format!("nobody outside waits for the result of run {run}"))
     }
 
+    /// The result of that run is not on its way to a session.
+    #[must_use]
+    pub fn not_on_its_way(run: RunId) -> Self {
+        Self::Conflict(format!("the result of run {run} is not on its way to a session"))
+    }
+
     /// No device of that id is approved.
     #[must_use]
     pub fn no_device(device: DeviceId) -> Self {

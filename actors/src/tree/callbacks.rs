@@ -1,10 +1,8 @@
 //! Where results are wanted outside, as users of the tree keep it.
 
-use tokio::sync::oneshot;
-
 use super::TreeHandle;
-use crate::ports::{CallbackRow, Op, Refused, RunRow, StoreError};
-use crate::types::{Outcome, Refusal, RunId};
+use crate::ports::{CallbackMark, CallbackRow, Op, RunRow, StoreError, Transaction};
+use crate::types::{Origin, Outcome, Refusal, RunId};
 
 /// A run of which nothing is left to do.
 #[derive(Debug, Clone)]
@@ -24,15 +22,30 @@ impl TreeHandle {
     /// # Errors
     /// There is no such run, or the store does not take it.
     pub async fn keep_callback(&self, callback: CallbackRow) -> Result<(), Refusal> {
-        self.change_callbacks(Op::PutCallback(Box::new(callback))).await
+        self.commit(vec![Op::PutCallback(Box::new(callback))]).await
     }
 
-    /// Forgets it: the result was delivered, or nobody will take it.
+    /// Keeps what became of an attempt to deliver it. That nothing more is tried is entered into the audit record.
     ///
     /// # Errors
-    /// It is not there, or another is kept in its place, or the store does not take the change.
-    pub async fn drop_callback(&self, callback: CallbackRow) -> Result<(), Refusal> {
-        self.change_callbacks(Op::TakeCallback(Box::new(callback))).await
+    /// With code `conflict`: it is not wanted any more, or another is kept in its place. Or the store does not take the
+    /// change.
+    pub async fn mark_callback(&self, callback: CallbackRow, mark: CallbackMark) -> Result<(), Refusal> {
+        let (run, receiver) = (callback.run, callback.receiver());
+        let given_up = match &mark {
+            CallbackMark::Failed { reason, attempts, next: None } => Some(vec![
+                ("kind", "callback".to_owned()),
+                ("receiver", receiver),
+                ("reason", reason.clone()),
+                ("attempts", attempts.to_string()),
+            ]),
+            _ => None,
+        };
+        let mut transaction = Transaction::from([Op::MarkCallback { callback: Box::new(callback), mark }]);
+        transaction.extend(
+            given_up.map(|facts| self.audit_of("delivery.failed", Origin::Timer, (None, run), facts)),
+        );
+        self.commit(transaction).await
     }
 
     /// Waits until a run and all that it led to are done. Returns the runs of its own session, at
@@ -59,19 +72,5 @@ impl TreeHandle {
         // What it spawned has sessions of its own: the others took up results.
         let follow_ups = found.runs.into_iter().filter(|other| other.id != run).collect();
         Ok(Settled { row, outcome, follow_ups })
-    }
-
-    async fn change_callbacks(&self, op: Op) -> Result<(), Refusal> {
-        let (sender, receiver) = oneshot::channel();
-        self.shared.commit(vec![op], move |result| {
-            // Who no longer waits needs no answer.
-            let _ = sender.send(result);
-        });
-        match receiver.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(Refused::Storage(error))) => Err(Refusal::error("store", error.to_string())),
-            Ok(Err(refused)) => Err(Refusal::error("conflict", refused.to_string())),
-            Err(_) => Err(super::gone()),
-        }
     }
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, CallbackRow, Clock, Consequences, DayUsage, Done, Earlier, Host, LeftRun, ListFilter, Op,
-    OpenRun, OverviewFilter, Overviews, Page, Refused, RequestKey, RunRow, RunUse, SessionRow, Storage,
-    StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction,
-    Unfinished,
+    BoxFuture, Clock, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier,
+    Host, LeftRun, ListFilter, Op, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, Refused,
+    RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun,
+    Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
-use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
+use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use tokio::sync::Notify;
 
 use super::history::{History, What};
@@ -309,7 +309,22 @@ impl Storage for SimStorage {
         self.read(Storage::pairing)
     }
 
-    fn callbacks(&self) -> BoxFuture<Result<Vec<CallbackRow>, StoreError>> {
+    fn callbacks(&self) -> BoxFuture<Result<Vec<OpenCallback>, StoreError>> {
         self.read(Storage::callbacks)
+    }
+
+    fn deliveries(
+        &self,
+        filter: DeliveryFilter,
+        page: Page,
+    ) -> BoxFuture<Result<Vec<DeliveryRow>, StoreError>> {
+        self.read(move |store| store.deliveries(filter, page))
+    }
+
+    fn delivery_tally(
+        &self,
+        agents: Option<Arc<BTreeSet<AgentId>>>,
+    ) -> BoxFuture<Result<DeliveryTally, StoreError>> {
+        self.read(move |store| store.delivery_tally(agents))
     }
 }

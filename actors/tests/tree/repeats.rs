@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::join_all;
 use offshoot_actors::MemoryStorage;
-use offshoot_actors::ports::{Answer, CallbackRow, Op, Storage};
+use offshoot_actors::ports::{Answer, CallbackRow, Op, OpenCallback, Storage};
 use offshoot_actors::types::{Callback, IdempotencyKey, Origin, PromptRequest, RunId, Secret, Timestamp};
 
 use crate::rig::{Answered, Asked, Call, Rig, main_key, request, setup};
@@ -123,7 +123,11 @@ async fn where_a_result_is_wanted_is_kept_in_the_commit_that_accepts_the_run() {
     assert!(together.load(Ordering::Relaxed));
     let kept = rig.storage.callbacks().await.unwrap();
     let asked = CallbackRow { run, address: Secret::presented("http://receiver/"), at: Timestamp(5) };
-    assert_eq!(kept, [asked], "as whoever asked knows it, and takes it out again");
+    assert_eq!(
+        kept,
+        [OpenCallback { callback: asked, attempts: 0, next: None }],
+        "as whoever asked knows it, and takes it out again"
+    );
     assert_eq!(submit(&rig, wanted()).await, Ok(run));
     assert_eq!(rig.storage.callbacks().await.unwrap().len(), 1);
     rig.finish().await;

@@ -23,6 +23,7 @@ proptest! {
     fn both_stores_agree(
         transactions in random::transactions(),
         lists in prop::collection::vec(random::lists(), 8),
+        deliveries in prop::collection::vec(random::delivery_lists(), 16),
         look in 2usize..16,
     ) {
         block_on(async {
@@ -42,6 +43,13 @@ proptest! {
                 assert_eq!(one.await.unwrap(), two.await.unwrap(), "{filter:?} {page:?}");
                 let (one, two) = (durable.list_runs(filter.clone(), page), memory.list_runs(filter.clone(), page));
                 assert_eq!(one.await.unwrap(), two.await.unwrap(), "{filter:?} {page:?}");
+            }
+            for (filter, page) in deliveries {
+                let (one, two) = (durable.deliveries(filter.clone(), page), memory.deliveries(filter.clone(), page));
+                assert_eq!(one.await.unwrap(), two.await.unwrap(), "{filter:?} {page:?}");
+                let agents = || filter.agents.clone();
+                let (one, two) = (durable.delivery_tally(agents()), memory.delivery_tally(agents()));
+                assert_eq!(one.await.unwrap(), two.await.unwrap(), "{filter:?}");
             }
             assert_eq!(verify_audit(durable.dir.path()).unwrap(), memory.audit().len() as u64);
         });

@@ -9,14 +9,20 @@
 //! - An empty transaction is a barrier: its `done` comes after all earlier ones.
 
 mod health;
+mod deliveries;
 mod ops;
 mod pairing;
 mod reads;
 mod rows;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use self::health::{StoreHealth, Trouble};
+pub use self::deliveries::{
+    CallbackMark, DeliveryFilter, DeliveryKind, DeliveryRow, DeliveryState, DeliveryStatus, DeliveryTally,
+    OpenCallback, Receiver, Undeliverable, UnknownDelivery,
+};
 pub use self::ops::{AuditRecord, Done, Op, Refused, RunEnd, StoreError, ToolMark, Transaction};
 pub use self::pairing::{BootstrapRow, DeviceRow, DeviceTokenRow, PairRequestRow, StoredPairing};
 pub use self::reads::{
@@ -26,7 +32,7 @@ pub use self::reads::{
 };
 pub use self::rows::{Announce, CallbackRow, Cause, Host, RequestKey, RunRow, RunState, SessionRow, Steer};
 use super::BoxFuture;
-use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
+use crate::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
 /// Keeps what must survive.
 pub trait Storage: Send + Sync + 'static {
@@ -137,6 +143,20 @@ pub trait Storage: Send + Sync + 'static {
     /// Devices, their tokens, and what waits for approval. All of one moment.
     fn pairing(&self) -> BoxFuture<Result<StoredPairing, StoreError>>;
 
-    /// Where results are wanted that were not delivered, by run.
-    fn callbacks(&self) -> BoxFuture<Result<Vec<CallbackRow>, StoreError>>;
+    /// Where results are wanted that are still to be delivered, by run. Without those for which nothing more is tried.
+    fn callbacks(&self) -> BoxFuture<Result<Vec<OpenCallback>, StoreError>>;
+
+    /// What is to reach somebody or has reached them, the result of the newest run first; of one run the announce
+    /// first.
+    fn deliveries(
+        &self,
+        filter: DeliveryFilter,
+        page: Page,
+    ) -> BoxFuture<Result<Vec<DeliveryRow>, StoreError>>;
+
+    /// How many deliveries are not settled, all of one moment; `agents` as in [`DeliveryFilter`].
+    fn delivery_tally(
+        &self,
+        agents: Option<Arc<BTreeSet<AgentId>>>,
+    ) -> BoxFuture<Result<DeliveryTally, StoreError>>;
 }

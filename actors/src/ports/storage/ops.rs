@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::deliveries::CallbackMark;
 use super::pairing::{BootstrapRow, DeviceRow, DeviceTokenRow, PairRequestRow};
 use super::rows::{Announce, CallbackRow, Host, RequestKey, RunRow, SessionRow, Steer};
 use crate::types::{
@@ -226,9 +227,31 @@ pub enum Op {
     /// Keeps where the result of a run is wanted, in the place of what was kept for it before. Refused if there is no such
     /// run.
     PutCallback(Box<CallbackRow>),
-    /// Takes it, because the result was delivered or nobody will take it. Refused if it is not there as it is here:
-    /// another may have been put in its place.
-    TakeCallback(Box<CallbackRow>),
+    /// What became of an attempt to deliver a callback. Its address is forgotten once it is delivered. Refused if it is
+    /// not there as it is here, or settled: another may have been put in its place.
+    MarkCallback {
+        /// What was asked for.
+        callback: Box<CallbackRow>,
+        /// What became of it.
+        mark: CallbackMark,
+    },
+    /// A callback is due at once, and its attempts are counted anew. Refused if there is none, or it is settled.
+    RetryCallback {
+        /// The run.
+        run: RunId,
+    },
+    /// Nobody wants a callback any more; its address is forgotten. Refused if there is none, or it is settled.
+    DismissCallback {
+        /// The run.
+        run: RunId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Takes a result off its way for good, because nobody is to have it. Refused if it is not on its way.
+    DismissAnnounce {
+        /// The child's run.
+        run: RunId,
+    },
     /// Adds a line to the audit record.
     Audit(Box<AuditRecord>),
 }

@@ -1,5 +1,6 @@
 //! A store whose answers a test spoils.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,12 +8,12 @@ use std::time::Duration;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, CallbackRow, Clock, Consequences, DayUsage, Done, Earlier, Host, LeftRun, ListFilter, Op,
-    OpenRun, OverviewFilter, Overviews, Page, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError,
-    StoredPairing, StoredSession, SubtreeRun, Tallies, TokioClock, ToolUse, ToolUseFilter, Transaction,
-    Unfinished,
+    BoxFuture, Clock, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier,
+    Host, LeftRun, ListFilter, Op, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, RequestKey,
+    RunRow, RunUse, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies,
+    TokioClock, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
-use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
+use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
 /// What the store is asked for.
 #[derive(Debug)]
@@ -273,7 +274,22 @@ impl Storage for Faulty {
         self.answer(&Asked::Pairing, Storage::pairing)
     }
 
-    fn callbacks(&self) -> BoxFuture<Result<Vec<CallbackRow>, StoreError>> {
+    fn callbacks(&self) -> BoxFuture<Result<Vec<OpenCallback>, StoreError>> {
         self.answer(&Asked::Callbacks, Storage::callbacks)
+    }
+
+    fn deliveries(
+        &self,
+        filter: DeliveryFilter,
+        page: Page,
+    ) -> BoxFuture<Result<Vec<DeliveryRow>, StoreError>> {
+        self.inner.deliveries(filter, page)
+    }
+
+    fn delivery_tally(
+        &self,
+        agents: Option<Arc<BTreeSet<AgentId>>>,
+    ) -> BoxFuture<Result<DeliveryTally, StoreError>> {
+        self.inner.delivery_tally(agents)
     }
 }
