@@ -21,6 +21,7 @@ pub(crate) use self::gateway::{
 pub(crate) use self::stored::{AuditCommand, RunsCommand, RunsListArgs, SessionsCommand};
 pub(crate) use self::work::{RunArgs, SpawnArgs};
 pub(crate) use self::upkeep::{BackupCommand, DoctorArgs};
+use super::deliveries::args::DeliveriesCommand;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -29,7 +30,7 @@ Exit codes:
   2    the command line or the configuration is wrong
   3    a policy or a limit refused the request
   4    the state directory is in use, or the store or the gateway is not available
-  5    there is no such run, session or device
+  5    there is no such run, session, device or delivery
   6    the doctor found something, or a backup is not whole
   124  a run met its deadline
   130  stopped by Ctrl-C
@@ -106,6 +107,8 @@ pub(crate) enum Command {
     Runs(RunsCommand),
     #[command(subcommand)]
     Sessions(SessionsCommand),
+    #[command(subcommand)]
+    Deliveries(DeliveriesCommand),
     #[command(subcommand)]
     Audit(AuditCommand),
     #[command(subcommand)]

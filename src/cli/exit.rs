@@ -60,7 +60,7 @@ impl Exit {
         match (kind, code) {
             (RefusalKind::Forbidden, _) => Self::Refused,
             (RefusalKind::Error, "store" | "start") => Self::Unavailable,
-            (RefusalKind::Error, "unknown_run" | "unknown_session") => Self::NotFound,
+            (RefusalKind::Error, "unknown_run" | "unknown_session" | "unknown_delivery") => Self::NotFound,
             (RefusalKind::Error, "gone") => Self::Ended,
             (RefusalKind::Error, _) => Self::Usage,
         }

@@ -7,6 +7,7 @@ mod backup;
 mod completions;
 mod config;
 mod daemon;
+mod deliveries;
 mod devices;
 mod doctor;
 mod exit;
@@ -150,6 +151,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Spawn(spawn) => on_threads(spawn::run(spawn, global)),
         Command::Run(run) => on_threads(run::run(run, global)),
         Command::Gateway(args) => gateway::run(args, global),
+        Command::Deliveries(command) => on_this_thread(deliveries::run(command, global)),
         Command::Devices(command) => on_this_thread(devices::run(command, global)),
         Command::Pairing(command) => pairing::run(command, global),
         Command::Service(command) => service::run(&command, global),

@@ -23,6 +23,7 @@ mod callbacks;
 mod client;
 mod connection;
 mod daemon;
+pub(crate) mod deliveries;
 pub mod device;
 mod ending;
 mod events;

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use offshoot_actors::ports::{
-    ListFilter, Page, SessionRow, Storage, StoreError, StoreHealth, Tallies, Trouble,
+    DeliveryTally, ListFilter, Page, SessionRow, Storage, StoreError, StoreHealth, Tallies, Trouble,
 };
 use offshoot_actors::types::{AgentId, Scope, Timestamp};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::daemon::Daemon;
+use super::deliveries::counts;
 use super::events::raw;
 use super::hub::{Gate, Outgoing};
 use super::outbox::Lossy;
@@ -27,6 +28,7 @@ struct Looked {
     at: Option<Timestamp>,
     tallies: Tallies,
     recent: BTreeMap<AgentId, Vec<SessionRow>>,
+    deliveries: DeliveryTally,
     took_ms: u64,
 }
 
@@ -61,6 +63,8 @@ impl Daemon {
         let (at, began) = (self.clock.now(), self.clock.monotonic());
         let tallies = storage.tallies().await?;
         let config = self.config();
+        let agents = config.settings.agents.keys().cloned().collect();
+        let deliveries = storage.delivery_tally(Some(Arc::new(agents))).await?;
         let mut recent = BTreeMap::new();
         let with_sessions = config.settings.agents.keys().filter(|id| tallies.sessions.contains_key(id));
         for agent in with_sessions.take(NAMED) {
@@ -69,8 +73,8 @@ impl Daemon {
             recent.insert(agent.clone(), rows);
         }
         let took = self.clock.monotonic().since(began).as_millis();
-        let looked =
-            Looked { at: Some(at), tallies, recent, took_ms: u64::try_from(took).unwrap_or(u64::MAX) };
+        let took_ms = u64::try_from(took).unwrap_or(u64::MAX);
+        let looked = Looked { at: Some(at), tallies, recent, deliveries, took_ms };
         *self.vitals.looked.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(looked);
         self.write_vitals();
         Ok(())
@@ -175,6 +179,7 @@ fn snapshot(daemon: &Daemon, looked: &Looked, store: &StoreHealth) -> Value {
         },
         "plugins": { "loaded": [], "errors": [], "unavailable": [] },
         "store": store_json(store),
+        "deliveries": counts(&looked.deliveries),
         "configReload": daemon.reloading.report(),
     })
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use offshoot_actors::ports::CallbackRow;
+use offshoot_actors::ports::{CallbackRow, DeliveryStatus};
 use offshoot_actors::types::{
     AgentId, Callback, IdempotencyKey, Origin, PromptRequest, Refusal, Secret, SessionKey, Settings,
 };
@@ -152,7 +152,10 @@ async fn agent(
         let waiting = tree.storage().callbacks().await;
         let waiting = waiting.map_err(|error| by_tree(&Refusal::error("store", error.to_string())))?;
         if waiting.len() >= MAX_CALLBACKS {
-            let text = format!("{MAX_CALLBACKS} results wait to be delivered already: try again later");
+            let text = format!(
+                "{MAX_CALLBACKS} results wait to be delivered already: try again later; `offshoot deliveries list --kind \
+                 callback` shows them"
+            );
             return Err(refused(StatusCode::TOO_MANY_REQUESTS, text));
         }
     }
@@ -162,15 +165,16 @@ async fn agent(
     request.idempotency = key.map(|key| IdempotencyKey { key: format!("hook:{key}"), may_repeat: true });
     request.callback = wanted.clone();
     let submitted = tree.submit(request, origin).await.map_err(|refusal| by_tree(&refusal))?;
+    let mut answer = json!({ "ok": true, "runId": submitted.run, "sessionKey": submitted.session });
     if let Some(Callback { address, at }) = wanted {
         let callback = CallbackRow { run: submitted.run, address, at };
         // The run of an earlier request was accepted with the address that that one named.
         if submitted.repeated {
             tree.keep_callback(callback.clone()).await.map_err(|refusal| by_tree(&refusal))?;
         }
+        answer["delivery"] = json!({ "receiver": callback.receiver(), "state": DeliveryStatus::Open });
         daemon.call_back(callback);
     }
-    let answer = json!({ "ok": true, "runId": submitted.run, "sessionKey": submitted.session });
     Ok(super::json(StatusCode::OK, &answer))
 }
 

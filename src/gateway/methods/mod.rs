@@ -9,6 +9,7 @@ mod channels;
 mod chat;
 mod configuration;
 mod days;
+mod deliveries;
 mod devices;
 mod diagnostics;
 mod empty;
@@ -106,6 +107,7 @@ const FAMILIES: &[&[Method]] = &[
     channels::METHODS,
     chat::METHODS,
     configuration::METHODS,
+    deliveries::METHODS,
     devices::METHODS,
     diagnostics::METHODS,
     empty::METHODS,

@@ -1,12 +1,15 @@
 //! `status`: what the daemon is doing, read from the store when somebody asks.
 
 use futures::future::BoxFuture;
-use offshoot_actors::ports::{Cause, ListFilter, Page, RunState, SessionRow, StoreError, Tallies};
+use offshoot_actors::ports::{
+    Cause, DeliveryTally, ListFilter, Page, RunState, SessionRow, StoreError, Tallies,
+};
 use offshoot_actors::types::{AgentId, Scope, Terminal, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Answer, Call, Method, READ, answer, later};
 use crate::gateway::daemon::{Daemon, VERSION};
+use crate::gateway::deliveries::counts;
 use crate::protocol::error::ErrorShape;
 use crate::protocol::version::Protocol;
 
@@ -22,10 +25,14 @@ fn status(call: Call) -> BoxFuture<'static, Answer> {
         let storage = call.daemon.tree()?.storage();
         let read = |error: StoreError| ErrorShape::unavailable(error.to_string());
         let tallies = storage.tallies().await.map_err(read)?;
+        let deliveries = call.daemon.tree()?.delivery_tally().await.map_err(read)?;
         let page = Page { offset: 0, limit: RECENT };
         let recent = storage.list_sessions(ListFilter::default(), page).await.map_err(read)?;
         let admin = call.client.may(Scope::Admin);
-        answer(&report(&call.daemon, call.client.protocol, &tallies, &recent, call.now(), admin))
+        let mut report = report(&call.daemon, call.client.protocol, &tallies, &recent, call.now(), admin);
+        report["taskAudit"] = task_audit(&deliveries);
+        report["deliveries"] = counts(&deliveries);
+        answer(&report)
     })
 }
 
@@ -77,13 +84,6 @@ fn report(
         "channelSummary": [],
         "queuedSystemEvents": [],
         "tasks": tasks(tallies),
-        "taskAudit": {
-            "total": 0, "warnings": 0, "errors": 0,
-            "byCode": {
-                "stale_queued": 0, "stale_running": 0, "lost": 0, "delivery_failed": 0, "missing_cleanup": 0,
-                "inconsistent_timestamps": 0,
-            },
-        },
         "sessions": {
             "paths": [path],
             "count": tallies.sessions.values().sum::<u64>(),
@@ -99,6 +99,18 @@ fn report(
         status["pid"] = std::process::id().into();
     }
     status
+}
+
+/// What is wrong with tasks: results that reach nobody.
+fn task_audit(deliveries: &DeliveryTally) -> Value {
+    let failed = deliveries.given_up + deliveries.undeliverable;
+    json!({
+        "total": failed, "warnings": failed, "errors": 0,
+        "byCode": {
+            "stale_queued": 0, "stale_running": 0, "lost": 0, "delivery_failed": failed, "missing_cleanup": 0,
+            "inconsistent_timestamps": 0,
+        },
+    })
 }
 
 /// Runs that somebody spawned, as clients count tasks.
