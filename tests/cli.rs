@@ -7,6 +7,8 @@ mod backups;
 mod configuration;
 #[path = "cli/daemon.rs"]
 mod daemon;
+#[path = "cli/deliveries.rs"]
+mod deliveries;
 #[path = "cli/devices.rs"]
 mod devices;
 #[path = "cli/doctor.rs"]
