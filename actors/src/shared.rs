@@ -209,7 +209,7 @@ impl Shared {
         self.barrier().await?;
         let left = self.storage.unfinished(root.clone(), self.host).await?;
         let asleep = self.left_asleep.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(left.open || left.waiting.iter().any(|key| !asleep.contains(key)))
+        Ok(left.open || left.waiting.iter().any(|key| !asleep.contains(key) && self.is_configured(key)))
     }
 
     /// The sessions that are to take what waits for them in the store.
@@ -219,8 +219,13 @@ impl Shared {
     pub(crate) async fn waiting_sessions(&self) -> Result<Vec<SessionKey>, StoreError> {
         let mut waiting = self.storage.waiting_sessions().await?;
         let asleep = self.left_asleep.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.retain(|key| !asleep.contains(key));
+        waiting.retain(|key| !asleep.contains(key) && self.is_configured(key));
         Ok(waiting)
+    }
+
+    /// Whether a session's agent can act on what waits for it. Otherwise that stays where somebody sees it.
+    fn is_configured(&self, key: &SessionKey) -> bool {
+        self.settings().agent(&key.agent()).is_some()
     }
 
     /// Sends a message to a session by its name, waking it if it sleeps.

@@ -10,6 +10,7 @@ mod cancels;
 mod caps;
 mod changes;
 mod deadlines;
+mod deliveries;
 #[cfg(feature = "faults")]
 mod held;
 mod injects;
