@@ -5,6 +5,7 @@ use tempfile::TempDir;
 use super::{Durability, SqliteStorage};
 
 mod failing;
+mod deliveries;
 mod files;
 mod power;
 mod random;

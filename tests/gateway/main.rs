@@ -6,6 +6,7 @@ mod rig;
 
 mod agent;
 mod chat;
+mod deliveries;
 mod events;
 mod first_frames;
 mod floods;

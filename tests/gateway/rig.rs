@@ -120,6 +120,11 @@ impl Daemon {
         tokio::time::timeout(PATIENCE, forgotten).await.expect("what was delivered is forgotten");
     }
 
+    /// What it keeps.
+    pub fn storage(&self) -> &dyn Storage {
+        self.storage.as_ref()
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         *self.serving.addresses().first().unwrap()

@@ -14,6 +14,14 @@ use crate::rig::Daemon;
 
 /// Takes what is posted, with 503 until `open` is set.
 async fn receiver(open: Arc<AtomicBool>) -> (String, mpsc::UnboundedReceiver<(bool, String, Value)>) {
+    refusing(open, "503 Service Unavailable").await
+}
+
+/// Takes what is posted, with this answer until `open` is set.
+async fn refusing(
+    open: Arc<AtomicBool>,
+    refusal: &'static str,
+) -> (String, mpsc::UnboundedReceiver<(bool, String, Value)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}/results", listener.local_addr().unwrap());
     let (sender, received) = mpsc::unbounded_channel();
@@ -33,7 +41,7 @@ async fn receiver(open: Arc<AtomicBool>) -> (String, mpsc::UnboundedReceiver<(bo
                 assert_ne!(count, 0, "the request ended early");
             };
             let taken = open.load(Ordering::SeqCst);
-            let status = if taken { "200 OK" } else { "503 Service Unavailable" };
+            let status = if taken { "200 OK" } else { refusal };
             let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
             socket.write_all(answer.as_bytes()).await.unwrap();
             if sender.send((taken, head, body)).is_err() {
@@ -111,5 +119,34 @@ async fn a_result_that_was_delivered_is_not_kept_for_the_next_start() {
         received.recv().await.unwrap();
         daemon.forgets_callbacks().await;
     }
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_result_that_the_receiver_does_not_want_stays_visible_and_can_be_sent_again() {
+    let open = Arc::new(AtomicBool::new(false));
+    let (address, mut received) = refusing(Arc::clone(&open), "410 Gone").await;
+    let daemon = Daemon::with(OPEN).await;
+    let (_, answer) = sent(hook(&daemon, "agent", &json!({ "message": "hi", "callbackUrl": address }))).await;
+    let run = json!({ "runId": answer["runId"] });
+    received.recv().await.unwrap();
+    daemon.forgets_callbacks().await;
+    let mut client = daemon.client().await;
+    let shown = client.call("deliveries.show", run.clone()).await.unwrap()["deliveries"][0].clone();
+    assert_eq!((&shown["state"], &shown["attempts"]), (&json!("failed"), &json!(1)), "{shown}");
+    assert!(shown["nextAttemptAt"].is_null() && shown["reason"].as_str().unwrap().contains("410"), "{shown}");
+    let daemon = daemon.restart().await;
+    let mut client = daemon.client().await;
+    open.store(true, Ordering::SeqCst);
+    client.call("deliveries.retry", run.clone()).await.unwrap();
+    let (taken, _, result) = received.recv().await.unwrap();
+    assert_eq!(
+        (taken, &result["runId"]),
+        (true, &answer["runId"]),
+        "a start sends nothing that was given up"
+    );
+    daemon.forgets_callbacks().await;
+    let shown = client.call("deliveries.show", run).await.unwrap();
+    assert_eq!(shown["deliveries"][0]["state"], "delivered");
     daemon.stop().await;
 }
