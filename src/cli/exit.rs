@@ -61,7 +61,7 @@ impl Exit {
             (RefusalKind::Forbidden, _) => Self::Refused,
             (RefusalKind::Error, "store" | "start") => Self::Unavailable,
             (RefusalKind::Error, "unknown_run" | "unknown_session" | "unknown_delivery") => Self::NotFound,
-            (RefusalKind::Error, "gone") => Self::Ended,
+            (RefusalKind::Error, "gone" | "settled") => Self::Ended,
             (RefusalKind::Error, _) => Self::Usage,
         }
     }
