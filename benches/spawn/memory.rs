@@ -1,15 +1,17 @@
 //! What a live child session takes in RAM. Each figure comes from a process of its own.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::Arc;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, CallbackRow, Consequences, DayUsage, Done, Earlier, Host, LeftRun, ListFilter, OpenRun,
-    OverviewFilter, Overviews, Page, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError,
-    StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host,
+    LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, RequestKey, RunRow, RunUse,
+    SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse,
+    ToolUseFilter, Transaction, Unfinished,
 };
-use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
+use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use tokio::sync::mpsc;
 
 use crate::common::Args;
@@ -125,8 +127,19 @@ impl Storage for NoStorage {
         nothing(StoredPairing::default())
     }
 
-    fn callbacks(&self) -> BoxFuture<Result<Vec<CallbackRow>, StoreError>> {
+    fn callbacks(&self) -> BoxFuture<Result<Vec<OpenCallback>, StoreError>> {
         nothing(Vec::new())
+    }
+
+    fn deliveries(&self, _: DeliveryFilter, _: Page) -> BoxFuture<Result<Vec<DeliveryRow>, StoreError>> {
+        nothing(Vec::new())
+    }
+
+    fn delivery_tally(
+        &self,
+        _: Option<Arc<BTreeSet<AgentId>>>,
+    ) -> BoxFuture<Result<DeliveryTally, StoreError>> {
+        nothing(DeliveryTally::default())
     }
 }
 
