@@ -76,6 +76,15 @@ pub fn resident_of(process: u32) -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
+/// Time that a process has spent on all cores, in microseconds.
+pub fn spent_by(process: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // Behind the name, which may hold spaces; user and system time are in hundredths of a second (proc(5)).
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    ticks as f64 * 1e4
+}
+
 /// Thousands of clients are as many files.
 pub fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);

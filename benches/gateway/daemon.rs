@@ -54,6 +54,11 @@ impl Daemon {
         machine::resident_of(self.child.id())
     }
 
+    /// Time that it has spent on all cores, in microseconds.
+    pub fn spent(&self) -> f64 {
+        machine::spent_by(self.child.id())
+    }
+
     /// Ends it as a signal does, and returns its home.
     pub fn stop(mut self) -> TempDir {
         self.command().args(["gateway", "stop"]).status().unwrap();

@@ -35,6 +35,7 @@ pub async fn measure(args: &Args) -> Vec<Row> {
     // Those of the new session.
     settle(&mut heard, &mut bytes).await;
     let mut ours = Samples::default();
+    let before = daemon.spent();
     for round in 0..rounds {
         let patch = json!({ "key": "agent:main:bench", "label": format!("label {round}") });
         let request =
@@ -42,6 +43,8 @@ pub async fn measure(args: &Args) -> Vec<Row> {
         trigger.socket.send(Message::text(request.to_string())).await.unwrap();
         ours.push(first_to_last(&mut heard, subscribers).await);
     }
+    let each = |spent: f64| spent / (rounds * subscribers) as f64;
+    let spent = each(daemon.spent() - before);
     let size = bytes.recv().await.unwrap();
     drop(daemon);
 
@@ -55,16 +58,20 @@ pub async fn measure(args: &Args) -> Vec<Row> {
     sockets.push(upgrade(floor.connect().await, floor.address).await);
     let (mut heard, _) = listen(sockets, |text| text.get(NAME) != Some(EVENT));
     let mut bare = Samples::default();
+    let before = floor.spent();
     for _ in 0..rounds {
         trigger.send(Message::text("x")).await.unwrap();
         bare.push(first_to_last(&mut heard, subscribers).await);
     }
+    let spent_by_floor = each(floor.spent() - before);
     vec![
         Row::new(format!("one event to {subscribers} subscribers, first to last, p50"))
             .verdict(Verdict::at_most(ours.p50() / bare.p50(), 1.3, "times the floor"))
             .samples("sessions.changed", &ours)
             .samples("floor: bare TCP writes", &bare)
-            .value("frame", size as f64, "bytes"),
+            .value("frame", size as f64, "bytes")
+            .value("processor time of the daemon for each subscriber", spent, "µs")
+            .value("the same of the floor", spent_by_floor, "µs"),
     ]
 }
 

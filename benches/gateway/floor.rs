@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::common::{Args, Samples};
+use crate::common::{Args, Samples, machine};
 use crate::daemon::free_address;
 
 /// With it this program is a floor's server.
@@ -45,6 +45,11 @@ impl Floor {
             .spawn()
             .unwrap();
         Self { child, address }
+    }
+
+    /// Time that it has spent on all cores, in microseconds.
+    pub fn spent(&self) -> f64 {
+        machine::spent_by(self.child.id())
     }
 
     /// Connects as soon as it listens.

@@ -48,15 +48,21 @@ pub async fn measure(args: &Args) -> Vec<Row> {
 
     let count = args.samples(200_000, 1_000);
     let (mut ours, mut floor) = (Vec::new(), Vec::new());
-    for _ in 0..args.samples(7, 1) {
+    let rounds = args.samples(7, 1);
+    let (before, before_echo) = (daemon.spent(), echo.spent());
+    for _ in 0..rounds {
         ours.push(pipelined(&mut client, count).await);
         floor.push(pipelined(&mut bare, count).await);
     }
+    let each = |spent: f64| spent / (rounds * count) as f64;
+    let (spent, spent_by_echo) = (each(daemon.spent() - before), each(echo.spent() - before_echo));
     let (ours, floor) = (median(ours), median(floor));
     let pipeline = Row::new("health, pipelined on one connection")
         .verdict(Verdict::at_least(ours / floor * 100.0, 80.0, "%").by("of the floor's rate"))
         .value("health", ours, "a second")
-        .value("floor: bare tungstenite echo", floor, "a second");
+        .value("floor: bare tungstenite echo", floor, "a second")
+        .value("processor time of the daemon for each", spent, "µs")
+        .value("the same of the floor", spent_by_echo, "µs");
     vec![single, pipeline]
 }
 
@@ -128,12 +134,12 @@ pub async fn beside_spawns(args: &Args) -> Vec<Row> {
     let mut client = Client::connect(daemon.address, &Identity::Command).await.socket;
     // Until all of them are at work.
     tokio::time::sleep(Duration::from_millis(args.samples(1_000, 200) as u64)).await;
-    let begun = Instant::now();
+    let (begun, before) = (Instant::now(), daemon.spent());
     let mut samples = Samples::default();
     for _ in 0..args.samples(3_000, 100) {
         samples.push(round_trip(&mut client).await);
     }
-    let took = begun.elapsed().as_secs_f64();
+    let (took, spent) = (begun.elapsed().as_secs_f64(), daemon.spent() - before);
     done.store(true, Ordering::Relaxed);
     let mut accepted = 0;
     for task in tasks.drain(..) {
@@ -143,6 +149,7 @@ pub async fn beside_spawns(args: &Args) -> Vec<Row> {
         Row::new("health beside 1,000 spawns in flight, p99")
             .verdict(Verdict::at_most(samples.percentile(99) / 1e3, 10.0, "ms"))
             .samples("health", &samples)
-            .value("spawns accepted meanwhile", accepted as f64 / took, "a second"),
+            .value("spawns accepted meanwhile", accepted as f64 / took, "a second")
+            .value("processor time of the daemon for each spawn", spent / accepted as f64, "µs"),
     ]
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offshoot_actors::kit::{Behaviour, Ctx, Msg, StartError, Task};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::admission::Place;
 use super::admit::{self, Admitted, Applicant, Rejected};
@@ -19,7 +20,7 @@ use super::events;
 use super::methods::{self, Answer, Call, Work};
 use super::outbox::{Close, Outbox};
 use super::peer::Peer;
-use super::socket::{self, Incoming};
+use super::socket::{self, Heard, Incoming};
 use super::upgrade::Upgraded;
 use super::wire::{Allowance, Metered};
 use crate::protocol::connect;
@@ -53,14 +54,14 @@ pub(super) fn stopped() -> Close {
 /// What a connection is told.
 #[derive(Debug)]
 pub(crate) enum ConnectionMsg {
-    /// The client sent messages.
-    Heard(Vec<Incoming>),
+    /// The client sent messages. No more are read until these are worked off.
+    Heard(Heard),
     /// The handshake was decided. From its task.
     Decided(Box<Result<Admitted, Rejected>>),
     /// The handshake took too long. From a timer.
     Overdue,
     /// A request was carried out. From its task.
-    Answered { work: u64, id: String, answer: Answer, place: Option<OwnedSemaphorePermit> },
+    Answered { work: u64, id: String, answer: Answer },
     /// Close the connection after what waits for it is written. From the hub.
     Disconnect(Close),
     /// Close it at once: what it came in with is worth nothing any more. From the hub.
@@ -109,7 +110,7 @@ enum State {
     /// The challenge is out.
     Greeted { nonce: String, entrant: Entrant },
     /// What the client sent is being checked. What it sends meanwhile is read once it is known.
-    Checking { id: String, _check: Task, entrant: Entrant, queued: Vec<Incoming>, invalidations: u64 },
+    Checking { id: String, _check: Task, entrant: Entrant, queued: Vec<Utf8Bytes>, invalidations: u64 },
     /// The client is known.
     Open { client: Arc<Client>, wrong_role: u32 },
     /// The last word is said; the socket is being closed.
@@ -134,8 +135,12 @@ pub(crate) struct Connection {
     outbox: Arc<Outbox>,
     state: State,
     _socket: Task,
+    /// What the client sent and nobody has looked at yet.
+    heard: Heard,
+    /// Requests in work that have one of the places.
+    placed: usize,
     /// Requests in work, by their places in the order of arrival.
-    work: BTreeMap<u64, Task>,
+    work: BTreeMap<u64, InWork>,
     /// Those among them that manage devices.
     managing: BTreeSet<u64>,
     requests: u64,
@@ -145,6 +150,14 @@ pub(crate) struct Connection {
     dismissed: Option<Task>,
     /// Among the clients, as long as this actor lives.
     joined: Option<Joined>,
+}
+
+/// A request in work.
+#[derive(Debug)]
+struct InWork {
+    _task: Task,
+    /// Whether it has one of the places.
+    placed: bool,
 }
 
 /// A client among the others. Whatever ends its connection takes it out.
@@ -181,11 +194,10 @@ impl Behaviour for Connection {
         let mut stream = Metered::new(wire, allowance.clone());
         let read = stream.after(read);
         let (myself, out) = (ctx.myself().clone(), Arc::clone(&outbox));
-        let places = Arc::new(Semaphore::new(IN_WORK));
         let work = async move {
             let socket = socket::open(stream, read).await;
-            let heard = |messages| myself.send(ConnectionMsg::Heard(messages)).is_ok();
-            socket::run(socket, out, places, heard).await
+            let heard = |heard| myself.send(ConnectionMsg::Heard(heard)).is_ok();
+            socket::run(socket, out, heard).await
         };
         let socket = ctx.task(work, ConnectionMsg::Closed);
         let overdue = ctx.after(daemon.handshake_within(), ConnectionMsg::Overdue);
@@ -198,6 +210,8 @@ impl Behaviour for Connection {
             outbox,
             state,
             _socket: socket,
+            heard: Heard::default(),
+            placed: 0,
             work: BTreeMap::new(),
             managing: BTreeSet::new(),
             requests: 0,
@@ -209,22 +223,19 @@ impl Behaviour for Connection {
 
     fn handle(&mut self, message: ConnectionMsg, ctx: &mut Ctx<Self>) {
         match message {
-            ConnectionMsg::Heard(messages) => {
-                // What can be answered at once goes out together.
-                let outbox = Arc::clone(&self.outbox);
-                let _together = outbox.hold();
-                for incoming in messages {
-                    self.on_heard(incoming, ctx);
-                }
+            ConnectionMsg::Heard(heard) => {
+                self.heard = heard;
+                self.work_off(ctx);
             }
             ConnectionMsg::Decided(decided) => self.on_decided(*decided, ctx),
             ConnectionMsg::Overdue => self.close(Close::new(1000, "")),
-            ConnectionMsg::Answered { work, id, answer, place } => {
-                self.work.remove(&work);
+            ConnectionMsg::Answered { work, id, answer } => {
+                let done = self.work.remove(&work);
+                self.placed -= usize::from(done.is_some_and(|done| done.placed));
                 self.managing.remove(&work);
                 self.outbox.answer(&id, &answer);
-                drop(place);
                 self.close_if_drained();
+                self.work_off(ctx);
             }
             ConnectionMsg::Drain(close) => {
                 self.draining = Some(close);
@@ -242,25 +253,55 @@ impl Behaviour for Connection {
 }
 
 impl Connection {
-    fn on_heard(&mut self, incoming: Incoming, ctx: &mut Ctx<Self>) {
+    /// Takes what was heard while there are places, and then has more read.
+    fn work_off(&mut self, ctx: &mut Ctx<Self>) {
+        if self.heard.is_empty() {
+            return;
+        }
+        let outbox = Arc::clone(&self.outbox);
+        let mut heard = std::mem::take(&mut self.heard);
+        // What can be answered at once goes out together.
+        let _together = outbox.hold(heard.len());
+        while self.placed < IN_WORK
+            && let Some(incoming) = heard.next()
+        {
+            self.on_heard(incoming, ctx);
+        }
+        if heard.is_empty() {
+            outbox.heard();
+        } else {
+            self.heard = heard;
+        }
+    }
+
+    fn on_heard(&mut self, Incoming { text, room }: Incoming<'_>, ctx: &mut Ctx<Self>) {
         match &mut self.state {
-            State::Greeted { .. } => self.on_first(Request::parse(&incoming.text), ctx),
-            State::Checking { queued, .. } if queued.len() < QUEUED => queued.push(incoming),
+            State::Greeted { .. } => self.on_first(Request::parse(&text), ctx),
+            State::Checking { queued, .. } if queued.len() < QUEUED => queued.push(text),
             State::Checking { .. } => self.close(Close::new(1008, "too many pending handshake frames")),
             State::Closing => {}
             State::Open { client, .. } => {
                 let client = Arc::clone(client);
-                let Incoming { text, place, room } = incoming;
-                match Request::parse(&text) {
-                    Ok(request) => self.on_request(request, client, (place, room), ctx),
-                    Err(error) => self.on_no_request(&error),
-                }
+                self.on_text(&text, client, || room.keep(), ctx);
             }
         }
     }
 
+    fn on_text(
+        &mut self,
+        text: &str,
+        client: Arc<Client>,
+        room: impl FnOnce() -> Option<OwnedSemaphorePermit>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        match Request::parse(text) {
+            Ok(request) => self.on_request(request, client, room, ctx),
+            Err(error) => self.on_no_request(&error),
+        }
+    }
+
     /// The first message must be a `connect`.
-    fn on_first(&mut self, request: Result<Request, FrameError>, ctx: &mut Ctx<Self>) {
+    fn on_first(&mut self, request: Result<Request<'_>, FrameError>, ctx: &mut Ctx<Self>) {
         if self.daemon.is_stopping() {
             return self.close(stopped());
         }
@@ -273,7 +314,7 @@ impl Connection {
             let error = ErrorShape::invalid("invalid handshake: first request must be connect");
             return self.reject(&request.id, Rejected { error, code: 1008 });
         }
-        let (params, unknown) = match connect::ConnectParams::parse(request.params.as_deref()) {
+        let (params, unknown) = match connect::ConnectParams::parse(request.params) {
             Ok(parsed) => parsed,
             Err(error) => return self.reject(&request.id, Rejected { error, code: 1008 }),
         };
@@ -299,7 +340,8 @@ impl Connection {
             ConnectionMsg::Decided(Box::new(decided))
         });
         let queued = Vec::new();
-        self.state = State::Checking { id: request.id, _check: check, entrant, queued, invalidations };
+        self.state =
+            State::Checking { id: request.id.into_owned(), _check: check, entrant, queued, invalidations };
     }
 
     fn on_decided(&mut self, decided: Result<Admitted, Rejected>, ctx: &mut Ctx<Self>) {
@@ -339,17 +381,18 @@ impl Connection {
             return self.close(stopped());
         }
         events::came(&self.daemon, &client);
-        self.state = State::Open { client, wrong_role: 0 };
-        for incoming in queued {
-            self.on_heard(incoming, ctx);
+        self.state = State::Open { client: Arc::clone(&client), wrong_role: 0 };
+        for text in queued {
+            // It came within what a stranger may send.
+            self.on_text(&text, Arc::clone(&client), || None, ctx);
         }
     }
 
     fn on_request(
         &mut self,
-        request: Request,
+        request: Request<'_>,
         client: Arc<Client>,
-        (place, room): (OwnedSemaphorePermit, OwnedSemaphorePermit),
+        room: impl FnOnce() -> Option<OwnedSemaphorePermit>,
         ctx: &mut Ctx<Self>,
     ) {
         if !request.unknown.is_empty() {
@@ -375,36 +418,40 @@ impl Connection {
                 return self.on_wrong_role(refused.wrong_role);
             }
         };
-        let Request { id, params, .. } = request;
+        let (id, params) = (request.id.into_owned(), request.params.map(ToOwned::to_owned));
         let daemon = Arc::clone(&self.daemon);
-        let call = Call { daemon, client, id, method: method.name, params, room: Some(room) };
-        let (work, place) = match method.work {
+        let mut call = Call { daemon, client, id, method: method.name, params, room: None };
+        let (work, placed) = match method.work {
             Work::Now(work) => return self.outbox.answer(&call.id, &work(&call)),
-            Work::Later(work) => (work, Some(place)),
+            Work::Later(work) => (work, true),
             Work::Waits(_) if self.work.len() >= WAITING => {
                 let error = ErrorShape::unavailable(format!(
                     "{WAITING} requests of this connection wait already; use another connection"
                 ));
                 return self.outbox.answer(&call.id, &Err(error));
             }
-            Work::Waits(work) => (work, None),
+            Work::Waits(work) => (work, false),
         };
+        call.room = room();
+        self.placed += usize::from(placed);
         self.requests += 1;
         if methods::manages_devices(method) {
             self.managing.insert(self.requests);
         }
         let (number, id) = (self.requests, call.id.clone());
-        let answered = move |answer| ConnectionMsg::Answered { work: number, id, answer, place };
-        self.work.insert(number, ctx.task(work(call), answered));
+        let answered = move |answer| ConnectionMsg::Answered { work: number, id, answer };
+        self.work.insert(number, InWork { _task: ctx.task(work(call), answered), placed });
     }
 
     /// Whoever asked for its own end hears how that went, and nothing else.
-    fn on_dismiss(&mut self, close: Close, ctx: &Ctx<Self>) {
+    fn on_dismiss(&mut self, close: Close, ctx: &mut Ctx<Self>) {
         let managing = &self.managing;
         self.work.retain(|work, _| managing.contains(work));
+        self.placed = self.work.values().filter(|work| work.placed).count();
         self.dismissed = Some(ctx.after(LAST_ANSWER_WITHIN, ConnectionMsg::CutOff(close.clone())));
         self.draining = Some(close);
         self.close_if_drained();
+        self.work_off(ctx);
     }
 
     fn close_if_drained(&mut self) {
@@ -449,6 +496,7 @@ impl Connection {
 
     fn end(&mut self) {
         self.work.clear();
+        self.placed = 0;
         self.managing.clear();
         self.state = State::Closing;
     }

@@ -337,7 +337,7 @@ impl Daemon {
         let agent = &config.settings.default_agent;
         let snapshot = Snapshot {
             presence: self.presence_list(),
-            health: methods::health::snapshot(self).into(),
+            health: methods::health::snapshot(self),
             state_version: self.presence.version(),
             uptime_ms: self.uptime_ms(),
             session_defaults: SessionDefaults {

@@ -1,13 +1,10 @@
 //! What waits to be written to one client: bounded, in order, numbered.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
-use tokio::sync::Notify;
-use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
-
+use super::framing::{self, MAX_HEAD};
 use super::methods::Answer;
 use crate::protocol::event::EventText;
 use crate::protocol::frame;
@@ -18,6 +15,10 @@ pub(crate) const MAX_BUFFERED: usize = 52_428_800;
 /// Bytes that are taken to be written at once. What waits is shared with other clients, what is taken is this one's own:
 /// hundreds that do not read must not have a copy of much.
 const MAX_TAKEN: usize = 64 * 1024;
+/// A text up to here is copied to the others beside it; a longer one is written from where it is.
+pub(crate) const SMALL: usize = 4 * 1024;
+/// Frames that lie together, in bytes.
+pub(crate) const TOGETHER: usize = 32 * 1024;
 
 /// How a connection is to be closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,24 +45,23 @@ pub(crate) enum Lossy {
     Needed,
 }
 
+/// What waits.
 #[derive(Debug)]
-enum Item {
-    Text(Utf8Bytes),
+pub(crate) enum Item {
+    /// Whole frames.
+    Frames(Vec<u8>),
+    /// A long text, without its frame.
+    Text(String),
+    /// An event, and its number here.
     Event(EventText, u64),
 }
 
 impl Item {
     fn len(&self) -> usize {
         match self {
+            Self::Frames(bytes) => bytes.len(),
             Self::Text(text) => text.len(),
             Self::Event(event, _) => event.bytes(),
-        }
-    }
-
-    fn into_text(self) -> Utf8Bytes {
-        match self {
-            Self::Text(text) => text,
-            Self::Event(event, seq) => event.with_seq(seq).into(),
         }
     }
 }
@@ -75,8 +75,14 @@ struct Queue {
     close: Option<Close>,
     /// Whether it is closed at once, whatever is being written.
     cut: bool,
-    /// Whether more comes in a moment.
-    held: bool,
+    /// Whether more comes in a moment: answers that are expected, this one included.
+    held: usize,
+    /// Whether messages of the client are in its actor's hands. No more are read meanwhile.
+    heard: bool,
+    /// The socket's task, if it waits.
+    waits: Option<Waker>,
+    /// Whether it waits for the client to take what is being written: only the end is news for it.
+    stalled: bool,
 }
 
 impl Queue {
@@ -87,51 +93,108 @@ impl Queue {
         self.bytes = 0;
     }
 
-    /// How many frames are taken next: one at least, if there is one.
-    fn batch(&self, most: usize) -> usize {
-        let mut bytes = 0;
-        let fits = |item: &&Item| {
-            bytes += item.len();
-            bytes <= MAX_TAKEN
-        };
-        let fitting = self.items.iter().take(most).take_while(fits).count();
-        fitting.max(1).min(self.items.len())
+    /// Whether there is room for so many bytes. Without it the client is closed, unless it can do without them.
+    fn has_room(&mut self, bytes: usize, lossy: Lossy) -> bool {
+        if self.close.is_some() {
+            return false;
+        }
+        let room = self.bytes.saturating_add(bytes) <= MAX_BUFFERED;
+        if !room && lossy == Lossy::Needed {
+            self.cut(Close::new(1008, "slow consumer"));
+        }
+        room
+    }
+
+    fn push(&mut self, item: Item) {
+        self.bytes += item.len();
+        self.items.push_back(item);
+    }
+
+    /// Appends frames of about that length to those that wait.
+    fn append<T>(&mut self, length: usize, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        if !matches!(self.items.back(), Some(Item::Frames(frames)) if frames.len() + length <= TOGETHER) {
+            let expected = length.saturating_mul(self.held.max(1)).min(TOGETHER).max(length);
+            self.items.push_back(Item::Frames(Vec::with_capacity(expected)));
+        }
+        let Some(Item::Frames(frames)) = self.items.back_mut() else { return write(&mut Vec::new()) };
+        let before = frames.len();
+        let written = write(frames);
+        self.bytes += frames.len() - before;
+        written
+    }
+
+    /// Takes frames of a bounded length: one at least, if there is one.
+    fn take(&mut self, into: &mut VecDeque<Item>) {
+        if self.bytes <= MAX_TAKEN {
+            std::mem::swap(&mut self.items, into);
+            self.bytes = 0;
+            return;
+        }
+        let mut taken = 0;
+        while let Some(item) = self.items.pop_front_if(|item| taken == 0 || taken + item.len() <= MAX_TAKEN) {
+            taken += item.len();
+            into.push_back(item);
+        }
+        self.bytes -= taken;
+        if self.items.is_empty() {
+            self.items.shrink_to(8);
+        }
     }
 }
 
-/// Whoever queues several frames that can be written together.
+/// Whoever queues answers that can be written together.
 pub(crate) struct Held<'a>(&'a Outbox);
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         let mut queue = self.0.lock();
-        queue.held = false;
-        if !queue.items.is_empty() {
-            drop(queue);
-            self.0.wake.notify_one();
+        queue.held = 0;
+        if !queue.items.is_empty() || !queue.heard {
+            Outbox::tell(queue);
         }
     }
+}
+
+/// What the socket's task finds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// The connection is to be closed now.
+    Close(Close),
+    /// It goes on; `heard` messages are in the hands of the client's actor. It is to be closed when all is written, or
+    /// that takes too long.
+    On { heard: bool, close: Option<Close> },
 }
 
 /// The door to a client's socket. Whoever writes never waits; the socket's task takes it from here.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     queue: Mutex<Queue>,
-    wake: Notify,
-    /// A close was asked for.
-    ends: Notify,
 }
 
 impl Outbox {
-    /// Queues a frame that is complete: a response, or an event without a number.
+    /// Queues a text that is complete: a response, or an event without a number.
     pub(crate) fn text(&self, text: String) {
-        self.push(|_| Item::Text(text.into()), Lossy::Needed);
+        self.put(text.len(), Lossy::Needed, |queue| {
+            if text.len() > SMALL {
+                return queue.push(Item::Text(text));
+            }
+            queue.append(text.len() + MAX_HEAD, |into| {
+                framing::head(text.len(), into);
+                into.extend_from_slice(text.as_bytes());
+            });
+        });
     }
 
     /// Queues the answer to a request.
     pub(crate) fn answer(&self, id: &str, answer: &Answer) {
         let text = match answer {
-            Ok(payload) => frame::response(id, payload),
+            Ok(payload) if payload.get().len() <= SMALL => return self.small_answer(id, payload.get()),
+            Ok(payload) => {
+                let payload = payload.get();
+                let mut text = Vec::with_capacity(payload.len() + 2 * frame::MAX_ID);
+                frame::write_response(id, payload, &mut text)
+                    .map(|()| String::from_utf8(text).unwrap_or_default())
+            }
             Err(error) => frame::refusal(id, error),
         };
         match text {
@@ -140,217 +203,119 @@ impl Outbox {
         }
     }
 
+    /// Writes it where it lies until it goes out.
+    fn small_answer(&self, id: &str, payload: &str) {
+        let length = payload.len() + id.len() + 2 * MAX_HEAD + frame::RESPONSE.len();
+        self.put(length, Lossy::Needed, |queue| {
+            let written = queue.append(length, |into| {
+                framing::framed(into, |into| frame::write_response(id, payload, into))
+            });
+            if let Err(error) = written {
+                tracing::error!(%error, "an answer could not be written");
+            }
+        });
+    }
+
     /// Queues an event under the client's next number.
     pub(crate) fn event(&self, event: &EventText, lossy: Lossy) {
-        self.push(
-            |queue| {
-                queue.seq += 1;
-                Item::Event(event.clone(), queue.seq)
-            },
-            lossy,
-        );
-    }
-
-    fn push(&self, item: impl FnOnce(&mut Queue) -> Item, lossy: Lossy) {
         let mut queue = self.lock();
-        if queue.close.is_some() {
-            return;
+        if queue.close.is_none() {
+            queue.seq += 1;
         }
-        let item = item(&mut queue);
-        if queue.bytes.saturating_add(item.len()) > MAX_BUFFERED {
-            if lossy == Lossy::Needed {
-                queue.cut(Close::new(1008, "slow consumer"));
-                drop(queue);
-                self.wake.notify_one();
-                self.ends.notify_one();
+        let seq = queue.seq;
+        Self::put_into(queue, event.bytes(), lossy, |queue| queue.push(Item::Event(event.clone(), seq)));
+    }
+
+    fn put(&self, bytes: usize, lossy: Lossy, put: impl FnOnce(&mut Queue)) {
+        Self::put_into(self.lock(), bytes, lossy, put);
+    }
+
+    fn put_into(mut queue: MutexGuard<'_, Queue>, bytes: usize, lossy: Lossy, put: impl FnOnce(&mut Queue)) {
+        if queue.has_room(bytes, lossy) {
+            put(&mut queue);
+            if queue.held == 0 {
+                Self::tell(queue);
             }
-            return;
-        }
-        queue.bytes += item.len();
-        queue.items.push_back(item);
-        // A task that is at work looks again before it waits.
-        let first = queue.items.len() == 1 && !queue.held;
-        drop(queue);
-        if first {
-            self.wake.notify_one();
+        } else if queue.cut {
+            Self::end(queue);
         }
     }
 
-    /// Wakes nobody for what is queued until the guard is dropped.
-    pub(crate) fn hold(&self) -> Held<'_> {
-        self.lock().held = true;
+    /// Wakes nobody for what is queued until the guard is dropped; so many answers are expected.
+    pub(crate) fn hold(&self, expected: usize) -> Held<'_> {
+        self.lock().held = expected.max(1);
         Held(self)
+    }
+
+    /// The client's actor gets messages: no more are read until it has worked them off.
+    pub(crate) fn hear(&self) {
+        self.lock().heard = true;
+    }
+
+    /// The client's actor has worked off what it got.
+    pub(crate) fn heard(&self) {
+        let mut queue = self.lock();
+        queue.heard = false;
+        if queue.held == 0 {
+            Self::tell(queue);
+        }
     }
 
     /// Closes the connection after what waits is written. The first close counts.
     pub(crate) fn close(&self, close: Close) {
-        self.lock().close.get_or_insert(close);
-        self.wake.notify_one();
-        self.ends.notify_one();
+        let mut queue = self.lock();
+        queue.close.get_or_insert(close);
+        Self::end(queue);
     }
 
     /// Closes the connection at once: nothing that waits is written, and what is being written is broken off.
     pub(crate) fn cut(&self, close: Close) {
-        self.lock().cut(close);
-        self.wake.notify_one();
-        self.ends.notify_one();
+        let mut queue = self.lock();
+        queue.cut(close);
+        Self::end(queue);
     }
 
-    /// Resolves when writing is over, whatever waits: at once where the connection is cut, else so long after its close was
-    /// asked for.
-    pub(crate) async fn over(&self, within: Duration) -> Close {
-        loop {
-            let ends = self.ends.notified();
-            let asked = {
-                let queue = self.lock();
-                queue.close.clone().map(|close| (close, queue.cut))
-            };
-            match asked {
-                None => ends.await,
-                Some((close, true)) => return close,
-                Some((close, false)) => {
-                    if timeout(within, ends).await.is_err() {
-                        return close;
-                    }
-                }
-            }
+    /// Looks for the socket's task what there is to do, and takes frames of a bounded length `into` it unless it has some
+    /// in hand. It is woken when that changes.
+    pub(crate) fn look(&self, waker: &Waker, has: bool, into: &mut VecDeque<Item>) -> Look {
+        let mut queue = self.lock();
+        if queue.cut {
+            return Look::Close(queue.close.clone().unwrap_or_else(|| Close::new(1000, "")));
+        }
+        if !has {
+            queue.take(into);
+        }
+        if let Some(close) = &queue.close
+            && !has
+            && into.is_empty()
+        {
+            return Look::Close(close.clone());
+        }
+        queue.stalled = has;
+        if !queue.waits.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            queue.waits = Some(waker.clone());
+        }
+        Look::On { heard: queue.heard, close: queue.close.clone() }
+    }
+
+    /// Tells the socket's task that there is something to do, if it waits for that.
+    fn tell(queue: MutexGuard<'_, Queue>) {
+        if !queue.stalled {
+            Self::end(queue);
         }
     }
 
-    /// Takes up to `most` frames of a bounded length together, and waits for the first. The close, once all is taken and
-    /// the connection is to be closed.
-    pub(crate) async fn take(&self, most: usize, into: &mut Vec<Utf8Bytes>) -> Option<Close> {
-        loop {
-            let wake = self.wake.notified();
-            {
-                let mut queue = self.lock();
-                let count = queue.batch(most);
-                if count > 0 {
-                    let taken: Vec<Item> = queue.items.drain(..count).collect();
-                    queue.bytes -= taken.iter().map(Item::len).sum::<usize>();
-                    if queue.items.is_empty() {
-                        queue.items.shrink_to(8);
-                    }
-                    let more = !queue.items.is_empty() || queue.close.is_some();
-                    drop(queue);
-                    if more {
-                        self.wake.notify_one();
-                    }
-                    into.extend(taken.into_iter().map(Item::into_text));
-                    return None;
-                }
-                if let Some(close) = &queue.close {
-                    return Some(close.clone());
-                }
-            }
-            wake.await;
+    fn end(mut queue: MutexGuard<'_, Queue>) {
+        if let Some(task) = queue.waits.take() {
+            drop(queue);
+            task.wake();
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn event(text: &str) -> EventText {
-        EventText::of("chat", &text, None).unwrap()
-    }
-
-    async fn taken(outbox: &Outbox) -> Vec<String> {
-        let mut frames = Vec::new();
-        assert_eq!(outbox.take(usize::MAX, &mut frames).await, None);
-        frames.iter().map(ToString::to_string).collect()
-    }
-
-    #[tokio::test]
-    async fn frames_come_in_order_and_events_are_numbered_from_one() {
-        let outbox = Outbox::default();
-        outbox.event(&event("a"), Lossy::Needed);
-        outbox.text("response".to_owned());
-        outbox.event(&event("b"), Lossy::Droppable);
-        let frames = taken(&outbox).await;
-        assert!(frames[0].contains("\"seq\":1"), "{frames:?}");
-        assert_eq!(frames[1], "response");
-        assert!(frames[2].contains("\"seq\":2"), "{frames:?}");
-    }
-
-    #[tokio::test]
-    async fn a_droppable_event_without_room_leaves_a_gap() {
-        let outbox = Outbox::default();
-        outbox.text("x".repeat(MAX_BUFFERED));
-        outbox.event(&event("lost"), Lossy::Droppable);
-        assert_eq!(taken(&outbox).await.len(), 1);
-        outbox.event(&event("next"), Lossy::Needed);
-        let frames = taken(&outbox).await;
-        assert!(frames[0].contains("\"seq\":2"), "{frames:?}");
-    }
-
-    #[tokio::test]
-    async fn a_client_that_does_not_read_is_closed_with_the_reason() {
-        let outbox = Outbox::default();
-        outbox.text("x".repeat(MAX_BUFFERED));
-        outbox.event(&event("needed"), Lossy::Needed);
-        let mut frames = Vec::new();
-        let close = outbox.take(usize::MAX, &mut frames).await;
-        assert_eq!(close, Some(Close::new(1008, "slow consumer")));
-        assert!(frames.is_empty());
-    }
-
-    #[tokio::test]
-    async fn what_was_queued_before_a_close_is_written_before_it() {
-        let outbox = Outbox::default();
-        outbox.text("last".to_owned());
-        outbox.close(Close::new(1012, "service restart"));
-        outbox.text("too late".to_owned());
-        assert_eq!(taken(&outbox).await, ["last"]);
-        let close = outbox.take(usize::MAX, &mut Vec::new()).await;
-        assert_eq!(close, Some(Close::new(1012, "service restart")));
-    }
-
-    #[tokio::test]
-    async fn a_cut_leaves_nothing_to_write_but_the_close() {
-        let outbox = Outbox::default();
-        outbox.text("secret".to_owned());
-        outbox.cut(Close::new(4001, "device removed"));
-        assert_eq!(outbox.over(Duration::MAX).await, Close::new(4001, "device removed"));
-        let mut frames = Vec::new();
-        assert_eq!(outbox.take(1, &mut frames).await, Some(Close::new(4001, "device removed")));
-        assert!(frames.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_waits_when_the_close_is_asked_for_has_so_long() {
-        let outbox = Outbox::default();
-        outbox.text("last".to_owned());
-        outbox.close(Close::new(1012, "service restart"));
-        let asked = tokio::time::Instant::now();
-        assert_eq!(outbox.over(Duration::from_secs(5)).await, Close::new(1012, "service restart"));
-        assert_eq!(asked.elapsed(), Duration::from_secs(5));
-    }
-
-    #[tokio::test]
-    async fn little_is_taken_at_once_however_much_waits() {
-        let outbox = Outbox::default();
-        let long = event(&"x".repeat(MAX_TAKEN / 2));
-        for _ in 0..3 {
-            outbox.event(&long, Lossy::Needed);
-        }
-        outbox.text("x".repeat(MAX_TAKEN * 2));
-        for _ in 0..4 {
-            assert_eq!(taken(&outbox).await.len(), 1);
-        }
-        outbox.text("a".to_owned());
-        outbox.text("b".to_owned());
-        assert_eq!(taken(&outbox).await, ["a", "b"]);
-    }
-
-    #[test]
-    fn a_reason_fits_its_frame() {
-        let close = Close::new(1008, "ä".repeat(100));
-        assert_eq!(close.reason.len(), 122);
-    }
-}
+mod tests;

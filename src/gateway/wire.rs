@@ -1,11 +1,12 @@
 //! The byte stream under a connection, which bounds how long a client of HTTP reads nothing, and counts what a client of
 //! WebSockets sends before it is known.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -14,6 +15,8 @@ use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::Bytes;
 
+/// Bytes that are read ahead of whoever asks for less, while the client sends more than that.
+const AHEAD: usize = 16 * 1024;
 /// How long a client of HTTP may take nothing of what is written to it.
 const WRITE_WITHIN: Duration = Duration::from_secs(30);
 
@@ -113,11 +116,30 @@ pub(crate) struct Metered<S> {
     allowance: Allowance,
     heads: Heads,
     refused: bool,
+    /// Whether the last read filled all of the room that it was given: there is more.
+    filled: bool,
+    ahead: Option<Box<Ahead>>,
+}
+
+/// Bytes that were read ahead. Nobody has them while a client is idle.
+#[derive(Debug)]
+struct Ahead {
+    bytes: [u8; AHEAD],
+    /// Those that nobody has taken yet.
+    left: Range<usize>,
+}
+
+impl Ahead {
+    fn give(&mut self, buf: &mut ReadBuf<'_>) {
+        let given = self.left.len().min(buf.remaining());
+        buf.put_slice(&self.bytes[self.left.start..][..given]);
+        self.left.start += given;
+    }
 }
 
 impl<S> Metered<S> {
     pub(crate) fn new(stream: S, allowance: Allowance) -> Self {
-        Self { stream, allowance, heads: Heads::default(), refused: false }
+        Self { stream, allowance, heads: Heads::default(), refused: false, filled: false, ahead: None }
     }
 
     /// What was read before, if it may be looked at.
@@ -129,6 +151,32 @@ impl<S> Metered<S> {
     /// The stream itself, to throw away what comes.
     pub(crate) const fn unmetered(&mut self) -> &mut S {
         &mut self.stream
+    }
+}
+
+impl<S: AsyncRead + Unpin> Metered<S> {
+    /// Reads without a limit: much at once from a client that sends much at once.
+    fn poll_read_ahead(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.filled && self.ahead.is_none() {
+            let before = buf.filled().len();
+            let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+            self.filled = buf.remaining() == 0 && buf.filled().len() > before;
+            return read;
+        }
+        let mut ahead = match self.ahead.take() {
+            Some(ahead) => ahead,
+            None => Box::new(Ahead { bytes: [0; AHEAD], left: 0..0 }),
+        };
+        if ahead.left.is_empty() {
+            let mut more = ReadBuf::new(&mut ahead.bytes);
+            // Without it there is no more, and the room for it is given back.
+            self.filled = false;
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut more))?;
+            ahead.left = 0..more.filled().len();
+        }
+        ahead.give(buf);
+        self.ahead = Some(ahead);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -189,9 +237,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         if self.refused {
             return refused();
         }
+        let Some(left) = self.allowance.left() else { return self.poll_read_ahead(cx, buf) };
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let Some(left) = self.allowance.left() else { return read };
         let new = &buf.filled()[before..];
         if matches!(read, Poll::Ready(Ok(())))
             && !(self.heads.announce_at_most(left, new) && self.allowance.spend(new.len()))
@@ -205,6 +253,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -233,6 +293,26 @@ impl AsyncWrite for Wire {
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         };
         wire.check(cx, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let wire = self.get_mut();
+        let written = match &mut wire.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        };
+        wire.check(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -21,15 +21,15 @@ const MAX_UNKNOWN: usize = 8;
 /// Longest name of an unknown member that is kept, in bytes.
 const MAX_UNKNOWN_NAME: usize = 64;
 
-/// A request of a client.
+/// A request of a client, as it lies in the text.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct Request<'a> {
     /// Chosen by the client; its answers carry it. Not empty, at most [`MAX_ID`] bytes.
-    pub id: String,
+    pub id: Cow<'a, str>,
     /// Not empty, at most [`MAX_METHOD`] bytes.
-    pub method: String,
+    pub method: Cow<'a, str>,
     /// As they were sent; [`params::parse`](super::params::parse) reads them.
-    pub params: Option<Box<RawValue>>,
+    pub params: Option<&'a RawValue>,
     /// Members that no generation of the protocol knows, for a debug line; cut in number and length.
     pub unknown: Vec<String>,
 }
@@ -61,12 +61,12 @@ impl FrameError {
     }
 }
 
-impl Request {
+impl<'a> Request<'a> {
     /// Reads a request. The caller bounds the length of the text.
     ///
     /// # Errors
     /// [`FrameError`] tells what the text is instead.
-    pub fn parse(text: &str) -> Result<Self, FrameError> {
+    pub fn parse(text: &'a str) -> Result<Self, FrameError> {
         if nested_too_deep(text) {
             let problem = format!("nested deeper than {MAX_DEPTH} levels").into();
             return Err(FrameError::Invalid { id: None, problem });
@@ -139,8 +139,8 @@ impl<'de> Deserialize<'de> for Wire<'de> {
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl Wire<'_> {
-    fn into_request(self) -> Result<Request, FrameError> {
+impl<'a> Wire<'a> {
+    fn into_request(self) -> Result<Request<'a>, FrameError> {
         let id = string(self.id, "id", MAX_ID);
         let refuse = |problem: Cow<'static, str>| FrameError::Invalid {
             id: id.as_ref().ok().map(ToString::to_string),
@@ -154,12 +154,12 @@ impl Wire<'_> {
                 "expectedProfileId: this gateway has no profiles to check; leave it out".into(),
             ));
         }
-        let method = string(self.method, "method", MAX_METHOD).map_err(refuse)?.into_owned();
+        let method = string(self.method, "method", MAX_METHOD).map_err(refuse)?;
         match id {
             Ok(id) => Ok(Request {
-                id: id.into_owned(),
+                id,
                 method,
-                params: self.params.filter(|params| params.get() != "null").map(ToOwned::to_owned),
+                params: self.params.filter(|params| params.get() != "null"),
                 unknown: self.unknown,
             }),
             Err(problem) => Err(FrameError::Invalid { id: None, problem }),
@@ -170,14 +170,25 @@ impl Wire<'_> {
 /// The member as a string of 1 to `max` bytes, else what is wrong with it.
 fn string<'a>(raw: Option<&'a RawValue>, name: &str, max: usize) -> Result<Cow<'a, str>, Cow<'static, str>> {
     let Some(raw) = raw else { return Err(format!("{name} is missing").into()) };
-    match serde_json::from_str::<Name<'a>>(raw.get()) {
-        Ok(Name(text)) if (1..=max).contains(&text.len()) => Ok(text),
+    // One without escapes is what lies between its quotes.
+    let quoted = raw.get().strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let text = match quoted {
+        Some(text) if !text.as_bytes().contains(&b'\\') => Some(Cow::Borrowed(text)),
+        Some(_) => serde_json::from_str::<Name<'a>>(raw.get()).ok().map(|Name(text)| text),
+        None => None,
+    };
+    match text {
+        Some(text) if (1..=max).contains(&text.len()) => Ok(text),
         _ => Err(format!("{name} must be a string of 1 to {max} bytes").into()),
     }
 }
 
 /// Whether brackets outside of strings nest deeper than [`MAX_DEPTH`].
 fn nested_too_deep(text: &str) -> bool {
+    // Each level takes a byte: most requests are too short to be deep.
+    if text.len() <= MAX_DEPTH {
+        return false;
+    }
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in text.bytes() {
         if in_string {
@@ -223,6 +234,22 @@ struct Response<'a, P> {
 /// The payload cannot be written as JSON.
 pub fn response(id: &str, payload: &impl Serialize) -> serde_json::Result<String> {
     serde_json::to_string(&Response { kind: "res", id, ok: true, payload: Some(payload), error: None })
+}
+
+/// A response, but for its id and its payload.
+pub const RESPONSE: &str = r#"{"type":"res","id":,"ok":true,"payload":}"#;
+
+/// Writes the text of a response that carries a payload that is JSON already.
+///
+/// # Errors
+/// Never in practice: an id can be written as JSON.
+pub fn write_response(id: &str, payload: &str, into: &mut Vec<u8>) -> serde_json::Result<()> {
+    into.extend_from_slice(br#"{"type":"res","id":"#);
+    serde_json::to_writer(&mut *into, id)?;
+    into.extend_from_slice(br#","ok":true,"payload":"#);
+    into.extend_from_slice(payload.as_bytes());
+    into.push(b'}');
+    Ok(())
 }
 
 /// The text of a response that refuses.

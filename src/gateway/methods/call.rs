@@ -14,8 +14,25 @@ use crate::gateway::daemon::Daemon;
 use crate::protocol::error::ErrorShape;
 use crate::protocol::{frame, params};
 
+/// The payload of a response: of this one alone, or of all that ask for the same.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    Own(Box<RawValue>),
+    Shared(Arc<RawValue>),
+}
+
+impl Payload {
+    /// The JSON.
+    pub(crate) fn get(&self) -> &str {
+        match self {
+            Self::Own(json) => json.get(),
+            Self::Shared(json) => json.get(),
+        }
+    }
+}
+
 /// The payload of a response, or why there is none.
-pub(crate) type Answer = Result<Box<RawValue>, ErrorShape>;
+pub(crate) type Answer = Result<Payload, ErrorShape>;
 
 /// The members of parameters, none of them looked at.
 type Members = BTreeMap<String, Box<RawValue>>;
@@ -89,7 +106,7 @@ impl Call {
 
 /// The payload of a response.
 pub(crate) fn answer(payload: &impl Serialize) -> Answer {
-    to_raw_value(payload).map_err(|error| unwritten(&error))
+    to_raw_value(payload).map(Payload::Own).map_err(|error| unwritten(&error))
 }
 
 fn unwritten(error: &serde_json::Error) -> ErrorShape {

@@ -1,15 +1,17 @@
 //! `health` and who is there: what is in memory, for those who look every second.
 
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 
-use super::{Answer, Call, Method, Need, READ, answer, now};
+use super::{Answer, Call, Method, Need, Payload, READ, answer, now};
 use crate::gateway::daemon::Daemon;
 
 pub(super) const METHODS: &[Method] =
     &[now("health", Need::Nothing, health), now("system-presence", READ, system_presence)];
 
 fn health(call: &Call) -> Answer {
-    Ok(snapshot(&call.daemon))
+    Ok(Payload::Shared(snapshot(&call.daemon)))
 }
 
 fn system_presence(call: &Call) -> Answer {
@@ -17,14 +19,14 @@ fn system_presence(call: &Call) -> Answer {
 }
 
 /// The health snapshot, as the method, the event and `hello-ok` have it.
-pub(crate) fn snapshot(daemon: &Daemon) -> Box<RawValue> {
+pub(crate) fn snapshot(daemon: &Daemon) -> Arc<RawValue> {
     // Clients are told of it within half a second; whoever asks is not told less.
     daemon.note_store();
     match daemon.vitals.text() {
-        Some(text) => RawValue::to_owned(&text),
+        Some(text) => text,
         None => {
             daemon.write_vitals();
-            daemon.vitals.text().map(|text| RawValue::to_owned(&text)).unwrap_or_default()
+            daemon.vitals.text().unwrap_or_else(|| Box::<RawValue>::default().into())
         }
     }
 }

@@ -36,7 +36,7 @@ use futures::future::BoxFuture;
 use offshoot_actors::types::{Role, Scope, Scopes};
 use serde_json::json;
 
-pub(crate) use self::call::{Answer, Call, answer};
+pub(crate) use self::call::{Answer, Call, Payload, answer};
 use super::client::Client;
 use crate::protocol::error::ErrorShape;
 use crate::protocol::version::Protocol;

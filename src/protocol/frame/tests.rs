@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{FrameError, MAX_DEPTH, MAX_ID, Request, ServerFrame, refusal, request, response};
+use super::{
+    FrameError, MAX_DEPTH, MAX_ID, Request, ServerFrame, refusal, request, response, write_response,
+};
 use crate::protocol::error::ErrorShape;
 
 fn problem(text: &str) -> (Option<String>, String) {
@@ -16,7 +18,7 @@ fn a_request_is_read_with_its_parameters_as_they_were_sent() {
     let text =
         r#"{"type":"req","id":"r1","method":"agent","params":{"a": 1.50,  "é":"\u00e9"},"traceparent":"00"}"#;
     let read = Request::parse(text).unwrap();
-    assert_eq!((read.id.as_str(), read.method.as_str()), ("r1", "agent"));
+    assert_eq!((&*read.id, &*read.method), ("r1", "agent"));
     assert_eq!(read.params.unwrap().get(), r#"{"a": 1.50,  "é":"\u00e9"}"#);
     assert_eq!(read.unknown, [""; 0]);
 }
@@ -34,8 +36,8 @@ fn parameters_may_be_left_out_or_null() {
 fn unknown_members_are_named_and_bounded() {
     let long = "x".repeat(100);
     let many: String = (0..20).map(|i| format!(r#","u{i}":[{i}]"#)).collect();
-    let read =
-        Request::parse(&format!(r#"{{"{long}":{{}},"type":"req","id":"1","method":"m"{many}}}"#)).unwrap();
+    let text = format!(r#"{{"{long}":{{}},"type":"req","id":"1","method":"m"{many}}}"#);
+    let read = Request::parse(&text).unwrap();
     assert_eq!(read.unknown.len(), 8);
     assert_eq!(read.unknown[0], "x".repeat(64));
     assert_eq!(read.unknown[1], "u0");
@@ -96,7 +98,8 @@ fn an_id_has_a_bound() {
 fn nesting_has_a_bound_and_brackets_in_strings_do_not_count() {
     let frame = |params: &str| format!(r#"{{"type":"req","id":"1","method":"m","params":{params}}}"#);
     let nested = |levels: usize| frame(&format!("{}{}", "[".repeat(levels), "]".repeat(levels)));
-    let read = Request::parse(&nested(MAX_DEPTH - 1)).unwrap();
+    let deep = nested(MAX_DEPTH - 1);
+    let read = Request::parse(&deep).unwrap();
     serde_json::from_str::<serde_json::Value>(read.params.unwrap().get()).unwrap();
     assert_eq!(problem(&nested(MAX_DEPTH)).1, "nested deeper than 128 levels");
     assert!(Request::parse(&nested(1_000_000)).is_err());
@@ -114,6 +117,15 @@ fn responses_are_written_as_the_real_gateway_writes_them() {
         refusal("1", &ErrorShape::invalid("invalid handshake: first request must be connect")).unwrap(),
         r#"{"type":"res","id":"1","ok":false,"error":{"code":"INVALID_REQUEST","message":"invalid handshake: first request must be connect"}}"#
     );
+}
+
+#[test]
+fn a_response_around_a_payload_that_is_json_is_the_same() {
+    for id in ["r1", "quoted \"\\\n", "ä"] {
+        let mut text = Vec::new();
+        write_response(id, r#"{"ok":true}"#, &mut text).unwrap();
+        assert_eq!(String::from_utf8(text).unwrap(), response(id, &json!({"ok": true})).unwrap());
+    }
 }
 
 #[test]
@@ -152,8 +164,9 @@ proptest! {
 
     #[test]
     fn a_request_that_is_written_is_read_again(id in ".{1,40}", method in ".{1,40}", number in any::<i64>()) {
-        let read = Request::parse(&request(&id, &method, &json!({"n": number})).unwrap()).unwrap();
-        prop_assert_eq!((read.id, read.method), (id, method));
+        let text = request(&id, &method, &json!({"n": number})).unwrap();
+        let read = Request::parse(&text).unwrap();
+        prop_assert_eq!((&*read.id, &*read.method), (&*id, &*method));
         let params: serde_json::Value = serde_json::from_str(read.params.unwrap().get()).unwrap();
         prop_assert_eq!(params, json!({"n": number}));
     }

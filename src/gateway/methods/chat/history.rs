@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::gateway::events::raw;
 use crate::gateway::messages::{self, Shape};
 use crate::gateway::methods::target::{self, unread};
-use crate::gateway::methods::{Answer, Call, answer};
+use crate::gateway::methods::{Answer, Call, Payload, answer};
 use crate::gateway::recent::recent;
 use crate::gateway::runs::wire_name;
 use crate::protocol::error::ErrorShape;
@@ -172,7 +172,7 @@ pub(super) fn metadata(call: Call) -> BoxFuture<'static, Answer> {
         let MetadataParams { agent_id, session_key } = call.params()?;
         let settings = call.daemon.tree()?.settings();
         target::session(call.method, &settings, agent_id.as_deref(), session_key.as_deref())?;
-        Ok(catalogue(&settings))
+        Ok(Payload::Own(catalogue(&settings)))
     }
     .boxed()
 }
