@@ -20,7 +20,7 @@ use super::events;
 use super::methods::{self, Answer, Call, Work};
 use super::outbox::{Close, Outbox};
 use super::peer::Peer;
-use super::socket::{self, Heard, Incoming};
+use super::socket::{self, Heard, Incoming, Stream};
 use super::upgrade::Upgraded;
 use super::wire::{Allowance, Metered};
 use crate::protocol::connect;
@@ -194,12 +194,9 @@ impl Behaviour for Connection {
         let mut stream = Metered::new(wire, allowance.clone());
         let read = stream.after(read);
         let (myself, out) = (ctx.myself().clone(), Arc::clone(&outbox));
-        let work = async move {
-            let socket = socket::open(stream, read).await;
-            let heard = |heard| myself.send(ConnectionMsg::Heard(heard)).is_ok();
-            socket::run(socket, out, heard).await
-        };
-        let socket = ctx.task(work, ConnectionMsg::Closed);
+        let heard = move |heard| myself.send(ConnectionMsg::Heard(heard)).is_ok();
+        let work = socket::run(Stream::new(stream, &read), out, heard);
+        let socket = ctx.quiet_task(work, ConnectionMsg::Closed);
         let overdue = ctx.after(daemon.handshake_within(), ConnectionMsg::Overdue);
         let (peer, headers) = (Arc::new(peer), Arc::new(headers));
         let entrant = Entrant { peer, headers, allowance, _overdue: overdue, _unfinished: place };

@@ -5,6 +5,7 @@
 //! and never while a frame of ours is under way.
 
 mod intake;
+mod stream;
 mod writer;
 
 use std::future::poll_fn;
@@ -13,24 +14,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Sleep, sleep, timeout};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 pub(crate) use self::intake::{Heard, Incoming};
 use self::intake::{Intake, Next};
+pub(crate) use self::stream::Stream;
 use self::writer::{Writer, Wrote};
 use super::outbox::{Close, Look, Outbox};
 use super::wire::{Metered, is_overspent};
 
 /// The largest message of a client that is known (`policy.maxPayload`).
 pub(crate) const MAX_PAYLOAD: usize = 26_214_400;
-/// Small, because thousands of connections are idle; a large message grows the buffer for as long as it takes.
-const READ_BUFFER: usize = 2 * 1024;
 /// How long what was taken together may take to be written. A client that reads nothing for so long is gone.
 const WRITE_WITHIN: Duration = Duration::from_secs(30);
 /// How long what waits may take to be written once the connection is to be closed.
@@ -40,6 +37,8 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// Bytes that are thrown away behind a close of ours, so that it is read: a socket that is closed over unread bytes takes
 /// back what it has sent. As many as are under way from a client that stops when it hears of the close.
 const LINGER: usize = 1024 * 1024;
+/// Bytes of them that are read at once.
+const SCRATCH: usize = 2 * 1024;
 
 /// How a connection ends.
 enum End {
@@ -49,23 +48,10 @@ enum End {
     Gone(String),
 }
 
-/// Takes over a stream on which the upgrade was answered.
-pub(crate) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: Metered<S>,
-    read: Bytes,
-) -> WebSocketStream<Metered<S>> {
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .max_message_size(Some(MAX_PAYLOAD))
-        .max_frame_size(Some(MAX_PAYLOAD));
-    // A copy: taken over as it is, it would keep the buffer of the HTTP connection, which is larger than ours.
-    WebSocketStream::from_partially_read(stream, read.to_vec(), Role::Server, Some(config)).await
-}
-
 /// Works until the connection is closed, by whomever. Says why it ended. `heard` gets the client's messages, and whoever
 /// has worked them off says so to the outbox.
 pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
-    socket: WebSocketStream<Metered<S>>,
+    socket: Stream<Metered<S>>,
     outbox: Arc<Outbox>,
     mut heard: impl FnMut(Heard) -> bool,
 ) -> String {
@@ -79,11 +65,11 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
 
 /// The socket and what is under way on it.
 struct Work<S> {
-    socket: WebSocketStream<Metered<S>>,
+    socket: Stream<Metered<S>>,
     outbox: Arc<Outbox>,
     writer: Writer,
     intake: Intake,
-    /// A ping came, whose answer is to go out.
+    /// A ping or a close came, whose answer is to go out.
     answers: bool,
     /// The client closes: nothing is written any more but the answer to that.
     closing: bool,
@@ -94,7 +80,7 @@ struct Work<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Work<S> {
-    fn new(socket: WebSocketStream<Metered<S>>, outbox: Arc<Outbox>) -> Self {
+    fn new(socket: Stream<Metered<S>>, outbox: Arc<Outbox>) -> Self {
         Self {
             socket,
             outbox,
@@ -155,12 +141,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Work<S> {
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         let wrote = if self.answers {
-            self.socket.poll_flush_unpin(cx).map_ok(|()| {
+            self.socket.poll_flush(cx).map_ok(|()| {
                 self.answers = false;
                 Wrote::All
             })
         } else {
-            self.writer.poll_write(cx, self.socket.get_mut()).map_err(Error::Io)
+            self.writer.poll_write(cx, self.socket.inner()).map_err(Error::Io)
         };
         match wrote {
             Poll::Ready(Ok(Wrote::All)) => {
@@ -195,7 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Work<S> {
                 Some(End::Close(Close::new(1003, "only text frames are understood")))
             }
             Next::Other(Some(Ok(Message::Close(_)))) => {
-                self.closing = true;
+                (self.answers, self.closing) = (true, true);
                 None
             }
             Next::Other(Some(Ok(_))) => None,
@@ -218,7 +204,7 @@ fn failed(error: Error) -> End {
 
 /// Sends a close and gives the client a moment to answer it.
 async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
-    mut socket: WebSocketStream<Metered<S>>,
+    mut socket: Stream<Metered<S>>,
     mut writer: Writer,
     close: Close,
 ) -> String {
@@ -227,9 +213,9 @@ async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
     let frame = CloseFrame { code: close.code.into(), reason: close.reason.into() };
     let answered = async {
         // A frame that is begun comes to its end: the close is one of its own.
-        if writer.finish(socket.get_mut()).await.is_ok() && socket.close(Some(frame)).await.is_ok() {
-            while let Some(Ok(_)) = socket.next().await {}
-            linger(socket.get_mut().unmetered()).await;
+        if writer.finish(socket.inner()).await.is_ok() && send_close(&mut socket, frame).await {
+            while let Some(Ok(_)) = poll_fn(|cx| socket.poll_next(cx)).await {}
+            linger(socket.inner().unmetered()).await;
         }
     };
     // Whoever does not answer is cut off.
@@ -237,12 +223,26 @@ async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
     text
 }
 
+/// Whether the client can get it.
+async fn send_close<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut Stream<Metered<S>>,
+    frame: CloseFrame,
+) -> bool {
+    let mut frame = Some(frame);
+    let sent = poll_fn(|cx| match frame.take() {
+        Some(frame) => socket.poll_close(cx, frame),
+        // It is queued.
+        None => socket.poll_flush(cx),
+    });
+    sent.await.is_ok()
+}
+
 /// Ends our side, and throws away what still comes.
 async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
     if stream.shutdown().await.is_err() {
         return;
     }
-    let (mut scratch, mut left) = (vec![0; READ_BUFFER], LINGER);
+    let (mut scratch, mut left) = (vec![0; SCRATCH], LINGER);
     while left > 0 {
         match stream.read(&mut scratch).await {
             Ok(0) | Err(_) => return,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -71,7 +72,11 @@ impl<'a> Request<'a> {
             let problem = format!("nested deeper than {MAX_DEPTH} levels").into();
             return Err(FrameError::Invalid { id: None, problem });
         }
-        match serde_json::from_str::<Wire<'_>>(text) {
+        // Almost all of them have strings where strings belong. What is wrong with the others is found out member by member.
+        if let Ok(wire) = serde_json::from_str::<Wire<'a, Name<'a>>>(text) {
+            return wire.into_request();
+        }
+        match serde_json::from_str::<Wire<'a, &'a RawValue>>(text) {
             Ok(wire) => wire.into_request(),
             Err(error) if error.is_data() && serde_json::from_str::<IgnoredAny>(text).is_ok() => {
                 Err(FrameError::Invalid { id: None, problem: "must be an object".into() })
@@ -81,30 +86,58 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The members of a request, none of them looked at yet.
-#[derive(Default)]
-struct Wire<'a> {
-    kind: Option<&'a RawValue>,
-    id: Option<&'a RawValue>,
-    method: Option<&'a RawValue>,
+/// A member that should be a string.
+trait Text<'a>: Deserialize<'a> {
+    /// The string, if it is one.
+    fn text(self) -> Option<Cow<'a, str>>;
+}
+
+/// A string that is copied only if it holds escapes.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> Text<'a> for Name<'a> {
+    fn text(self) -> Option<Cow<'a, str>> {
+        Some(self.0)
+    }
+}
+
+impl<'a> Text<'a> for &'a RawValue {
+    fn text(self) -> Option<Cow<'a, str>> {
+        serde_json::from_str::<Name<'a>>(self.get()).ok().map(|Name(text)| text)
+    }
+}
+
+/// The members of a request, none of them checked yet.
+struct Wire<'a, T> {
+    kind: Option<T>,
+    id: Option<T>,
+    method: Option<T>,
     params: Option<&'a RawValue>,
     expected_profile: bool,
     unknown: Vec<String>,
 }
 
-impl<'de> Deserialize<'de> for Wire<'de> {
+impl<'de, T: Text<'de>> Deserialize<'de> for Wire<'de, T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
+        struct Members<T>(PhantomData<T>);
 
-        impl<'de> Visitor<'de> for Members {
-            type Value = Wire<'de>;
+        impl<'de, T: Text<'de>> Visitor<'de> for Members<T> {
+            type Value = Wire<'de, T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Wire<'de>, A::Error> {
-                let mut wire = Wire::default();
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Wire<'de, T>, A::Error> {
+                let mut wire = Wire {
+                    kind: None,
+                    id: None,
+                    method: None,
+                    params: None,
+                    expected_profile: false,
+                    unknown: Vec::new(),
+                };
                 while let Some(Name(name)) = members.next_key()? {
                     match &*name {
                         "type" => wire.kind = Some(members.next_value()?),
@@ -131,15 +164,11 @@ impl<'de> Deserialize<'de> for Wire<'de> {
             }
         }
 
-        deserializer.deserialize_map(Members)
+        deserializer.deserialize_map(Members(PhantomData))
     }
 }
 
-/// A string that is copied only if it holds escapes.
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'a> Wire<'a> {
+impl<'a, T: Text<'a>> Wire<'a, T> {
     fn into_request(self) -> Result<Request<'a>, FrameError> {
         let id = string(self.id, "id", MAX_ID);
         let refuse = |problem: Cow<'static, str>| FrameError::Invalid {
@@ -168,16 +197,13 @@ impl<'a> Wire<'a> {
 }
 
 /// The member as a string of 1 to `max` bytes, else what is wrong with it.
-fn string<'a>(raw: Option<&'a RawValue>, name: &str, max: usize) -> Result<Cow<'a, str>, Cow<'static, str>> {
-    let Some(raw) = raw else { return Err(format!("{name} is missing").into()) };
-    // One without escapes is what lies between its quotes.
-    let quoted = raw.get().strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    let text = match quoted {
-        Some(text) if !text.as_bytes().contains(&b'\\') => Some(Cow::Borrowed(text)),
-        Some(_) => serde_json::from_str::<Name<'a>>(raw.get()).ok().map(|Name(text)| text),
-        None => None,
-    };
-    match text {
+fn string<'a>(
+    member: Option<impl Text<'a>>,
+    name: &str,
+    max: usize,
+) -> Result<Cow<'a, str>, Cow<'static, str>> {
+    let Some(member) = member else { return Err(format!("{name} is missing").into()) };
+    match member.text() {
         Some(text) if (1..=max).contains(&text.len()) => Ok(text),
         _ => Err(format!("{name} must be a string of 1 to {max} bytes").into()),
     }

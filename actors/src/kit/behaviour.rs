@@ -131,9 +131,18 @@ impl<B: Behaviour> Ctx<B> {
         work: impl Future<Output = T> + Send + 'static,
         then: impl FnOnce(T) -> B::Msg + Send + 'static,
     ) -> Task {
+        self.quiet_task(work.instrument(self.span.clone()), then)
+    }
+
+    /// The same for work that logs nothing and is polled for each message: entering the span costs more than that.
+    #[must_use = "dropping the task aborts it"]
+    pub fn quiet_task<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+        then: impl FnOnce(T) -> B::Msg + Send + 'static,
+    ) -> Task {
         let myself = self.myself.clone();
-        let work = work.map(then).instrument(self.span.clone());
-        Task::spawn(work, move |result| match result {
+        Task::spawn(work.map(then), move |result| match result {
             // An actor that is gone needs no result.
             Ok(message) => drop(myself.send(message)),
             Err(panic) => myself.task_panicked(panic),

@@ -2,17 +2,17 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
+use futures::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::MAX_PAYLOAD;
-use crate::gateway::wire::Metered;
+use super::{MAX_PAYLOAD, Stream};
 
 /// Bytes of requests that one client may have in work: one of the largest while another is read.
 const ROOM: usize = 2 * MAX_PAYLOAD;
@@ -75,8 +75,31 @@ pub(super) enum Next {
     Other(Option<Result<Message, Error>>),
 }
 
+/// Wakes the socket's task because there is something to read. Most of the time it is woken because there is something to
+/// write, and need not ask.
+#[derive(Default)]
+struct Readable {
+    is: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Readable {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.is.store(true, Ordering::Release);
+        self.task.wake();
+    }
+}
+
 /// What is read, and not handed on yet.
 pub(super) struct Intake {
+    readable: Arc<Readable>,
+    waker: Waker,
+    /// Whether there was nothing to read when it was last asked.
+    dry: bool,
     room: Arc<Semaphore>,
     texts: VecDeque<Utf8Bytes>,
     bytes: usize,
@@ -88,7 +111,11 @@ pub(super) struct Intake {
 
 impl Default for Intake {
     fn default() -> Self {
+        let readable = Arc::new(Readable::default());
         Self {
+            waker: Waker::from(Arc::clone(&readable)),
+            readable,
+            dry: false,
             room: Arc::new(Semaphore::new(ROOM)),
             texts: VecDeque::new(),
             bytes: 0,
@@ -103,13 +130,17 @@ impl Intake {
     pub(super) fn poll_next<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
-        socket: &mut WebSocketStream<Metered<S>>,
+        socket: &mut Stream<S>,
     ) -> Poll<Next> {
         if self.texts.is_empty() {
             if let Some(other) = self.other.take() {
                 return Poll::Ready(Next::Other(other));
             }
-            self.read(cx, socket);
+            self.readable.task.register(cx.waker());
+            if self.dry && !self.readable.is.swap(false, Ordering::Acquire) {
+                return Poll::Pending;
+            }
+            self.read(socket);
             if self.texts.is_empty() {
                 return match self.other.take() {
                     Some(other) => Poll::Ready(Next::Other(other)),
@@ -122,14 +153,15 @@ impl Intake {
         Poll::Ready(Next::Heard(Heard { texts: std::mem::take(&mut self.texts), room }))
     }
 
-    fn read<S: AsyncRead + AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        socket: &mut WebSocketStream<Metered<S>>,
-    ) {
+    fn read<S: AsyncRead + AsyncWrite + Unpin>(&mut self, socket: &mut Stream<S>) {
+        let mut cx = Context::from_waker(&self.waker);
+        self.dry = false;
         while self.texts.len() < BATCH && self.bytes < BATCH_BYTES {
-            match socket.poll_next_unpin(cx) {
-                Poll::Pending => return,
+            match socket.poll_next(&mut cx) {
+                Poll::Pending => {
+                    self.dry = true;
+                    return;
+                }
                 Poll::Ready(Some(Ok(Message::Text(text)))) => {
                     self.bytes += text.len();
                     self.texts.push_back(text);

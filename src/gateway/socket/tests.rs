@@ -1,7 +1,11 @@
 use std::collections::VecDeque;
 
+use futures::{SinkExt, StreamExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Bytes;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::super::framing::tests::texts;
 use super::super::outbox::{Item, Lossy, SMALL};
@@ -62,7 +66,7 @@ async fn a_close_waits_for_the_end_of_a_frame_that_is_begun() {
     outbox.text(text.clone());
     let out = Arc::clone(&outbox);
     let running = tokio::spawn(async move {
-        let socket = open(Metered::new(server, Allowance::of(1)), Bytes::new()).await;
+        let socket = Stream::new(Metered::new(server, Allowance::of(1)), &Bytes::new());
         run(socket, out, |_| true).await
     });
     tokio::task::yield_now().await;
@@ -81,7 +85,7 @@ async fn pings_are_answered_between_frames() {
     let outbox = Arc::new(Outbox::default());
     let out = Arc::clone(&outbox);
     let running = tokio::spawn(async move {
-        let socket = open(Metered::new(server, Allowance::of(10_000)), Bytes::new()).await;
+        let socket = Stream::new(Metered::new(server, Allowance::of(10_000)), &Bytes::new());
         run(socket, out, |_| true).await
     });
     let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
@@ -112,7 +116,7 @@ async fn stuck() -> (Arc<Outbox>, tokio::task::JoinHandle<String>, tokio::io::Du
     outbox.text("x".repeat(1_000_000));
     let out = Arc::clone(&outbox);
     let running = tokio::spawn(async move {
-        let socket = open(Metered::new(server, Allowance::of(1)), Bytes::new()).await;
+        let socket = Stream::new(Metered::new(server, Allowance::of(1)), &Bytes::new());
         run(socket, out, |_| true).await
     });
     // The clock moves on its own only when nothing else does: it is stuck in its write by then.
@@ -138,7 +142,7 @@ async fn what_is_in_work_is_bounded_in_bytes_and_read_on_as_it_is_done() {
     let allowance = Allowance::of(1);
     allowance.lift();
     let running = tokio::spawn(async move {
-        let socket = open(Metered::new(server, allowance), Bytes::new()).await;
+        let socket = Stream::new(Metered::new(server, allowance), &Bytes::new());
         run(socket, out, move |messages| heard.send(messages).is_ok()).await
     });
     let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
@@ -185,7 +189,7 @@ async fn whoever_is_closed_has_a_bounded_time_for_what_waits() {
 #[tokio::test]
 async fn whoever_sends_a_little_too_much_can_send_it_and_is_told() {
     let (client, server) = tokio::io::duplex(1024);
-    let server = open(Metered::new(server, Allowance::of(64 * 1024)), Bytes::new()).await;
+    let server = Stream::new(Metered::new(server, Allowance::of(64 * 1024)), &Bytes::new());
     let served = tokio::spawn(run(server, Arc::new(Outbox::default()), |_| true));
     let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
     client.send(Message::text("x".repeat(256 * 1024))).await.unwrap();
