@@ -195,7 +195,7 @@ impl Behaviour for Connection {
         let read = stream.after(read);
         let (myself, out) = (ctx.myself().clone(), Arc::clone(&outbox));
         let heard = move |heard| myself.send(ConnectionMsg::Heard(heard)).is_ok();
-        let work = socket::run(Stream::new(stream, &read), out, heard);
+        let work = socket::run(Stream::new(stream, &read), out, daemon.turns.clone(), heard);
         let socket = ctx.quiet_task(work, ConnectionMsg::Closed);
         let overdue = ctx.after(daemon.handshake_within(), ConnectionMsg::Overdue);
         let (peer, headers) = (Arc::new(peer), Arc::new(headers));

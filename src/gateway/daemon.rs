@@ -32,6 +32,7 @@ use super::record::Record;
 use super::reload::Reloading;
 use super::runs::Runs;
 use super::shared_token;
+use super::socket::Turns;
 use super::vitals::Vitals;
 use super::watch::Watches;
 use crate::config::{Config, Document};
@@ -64,6 +65,8 @@ pub(crate) struct DaemonParts {
 pub(crate) struct Daemon {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) hub: Hub,
+    /// In which large texts are written to clients.
+    pub(crate) turns: Turns,
     pub(crate) presence: Presence,
     /// Runs whose text is passed on while it comes.
     pub(crate) watches: Watches,
@@ -114,6 +117,7 @@ impl Daemon {
         Self {
             clock,
             hub: Hub::default(),
+            turns: Turns::default(),
             presence: Presence::default(),
             watches: Watches::default(),
             runs: Runs::default(),

@@ -6,12 +6,13 @@
 
 mod intake;
 mod stream;
+mod turns;
 mod writer;
 
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -22,6 +23,8 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 pub(crate) use self::intake::{Heard, Incoming};
 use self::intake::{Intake, Next};
 pub(crate) use self::stream::Stream;
+use self::turns::Turn;
+pub(crate) use self::turns::Turns;
 use self::writer::{Writer, Wrote};
 use super::outbox::{Close, Look, Outbox};
 use super::wire::{Metered, is_overspent};
@@ -53,9 +56,10 @@ enum End {
 pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     socket: Stream<Metered<S>>,
     outbox: Arc<Outbox>,
+    turns: Turns,
     mut heard: impl FnMut(Heard) -> bool,
 ) -> String {
-    let mut work = Work::new(socket, outbox);
+    let mut work = Work::new(socket, outbox, turns);
     match poll_fn(|cx| work.poll(cx, &mut heard)).await {
         // Boxed: an idle connection does not carry what its end takes.
         End::Close(close) => Box::pin(finish(work.socket, work.writer, close)).await,
@@ -68,6 +72,8 @@ struct Work<S> {
     socket: Stream<Metered<S>>,
     outbox: Arc<Outbox>,
     writer: Writer,
+    /// To write something large.
+    turn: Turn,
     intake: Intake,
     /// A ping or a close came, whose answer is to go out.
     answers: bool,
@@ -80,11 +86,12 @@ struct Work<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Work<S> {
-    fn new(socket: Stream<Metered<S>>, outbox: Arc<Outbox>) -> Self {
+    fn new(socket: Stream<Metered<S>>, outbox: Arc<Outbox>, turns: Turns) -> Self {
         Self {
             socket,
             outbox,
             writer: Writer::default(),
+            turn: Turn::new(turns),
             intake: Intake::default(),
             answers: false,
             closing: false,
@@ -146,7 +153,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Work<S> {
                 Wrote::All
             })
         } else {
-            self.writer.poll_write(cx, self.socket.inner()).map_err(Error::Io)
+            if self.writer.is_large() {
+                ready!(self.turn.poll(cx));
+            }
+            let wrote = self.writer.poll_write(cx, self.socket.inner()).map_err(Error::Io);
+            self.turn.over();
+            wrote
         };
         match wrote {
             Poll::Ready(Ok(Wrote::All)) => {

@@ -67,7 +67,7 @@ async fn a_close_waits_for_the_end_of_a_frame_that_is_begun() {
     let out = Arc::clone(&outbox);
     let running = tokio::spawn(async move {
         let socket = Stream::new(Metered::new(server, Allowance::of(1)), &Bytes::new());
-        run(socket, out, |_| true).await
+        run(socket, out, Turns::default(), |_| true).await
     });
     tokio::task::yield_now().await;
     outbox.cut(Close::new(4001, "device removed"));
@@ -80,13 +80,33 @@ async fn a_close_waits_for_the_end_of_a_frame_that_is_begun() {
 }
 
 #[tokio::test]
+async fn those_who_read_nothing_keep_nobody_waiting_for_a_turn() {
+    let turns = Turns::default();
+    let text = "x".repeat(1_000_000);
+    let mut clients = Vec::new();
+    for reads in [false, false, false, false, false, true] {
+        let (client, server) = tokio::io::duplex(4096);
+        let outbox = Arc::new(Outbox::default());
+        let socket = Stream::new(Metered::new(server, Allowance::of(1)), &Bytes::new());
+        tokio::spawn(run(socket, Arc::clone(&outbox), turns.clone(), |_| true));
+        outbox.text(text.clone());
+        tokio::task::yield_now().await;
+        let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+        if reads {
+            assert_eq!(client.next().await.unwrap().unwrap(), Message::text(text.clone()));
+        }
+        clients.push((client, outbox));
+    }
+}
+
+#[tokio::test]
 async fn pings_are_answered_between_frames() {
     let (client, server) = tokio::io::duplex(4096);
     let outbox = Arc::new(Outbox::default());
     let out = Arc::clone(&outbox);
     let running = tokio::spawn(async move {
         let socket = Stream::new(Metered::new(server, Allowance::of(10_000)), &Bytes::new());
-        run(socket, out, |_| true).await
+        run(socket, out, Turns::default(), |_| true).await
     });
     let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
     let event = EventText::of("chat", &"e".repeat(10_000), None).unwrap();
@@ -117,7 +137,7 @@ async fn stuck() -> (Arc<Outbox>, tokio::task::JoinHandle<String>, tokio::io::Du
     let out = Arc::clone(&outbox);
     let running = tokio::spawn(async move {
         let socket = Stream::new(Metered::new(server, Allowance::of(1)), &Bytes::new());
-        run(socket, out, |_| true).await
+        run(socket, out, Turns::default(), |_| true).await
     });
     // The clock moves on its own only when nothing else does: it is stuck in its write by then.
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -143,7 +163,7 @@ async fn what_is_in_work_is_bounded_in_bytes_and_read_on_as_it_is_done() {
     allowance.lift();
     let running = tokio::spawn(async move {
         let socket = Stream::new(Metered::new(server, allowance), &Bytes::new());
-        run(socket, out, move |messages| heard.send(messages).is_ok()).await
+        run(socket, out, Turns::default(), move |messages| heard.send(messages).is_ok()).await
     });
     let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
     let sending = tokio::spawn(async move {
@@ -190,7 +210,7 @@ async fn whoever_is_closed_has_a_bounded_time_for_what_waits() {
 async fn whoever_sends_a_little_too_much_can_send_it_and_is_told() {
     let (client, server) = tokio::io::duplex(1024);
     let server = Stream::new(Metered::new(server, Allowance::of(64 * 1024)), &Bytes::new());
-    let served = tokio::spawn(run(server, Arc::new(Outbox::default()), |_| true));
+    let served = tokio::spawn(run(server, Arc::new(Outbox::default()), Turns::default(), |_| true));
     let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
     client.send(Message::text("x".repeat(256 * 1024))).await.unwrap();
     let Some(Ok(Message::Close(Some(close)))) = client.next().await else { panic!("it was not told") };

@@ -55,11 +55,18 @@ pub(super) struct Writer {
     at: usize,
     /// Whether some of the pieces were written.
     begun: bool,
+    /// Whether some of them are too large to be copied.
+    large: bool,
 }
 
 impl Writer {
     pub(super) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
+    }
+
+    /// Whether something large is among it.
+    pub(super) const fn is_large(&self) -> bool {
+        self.large
     }
 
     /// Where to put what is to be prepared.
@@ -90,12 +97,14 @@ impl Writer {
                     framing::head(text.len(), &mut own);
                     self.pieces.push_back(Piece::Own(std::mem::take(&mut own)));
                     self.pieces.push_back(Piece::Text(text));
+                    self.large = true;
                 }
                 Item::Event(event, seq) => {
                     framing::head(event.bytes_with(seq), &mut own);
                     if event.bytes() > SMALL {
                         self.pieces.push_back(Piece::Own(std::mem::take(&mut own)));
                         self.pieces.push_back(Piece::Event(event.clone()));
+                        self.large = true;
                     } else {
                         own.extend_from_slice(event.head().as_bytes());
                     }
@@ -136,7 +145,7 @@ impl Writer {
                 return Poll::Ready(Ok(Wrote::Much));
             }
         }
-        self.begun = false;
+        (self.begun, self.large) = (false, false);
         self.pieces.shrink_to(IDLE);
         Poll::Ready(Ok(Wrote::All))
     }
