@@ -19,6 +19,8 @@ const READ_BUFFER: usize = 2 * 1024;
 pub(crate) struct Stream<S> {
     stream: S,
     context: WebSocketContext,
+    /// Whether the end was read, or an error: nothing that comes behind that can be understood.
+    ended: bool,
 }
 
 /// The stream, as one who is polled now sees it.
@@ -61,7 +63,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
             .max_frame_size(Some(MAX_PAYLOAD));
         // A copy: taken over as it is, it would keep the buffer of the HTTP connection, which is larger than ours.
         let context = WebSocketContext::from_partially_read(read.to_vec(), Role::Server, Some(config));
-        Self { stream, context }
+        Self { stream, context, ended: false }
     }
 
     /// Past the WebSocket: for whole frames, while nothing of its own is to be flushed.
@@ -69,12 +71,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         &mut self.stream
     }
 
-    /// The next message; none at the end.
+    /// The next message; none at the end and after an error.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
         match self.context.read(&mut Polled { stream: &mut self.stream, cx }) {
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-            Err(Error::ConnectionClosed | Error::AlreadyClosed) => Poll::Ready(None),
-            read => Poll::Ready(Some(read)),
+            Ok(message) => Poll::Ready(Some(Ok(message))),
+            Err(error) => {
+                self.ended = true;
+                let over = matches!(error, Error::ConnectionClosed | Error::AlreadyClosed);
+                Poll::Ready((!over).then_some(Err(error)))
+            }
         }
     }
 

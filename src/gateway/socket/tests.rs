@@ -100,6 +100,22 @@ async fn those_who_read_nothing_keep_nobody_waiting_for_a_turn() {
 }
 
 #[tokio::test]
+async fn nothing_is_read_as_frames_behind_an_error() {
+    let (mut client, server) = tokio::io::duplex(64 * 1024);
+    let allowance = Allowance::of(1);
+    allowance.lift();
+    let socket = Stream::new(Metered::new(server, allowance), &Bytes::new());
+    let running = tokio::spawn(run(socket, Arc::new(Outbox::default()), Turns::default(), |_| true));
+    let too_long = (MAX_PAYLOAD as u64 + 1).to_be_bytes();
+    client.write_all(&[&[0x81, 0xff][..], &too_long, &[0; 8_000]].concat()).await.unwrap();
+    let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+    let Some(Ok(Message::Close(Some(close)))) = client.next().await else { panic!("it was not told") };
+    assert_eq!(u16::from(close.code), 1009);
+    drop(client);
+    assert_eq!(running.await.unwrap(), "payload too large");
+}
+
+#[tokio::test]
 async fn pings_are_answered_between_frames() {
     let (client, server) = tokio::io::duplex(4096);
     let outbox = Arc::new(Outbox::default());
