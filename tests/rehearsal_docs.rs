@@ -36,6 +36,8 @@ impl Tree {
                 Action::Reply { text, .. } => return Outcome::ok(text),
                 Action::Fail { reason, .. } => return Outcome::ended(Terminal::Error, reason, None),
                 Action::Panic(reason) => return Outcome::ended(Terminal::Crashed, reason, None),
+                #[cfg(feature = "faults")]
+                Action::Abort => panic!("no example brings the process down"),
             };
             let model = "builtin/rehearsal".parse().unwrap();
             let (text, usage) = (String::new(), Usage::default());

@@ -1,8 +1,8 @@
 //! The tree as its users see it.
 
 mod callbacks;
-mod lanes;
 mod deliveries;
+mod lanes;
 mod manage;
 mod messages;
 mod pairing;

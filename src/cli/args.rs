@@ -19,8 +19,8 @@ pub(crate) use self::gateway::{
     GatewayArgs, GatewayCallArgs, GatewayCommand, GatewayRunArgs, ReachArgs, ServiceCommand,
 };
 pub(crate) use self::stored::{AuditCommand, RunsCommand, RunsListArgs, SessionsCommand};
-pub(crate) use self::work::{RunArgs, SpawnArgs};
 pub(crate) use self::upkeep::{BackupCommand, DoctorArgs};
+pub(crate) use self::work::{RunArgs, SpawnArgs};
 use super::deliveries::args::DeliveriesCommand;
 
 const EXIT_CODES: &str = "\

@@ -4,8 +4,8 @@ use tempfile::TempDir;
 
 use super::{Durability, SqliteStorage};
 
-mod failing;
 mod deliveries;
+mod failing;
 mod files;
 mod power;
 mod random;

@@ -35,7 +35,7 @@ fn a_parent_that_waits_for_five_wakes_once_after_a_kill() {
         .enumerate()
         .map(|(number, task)| spawn(&format!("{}Reply with exactly: {task}", wait(number))))
         .collect();
-    let asks = world.begin(&["run", &lines.join("\n")]);
+    let asks = world.begin(&["run", &lines.join("\nWait: 0ms\n")]);
     // Two have ended, two work, one waits in its lane, and the parent waits for all of them.
     let count = |runs: &[Value], state: &str| runs.iter().filter(|run| run["state"] == state).count();
     loop {
@@ -55,7 +55,7 @@ fn a_parent_that_waits_for_five_wakes_once_after_a_kill() {
     let texts: BTreeSet<&str> = results.iter().map(|item| item["text"].as_str().unwrap()).collect();
     assert_eq!((results.len(), texts), (5, tasks.into_iter().collect()));
     let runs = world.runs();
-    assert_eq!(run(&runs, &parent)["steps"], 3, "it spawned, waited, and answered once");
+    assert_eq!(run(&runs, &parent)["steps"], 7, "it spawned five times, waited, and answered once");
     assert_eq!(count(&runs, "ok"), runs.len(), "{runs:?}");
     assert_eq!(runs.len(), 6, "nothing was spawned or answered twice");
 }

@@ -8,8 +8,8 @@
 //! - A read that begins after a `done` sees what that transaction wrote.
 //! - An empty transaction is a barrier: its `done` comes after all earlier ones.
 
-mod health;
 mod deliveries;
+mod health;
 mod ops;
 mod pairing;
 mod reads;
@@ -18,11 +18,11 @@ mod rows;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-pub use self::health::{StoreHealth, Trouble};
 pub use self::deliveries::{
     CallbackMark, DeliveryFilter, DeliveryKind, DeliveryRow, DeliveryState, DeliveryStatus, DeliveryTally,
     OpenCallback, Receiver, Undeliverable, UnknownDelivery,
 };
+pub use self::health::{StoreHealth, Trouble};
 pub use self::ops::{AuditRecord, Done, Op, Refused, RunEnd, StoreError, ToolMark, Transaction};
 pub use self::pairing::{BootstrapRow, DeviceRow, DeviceTokenRow, PairRequestRow, StoredPairing};
 pub use self::reads::{
