@@ -254,21 +254,21 @@ impl Checker<'_> {
                     let items = entry["items"].as_array().into_iter().flatten();
                     told.extend(items.filter_map(|item| item["run"].as_str()));
                     // Results are kept for whoever waits: it has ended if another run has them.
-                    waits.take_if(|waits| *waits != run);
+                    if waits.take() == Some(run) {
+                        self.has_all(key, spawned.get(&run), &told);
+                    }
                 }
                 Some("assistant") if waits.take_if(|waits| *waits == run).is_some() => {
-                    let missing =
-                        spawned.get(&run).into_iter().flatten().find(|child| !told.contains(child.as_str()));
-                    if let Some(child) = missing {
-                        self.say(
-                            "I3",
-                            Kind::Other,
-                            format!("{key} woke before it had the result of run {child}"),
-                        );
-                    }
+                    self.has_all(key, spawned.get(&run), &told);
                 }
                 _ => {}
             }
+        }
+    }
+
+    fn has_all(&mut self, key: &str, children: Option<&BTreeSet<String>>, told: &BTreeSet<&str>) {
+        if let Some(child) = children.into_iter().flatten().find(|child| !told.contains(child.as_str())) {
+            self.say("I3", Kind::Other, format!("{key} woke before it had the result of run {child}"));
         }
     }
 

@@ -158,6 +158,28 @@ fn a_parent_that_is_left_asleep_is_found() {
 #[test]
 fn a_parent_that_wakes_too_early_is_found() {
     finds(|story| entries(story, PARENT).swap(3, 4), "I3", Kind::Other);
+    let other = |story: &mut Story| entries(story, PARENT)[3].1["items"][0]["run"] = json!("other");
+    finds(other, "I3", Kind::Other);
+}
+
+#[test]
+fn a_run_that_may_not_wait_goes_on_at_once() {
+    let yields = || result("sessions_yield", &json!({ "status": "yielded" }));
+    let spawns = |child: &str| result("sessions_spawn", &json!({ "status": "accepted", "runId": child }));
+    let mut story = good();
+    // The second takes its turn before the first, which was woken, has spoken; the third asks while the second waits.
+    let more = [
+        entry("second", spawns("x")),
+        entry("second", yields()),
+        entry("one", answer()),
+        entry("third", spawns("y")),
+        entry("third", yields()),
+        entry("third", answer()),
+    ];
+    entries(&mut story, PARENT).splice(4..4, more);
+    assert!(!check(&story).iter().any(|broken| broken.invariant == "I3"));
+    entries(&mut story, PARENT).push(entry("second", answer()));
+    assert!(check(&story).iter().any(|broken| broken.invariant == "I3"));
 }
 
 #[test]
