@@ -21,7 +21,7 @@ use std::time::Duration;
 pub(crate) use self::cell::{Fate, Phase, RunCell};
 pub(crate) use self::deadline::Deadline;
 use self::tools::Finished;
-use crate::kit::{Behaviour, Ctx, Handle, Msg, Reply, StartError, Task};
+use crate::kit::{Backoff, Behaviour, Ctx, Handle, Msg, Reply, StartError, Task};
 use crate::ports::{Answer, ModelError, Op, Refused, ToolOutput, ToolSpec, Transaction};
 use crate::session::{SessionMeta, SessionMsg};
 use crate::sessions::{LaneName, Permit, SessionsMsg};
@@ -29,6 +29,9 @@ use crate::shared::Shared;
 use crate::types::{
     Entry, ModelChoice, Monotonic, RunId, RunLimits, StoredEntry, Terminal, ToolCall, Transcript, Usage,
 };
+
+/// How long to wait before the store is asked again.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(5) };
 
 /// Everything that a run needs. It is started once.
 #[derive(Debug)]
@@ -96,7 +99,9 @@ pub(crate) enum RunMsg {
     /// A tool is done. From its task.
     ToolDone { call: Arc<str>, output: Box<ToolOutput> },
     /// What the run wrote is committed, or not. From the store.
-    Committed { result: Result<(), Refused> },
+    Committed { transaction: Transaction, result: Result<(), Refused> },
+    /// Try again what the store could not take. From a timer.
+    Retry,
     /// Go on after a boundary. From the session.
     Continue(Box<Continue>),
     /// Report again what was reported last. From the session, after a rebuild.
@@ -114,6 +119,7 @@ impl Msg for RunMsg {
             Self::Granted { .. } => "granted",
             Self::ToolDone { .. } => "tool_done",
             Self::Committed { .. } => "committed",
+            Self::Retry => "retry",
             Self::Continue(_) => "continue",
             Self::Resync => "resync",
             Self::LanesReset => "lanes_reset",
@@ -181,6 +187,10 @@ pub(crate) struct Run {
     reports: u64,
     /// Whether an earlier process began it and it has called no model since.
     resumed: bool,
+    /// What the store could not take, until it is tried again.
+    held: Option<(Transaction, Task)>,
+    /// How often it could not, in a row.
+    refusals: u32,
 }
 
 impl Behaviour for Run {
@@ -216,6 +226,8 @@ impl Behaviour for Run {
             doing: Doing::Begins,
             reports: 0,
             resumed: args.resumed,
+            held: None,
+            refusals: 0,
         })
     }
 
@@ -227,7 +239,12 @@ impl Behaviour for Run {
             RunMsg::PauseOver { step } => self.on_pause_over(step, ctx),
             RunMsg::Granted { permit } => self.on_granted(permit, ctx),
             RunMsg::ToolDone { call, output } => self.on_tool_done(&call, *output, ctx),
-            RunMsg::Committed { result } => self.on_committed(result, ctx),
+            RunMsg::Committed { transaction, result } => self.on_committed(transaction, result, ctx),
+            RunMsg::Retry => {
+                if let Some((transaction, _)) = self.held.take() {
+                    self.commit(transaction, ctx);
+                }
+            }
             RunMsg::Continue(word) => self.on_continue(*word, ctx),
             RunMsg::Resync => self.tell_report(),
             RunMsg::LanesReset => {
@@ -268,26 +285,46 @@ impl Run {
         let (myself, shared, session) =
             (ctx.myself().clone(), Arc::clone(&self.shared), self.meta.key.clone());
         // Whether anybody listens is asked when there is something to tell: somebody may come meanwhile.
-        let appended = appended(&transaction);
+        let kept = transaction.clone();
         self.shared.commit(transaction, move |result| {
             if result.is_ok() {
-                shared.tell_appended(&session, &appended);
+                shared.tell_appended(&session, &appended(&kept));
             }
             // A run that is gone has been ended by its session.
-            drop(myself.send(RunMsg::Committed { result }));
+            drop(myself.send(RunMsg::Committed { transaction: kept, result }));
         });
     }
 
-    fn on_committed(&mut self, result: Result<(), Refused>, ctx: &mut Ctx<Self>) {
+    fn on_committed(
+        &mut self,
+        transaction: Transaction,
+        result: Result<(), Refused>,
+        ctx: &mut Ctx<Self>,
+    ) {
         match result {
+            // A step that was paid for waits until the store takes it: nothing else happens in the run meanwhile, and a
+            // deadline or a cancel ends it as ever.
+            Err(Refused::Storage(error)) if error.passes() => {
+                tracing::warn!(run = %self.id(), %error, "a step could not be committed, will try again");
+                self.refusals = self.refusals.saturating_add(1);
+                let pause = BACKOFF.delay(self.refusals.min(16), ctx.system().ids.below(u64::MAX));
+                self.held = Some((transaction, ctx.after(pause, RunMsg::Retry)));
+            }
             Err(refused) => {
                 self.report(ReportKind::Refused { reason: format!("the store refused a step: {refused}") });
             }
-            Ok(()) => match &self.doing {
-                Doing::Noting => self.call_model(ctx),
-                Doing::Tools(_) => self.tools_committed(ctx),
-                _ => {}
-            },
+            Ok(()) => {
+                self.refusals = 0;
+                self.go_on_committed(ctx);
+            }
+        }
+    }
+
+    fn go_on_committed(&mut self, ctx: &mut Ctx<Self>) {
+        match &self.doing {
+            Doing::Noting => self.call_model(ctx),
+            Doing::Tools(_) => self.tools_committed(ctx),
+            _ => {}
         }
     }
 

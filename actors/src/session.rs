@@ -120,7 +120,7 @@ pub(crate) enum SessionMsg {
     /// The run has its place in the lane. From the manager.
     Granted { run: RunId, permit: Permit },
     /// A transaction of this session was applied, or not. From the store.
-    Committed { ticket: Box<Ticket>, result: Result<(), Refused> },
+    Committed { ticket: Box<Ticket>, transaction: Option<Transaction>, result: Result<(), Refused> },
     /// What the tree of this session has used, but for the run that ends. From a reading task.
     Counted { end: Box<End>, used: Result<Usage, StoreError> },
     /// The start of a run that did not wait for it was not applied. From the store.
@@ -354,6 +354,8 @@ pub(crate) struct Session {
     /// Ends of runs that never had their turn, which the store could not take yet.
     #[expect(clippy::vec_box, reason = "they come out of tickets and go into tickets as they are")]
     unsettled: Vec<Box<End>>,
+    /// Transactions of runs at a boundary that the store could not take, until they are tried again.
+    held: Vec<(Transaction, Box<Ticket>)>,
     /// Tokens of the runs that have ended, as long as the session had no children and was not read from the store.
     used: Option<Usage>,
     retries: u32,
@@ -403,7 +405,9 @@ impl Behaviour for Session {
             SessionMsg::StartChild { args } => self.on_start_child(*args, ctx),
             SessionMsg::ChildEnded { run, announce } => self.on_child_ended(run, announce, ctx),
             SessionMsg::Granted { run, permit } => self.on_granted(run, permit, ctx),
-            SessionMsg::Committed { ticket, result } => self.on_committed(*ticket, result, ctx),
+            SessionMsg::Committed { ticket, transaction, result } => {
+                self.on_committed(*ticket, transaction, result, ctx);
+            }
             SessionMsg::Counted { end, used } => self.on_counted(end, used, ctx),
             SessionMsg::StartRefused { run, refused } => self.on_start_refused(run, &refused, ctx),
             SessionMsg::Loaded { result } => self.on_loaded(*result, ctx),

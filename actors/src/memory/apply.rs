@@ -34,6 +34,9 @@ impl State {
             Op::RecordStep { run, steps, usage, model } => {
                 self.running(run)?;
                 self.runs.change(&run, |stored| {
+                    if stored.row.state == RunState::Accepted {
+                        stored.row.state = RunState::Running;
+                    }
                     stored.row.steps = steps;
                     stored.row.usage = usage;
                     stored.row.model_used = Some(model);

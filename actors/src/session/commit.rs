@@ -111,6 +111,8 @@ pub(crate) enum Ticket {
     Boundary { run: RunId, taken: Taken, permit: Option<Permit> },
     /// The run waits for the children of the session.
     Yield { run: RunId },
+    /// A run works whose start the store could not take at first.
+    Begun { run: RunId },
     /// Results or messages are appended while no run has its turn; `row` is the run that this starts.
     /// `injected` are those who wait for the places of messages in the agent's name.
     Deliver { delivery: Delivery, row: Option<Box<RunRow>>, taken: Taken, injected: Vec<InjectedAt> },
@@ -119,6 +121,14 @@ pub(crate) enum Ticket {
 }
 
 impl Ticket {
+    /// Whether it is of a run at a boundary, which waits until the store takes it. Others are made anew.
+    const fn waits_for_the_store(&self) -> bool {
+        matches!(
+            self,
+            Self::Start { .. } | Self::Boundary { .. } | Self::Yield { .. } | Self::Begun { .. }
+        )
+    }
+
     /// Tells everybody else of what is committed. Called by the commit itself, so that no panic of this session
     /// can swallow it.
     fn tell(&self, shared: &Shared, meta: &SessionMeta) {
@@ -127,7 +137,7 @@ impl Ticket {
                 Some(taken)
             }
             Self::End(end) => end.taken.as_ref(),
-            Self::Yield { .. } => None,
+            Self::Yield { .. } | Self::Begun { .. } => None,
         };
         if let Some(taken) = taken.filter(|taken| !taken.announces.is_empty()) {
             let (session, runs) = (meta.key.clone(), taken.announces.clone());
@@ -162,6 +172,7 @@ impl Ticket {
                 appended();
             }
             Self::Start { .. } | Self::Boundary { .. } => appended(),
+            Self::Begun { .. } => {}
         }
     }
 }
@@ -170,16 +181,34 @@ impl Session {
     pub(super) fn commit(&self, transaction: Transaction, ticket: Ticket, ctx: &Ctx<Self>) {
         let (myself, shared, meta) = (ctx.myself().clone(), Arc::clone(&self.shared), Arc::clone(&self.meta));
         let ticket = Box::new(ticket);
+        let kept = ticket.waits_for_the_store().then(|| transaction.clone());
         self.shared.commit(transaction, move |result| {
             if result.is_ok() {
                 ticket.tell(&shared, &meta);
             }
             // A session that died reads the outcome from the store when it wakes.
-            drop(myself.send(SessionMsg::Committed { ticket, result }));
+            drop(myself.send(SessionMsg::Committed { ticket, transaction: kept, result }));
         });
     }
 
-    pub(super) fn on_committed(&mut self, ticket: Ticket, result: Result<(), Refused>, ctx: &mut Ctx<Self>) {
+    pub(super) fn on_committed(
+        &mut self,
+        ticket: Ticket,
+        transaction: Option<Transaction>,
+        result: Result<(), Refused>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        if let Err(Refused::Storage(error)) = &result
+            && error.passes()
+            && let Some(transaction) = transaction
+        {
+            tracing::warn!(session = %self.meta.key, %error, "a run waits for the store, will try again");
+            self.held.push((transaction, Box::new(ticket)));
+            return self.try_again(ctx);
+        }
+        if result.is_ok() {
+            self.retries = 0;
+        }
         match (ticket, result) {
             (Ticket::Start { run, taken, permit }, Ok(())) => {
                 self.took(&taken);
@@ -190,6 +219,7 @@ impl Session {
                 self.go_on(run, taken.transcript, permit, ctx);
             }
             (Ticket::Yield { run }, Ok(())) => self.yield_begins(run, ctx),
+            (Ticket::Begun { .. }, Ok(())) => {}
             (Ticket::Deliver { delivery, row, taken, injected }, Ok(())) => {
                 self.took(&taken);
                 answer_injected(injected, Ok(()));
@@ -197,17 +227,13 @@ impl Session {
                     return self.advance(ctx);
                 }
                 self.next = None;
-                self.retries = 0;
                 self.transcript = Some(taken.transcript);
                 if let Some(row) = row.filter(|row| !self.knows(row.id)) {
                     self.queue.push_front(row);
                 }
                 self.advance(ctx);
             }
-            (Ticket::End(end), Ok(())) => {
-                self.retries = 0;
-                self.ended(*end, ctx);
-            }
+            (Ticket::End(end), Ok(())) => self.ended(*end, ctx),
             (Ticket::End(mut end), Err(Refused::Ended { state, .. })) => {
                 // Somebody else was first, and told whoever had to know.
                 self.used = None;
@@ -234,7 +260,10 @@ impl Session {
                 self.try_again(ctx);
             }
             (
-                Ticket::Start { run, .. } | Ticket::Boundary { run, .. } | Ticket::Yield { run },
+                Ticket::Start { run, .. }
+                | Ticket::Boundary { run, .. }
+                | Ticket::Yield { run }
+                | Ticket::Begun { run },
                 Err(refused),
             ) => {
                 self.transcript = None;
@@ -346,6 +375,18 @@ impl Session {
         self.try_again(ctx);
     }
 
+    /// Whether the run of a ticket still stands where the ticket left it.
+    fn is_awaited(&self, ticket: &Ticket) -> bool {
+        let stage = |run: &RunId| self.runs.get(run).map(|active| &active.stage);
+        match ticket {
+            Ticket::Start { run, .. } => matches!(stage(run), Some(Stage::Starting)),
+            Ticket::Boundary { run, .. } => matches!(stage(run), Some(Stage::Boundary)),
+            Ticket::Yield { run } => matches!(stage(run), Some(Stage::Yielding)),
+            Ticket::Begun { run } => stage(run).is_some_and(|stage| !stage.is_last()),
+            Ticket::Deliver { .. } | Ticket::End(_) => false,
+        }
+    }
+
     /// Asks the store again after a while.
     pub(super) fn try_again(&mut self, ctx: &Ctx<Self>) {
         if self.retry.is_none() {
@@ -368,6 +409,12 @@ impl Session {
         }
         for end in ends {
             self.commit_end(end, ctx);
+        }
+        for (transaction, ticket) in std::mem::take(&mut self.held) {
+            // One whose run was aborted meanwhile is dropped: the run ends without it.
+            if self.is_awaited(&ticket) {
+                self.commit(transaction, *ticket, ctx);
+            }
         }
         // What waits for the session to be read again.
         self.resume_loading(ctx);

@@ -72,6 +72,7 @@ fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> S
         next: None,
         accepting: 0,
         unsettled: Vec::new(),
+        held: Vec::new(),
         retries: 0,
         retry: None,
         sleep: None,

@@ -173,7 +173,8 @@ impl Session {
         let taken = self.take_inbox(transcript, Some(run), input, self.due(), ctx);
         let mut transaction = vec![Op::StartRun { run, at }];
         taken.ops(&self.meta.key, Some(run), &mut transaction);
-        if taken.entries.is_empty() {
+        // Where the store is known to refuse, a run waits with its first call until it does not.
+        if taken.entries.is_empty() && self.shared.storage.health().refuses.is_none() {
             let myself = ctx.myself().clone();
             self.shared.commit(transaction, move |result| {
                 if let Err(refused) = result {
@@ -240,6 +241,13 @@ impl Session {
 
     /// A run works whose start the store did not take: it must not end as one that never began.
     pub(super) fn on_start_refused(&mut self, run: RunId, refused: &Refused, ctx: &mut Ctx<Self>) {
+        if let Refused::Storage(error) = refused
+            && error.passes()
+        {
+            let at = ctx.system().clock.now();
+            self.held.push((vec![Op::StartRun { run, at }], Box::new(Ticket::Begun { run })));
+            return self.try_again(ctx);
+        }
         self.fail_run(run, format!("the store refused the start of the run: {refused}"), ctx);
     }
 

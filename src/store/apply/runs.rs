@@ -75,7 +75,7 @@ impl Apply<'_> {
         let run = self.open_run(run)?;
         self.execute(
             "UPDATE runs SET steps = ?1, input_tokens = ?2, output_tokens = ?3, cached_tokens = ?4, \
-             model_used = ?5 WHERE number = ?6",
+             model_used = ?5, state = iif(state = 'accepted', 'running', state) WHERE number = ?6",
             params![
                 steps,
                 count(usage.input),

@@ -90,7 +90,8 @@ pub enum Op {
         /// When.
         at: Timestamp,
     },
-    /// What the run has used so far. Refused if it has ended.
+    /// What the run has used so far. Refused if it has ended. One that is `Accepted` is `Running` from now on: its start
+    /// may not have been taken.
     RecordStep {
         /// The run.
         run: RunId,
@@ -280,6 +281,14 @@ pub enum StoreError {
     /// Anything else.
     #[error("the store failed: {0}")]
     Other(String),
+}
+
+impl StoreError {
+    /// Whether it may go well later, when there is room again or the device is back.
+    #[must_use]
+    pub const fn passes(&self) -> bool {
+        !matches!(self, Self::Damaged(_))
+    }
 }
 
 /// Why a transaction was not applied.
