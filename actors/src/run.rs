@@ -295,12 +295,7 @@ impl Run {
         });
     }
 
-    fn on_committed(
-        &mut self,
-        transaction: Transaction,
-        result: Result<(), Refused>,
-        ctx: &mut Ctx<Self>,
-    ) {
+    fn on_committed(&mut self, transaction: Transaction, result: Result<(), Refused>, ctx: &mut Ctx<Self>) {
         match result {
             // A step that was paid for waits until the store takes it: nothing else happens in the run meanwhile, and a
             // deadline or a cancel ends it as ever.

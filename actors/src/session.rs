@@ -41,7 +41,7 @@ use self::inject::Injected;
 pub use self::prompts::is_silent;
 pub(crate) use self::stop::{already_ended, name_once};
 use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError, Task};
-use crate::ports::{Announce, OpenRun, Refused, RunRow, Steer, StoreError, StoredSession};
+use crate::ports::{Announce, OpenRun, Refused, RunRow, Steer, StoreError, StoredSession, Transaction};
 use crate::run::{Fate, Report, RunCell};
 use crate::sessions::{Named, Permit};
 use crate::shared::Shared;

@@ -12,7 +12,10 @@ pub(super) fn look(patient: &Patient) -> Found {
                 run.id, run.session
             ),
             "it stays where it is, and no agent takes note of it",
-            format!("`offshoot runs show {}` shows the result", run.id),
+            format!(
+                "`offshoot deliveries show {0}` shows it, `offshoot deliveries dismiss {0}` ends it",
+                run.id
+            ),
         )
     };
     let more = runs.count - runs.first.len();

@@ -156,7 +156,8 @@ fn rows_that_do_not_fit_are_found_by_what_is_wrong_with_them() {
         ("UPDATE sessions SET next_seq = 0", "rows", "more entries than they count"),
         ("UPDATE entries SET content = '{\"type\":\"unheard\"}'", "rows", "cannot be read"),
         (
-            "INSERT INTO callbacks VALUES ('nobody', 'http://127.0.0.1:1', 1)",
+            "INSERT INTO callbacks (run, run_id, receiver, address, state, at) \
+             VALUES (999, 'nobody', 'http://127.0.0.1:1', 'http://127.0.0.1:1', 'open', 1)",
             "rows",
             "callbacks belong to no run",
         ),

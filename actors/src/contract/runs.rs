@@ -64,7 +64,11 @@ pub async fn a_step_is_recorded(store: &dyn Storage) {
         apply(store, vec![op]).await;
         let row = store.run(run_id(1)).await.unwrap().unwrap();
         assert_eq!((row.steps, row.usage, row.model_used), (steps, usage, Some(model("second"))));
-        assert_eq!(row.state, RunState::Running, "one that makes steps runs, whether its start was taken or not");
+        assert_eq!(
+            row.state,
+            RunState::Running,
+            "one that makes steps runs, whether its start was taken or not"
+        );
     }
 }
 

@@ -123,10 +123,7 @@ pub(crate) enum Ticket {
 impl Ticket {
     /// Whether it is of a run at a boundary, which waits until the store takes it. Others are made anew.
     const fn waits_for_the_store(&self) -> bool {
-        matches!(
-            self,
-            Self::Start { .. } | Self::Boundary { .. } | Self::Yield { .. } | Self::Begun { .. }
-        )
+        matches!(self, Self::Start { .. } | Self::Boundary { .. } | Self::Yield { .. } | Self::Begun { .. })
     }
 
     /// Tells everybody else of what is committed. Called by the commit itself, so that no panic of this session

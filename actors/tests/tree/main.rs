@@ -11,6 +11,7 @@ mod caps;
 mod changes;
 mod deadlines;
 mod deliveries;
+mod full;
 #[cfg(feature = "faults")]
 mod held;
 mod injects;

@@ -16,7 +16,7 @@ async fn waits_once(call_: Call) -> Result<Answer, ModelError> {
 async fn a_step_is_refused(chooses: impl Fn(&Op) -> bool + Send + 'static) -> Rig {
     let (setup, faulty) = setup().faulty();
     let rig = setup.start(waits_once).await;
-    faulty.refuse(chooses);
+    faulty.damage(chooses);
     let failed = rig.answer("work").await;
     assert!(faulty.has_failed());
     assert_eq!(failed.state, Terminal::Error);
@@ -52,7 +52,7 @@ async fn a_run_whose_start_is_refused_does_not_work_on_as_one_that_never_began()
         })
         .await;
     // A child's task is in its transcript: its start has nothing to append, and it does not wait for the commit.
-    faulty.refuse(|op| matches!(op, Op::StartRun { .. }));
+    faulty.damage(|op| matches!(op, Op::StartRun { .. }));
     let child = rig.spawn("quiet|work").await;
     let outcome = rig.outcome(child.run).await;
     assert!(faulty.has_failed());

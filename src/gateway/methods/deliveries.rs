@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 use offshoot_actors::ports::{DeliveryFilter, DeliveryKind, DeliveryRow, Page};
-use offshoot_actors::types::RunId;
+use offshoot_actors::types::{Refusal, RunId};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -134,9 +134,9 @@ async fn of_run(call: &Call) -> Result<(RunId, Vec<DeliveryRow>), ErrorShape> {
     let page = Page { offset: 0, limit: MAX_LIMIT };
     let rows = call.daemon.tree()?.deliveries(filter, page).await.map_err(unread)?;
     if rows.is_empty() {
-        let problem =
-            format!("unknown delivery: nothing is to be delivered of run {run}; see deliveries.list");
-        return Err(ErrorShape::invalid(problem).with_details(json!({ "code": "unknown_delivery" })));
+        let unknown = Refusal::error("unknown_delivery", format!("nothing is to be delivered of run {run}"))
+            .with_hint("list what is with `offshoot deliveries list`");
+        return Err(refused(&unknown));
     }
     Ok((run, rows))
 }

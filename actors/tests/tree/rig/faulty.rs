@@ -33,6 +33,8 @@ pub enum Asked<'a> {
 pub enum Answered {
     Well,
     WithAnError,
+    /// With an error that does not pass.
+    Damaged,
     WithAnErrorAfter(Duration),
     /// As it is now, but told after this time; a transaction is applied after this time.
     Late(Duration),
@@ -91,6 +93,18 @@ impl Faulty {
         self.fail(1, move |asked| matches!(asked, Asked::Submit(transaction) if transaction.iter().any(&of)));
     }
 
+    /// The next transaction that holds such an operation meets a page that cannot be read.
+    pub fn damage(&self, of: impl Fn(&Op) -> bool + Send + 'static) {
+        let mut left = 1;
+        self.spoil(move |asked| match asked {
+            Asked::Submit(transaction) if left > 0 && transaction.iter().any(&of) => {
+                left -= 1;
+                Answered::Damaged
+            }
+            _ => Answered::Well,
+        });
+    }
+
     /// Whether anything was answered with an error.
     pub fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::SeqCst)
@@ -98,7 +112,7 @@ impl Faulty {
 
     fn judge(&self, asked: &Asked<'_>) -> Answered {
         let answered = (self.spoil.lock().unwrap())(asked);
-        if matches!(answered, Answered::WithAnError | Answered::WithAnErrorAfter(_)) {
+        if matches!(answered, Answered::WithAnError | Answered::Damaged | Answered::WithAnErrorAfter(_)) {
             self.has_failed.store(true, Ordering::SeqCst);
         }
         answered
@@ -113,7 +127,7 @@ impl Faulty {
         let answer = question(&self.inner);
         match answered {
             Answered::Well => answer,
-            Answered::WithAnError => Box::pin(async { Err(spoiled()) }),
+            Answered::WithAnError | Answered::Damaged => Box::pin(async { Err(spoiled()) }),
             Answered::WithAnErrorAfter(pause) => {
                 let pause = self.clock.sleep(pause);
                 Box::pin(async move {
@@ -137,6 +151,7 @@ impl Storage for Faulty {
     fn submit(&self, transaction: Transaction, done: Done) {
         match self.judge(&Asked::Submit(&transaction)) {
             Answered::WithAnError => done(Err(spoiled().into())),
+            Answered::Damaged => done(Err(StoreError::Damaged("spoiled".to_owned()).into())),
             Answered::Late(pause) => {
                 let (inner, pause) = (Arc::clone(&self.inner), self.clock.sleep(pause));
                 drop(tokio::spawn(async move {
