@@ -15,6 +15,7 @@ mod full;
 #[cfg(feature = "faults")]
 mod held;
 mod injects;
+mod kills;
 mod lanes;
 mod models;
 mod order;
