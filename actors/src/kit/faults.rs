@@ -10,6 +10,8 @@ mod enabled {
     pub enum Bug {
         /// A child's result is handed to its parent before its end is committed.
         AnnounceBeforeCommit,
+        /// A result is taken off its way in a transaction of its own, before the one with its entry and the run on it.
+        AnnounceTakenBeforeCommit,
         /// A run that panics keeps its lane permit.
         PermitForgottenOnPanic,
         /// A started tool is started a second time.
@@ -24,6 +26,10 @@ mod enabled {
         fn panics(&self, actor: &'static str, message: &'static str) -> bool;
         /// Whether this bug is in.
         fn has(&self, bug: Bug) -> bool;
+        /// How often the others have their turn before this actor handles this message.
+        fn yields(&self, _actor: &'static str, _message: &'static str) -> u32 {
+            0
+        }
     }
 
     impl crate::kit::System {
@@ -35,6 +41,14 @@ mod enabled {
                 {
                     panic!("injected fault in {actor} on {message}");
                 }
+            }
+        }
+
+        /// Lets others go first.
+        pub(in crate::kit) async fn stagger(&self, actor: &'static str, message: &'static str) {
+            let times = self.faults.as_ref().map_or(0, |faults| faults.yields(actor, message));
+            for _ in 0..times {
+                tokio::task::yield_now().await;
             }
         }
 

@@ -260,6 +260,8 @@ impl<B: Behaviour> Actor for Runner<B> {
         match envelope.body {
             Body::Message(message) => {
                 let name = message.name();
+                #[cfg(feature = "faults")]
+                Arc::clone(&cell.info().system).stagger(B::KIND, name).await;
                 let begun = cell.begin(name, envelope.sent);
                 let called = cell.call(name, |behaviour, ctx| {
                     ctx.system().inject(B::KIND, name);

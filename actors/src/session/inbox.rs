@@ -174,6 +174,11 @@ impl Session {
             transaction.push(Op::InsertRun(Box::new(row.clone())));
         }
         taken.ops(&self.meta.key, None, &mut transaction);
+        #[cfg(feature = "faults")]
+        if ctx.system().has_bug(crate::kit::Bug::AnnounceTakenBeforeCommit) {
+            let early = transaction.extract_if(.., |op| matches!(op, Op::TakeAnnounces { .. })).collect();
+            self.shared.commit(early, |_| {});
+        }
         let delivery = Delivery::default();
         self.delivering = Some(delivery.clone());
         self.commit(

@@ -135,6 +135,11 @@ fn an_announce_before_its_commit_is_caught() {
 }
 
 #[test]
+fn an_announce_taken_before_its_commit_is_caught() {
+    is_caught(Bug::AnnounceTakenBeforeCommit, "I2");
+}
+
+#[test]
 fn a_permit_forgotten_on_panic_is_caught() {
     is_caught(Bug::PermitForgottenOnPanic, "a permit is lost");
 }

@@ -28,6 +28,10 @@ impl Scenario {
             settings.recovery.max_attempts = 10;
         });
         (self.settings)(&mut setup.settings);
+        #[cfg(feature = "faults")]
+        {
+            setup.faults = self.faults.clone();
+        }
         setup
     }
 
@@ -162,6 +166,23 @@ async fn kill_between_every_two_commits(scenario: &Scenario) -> Tried {
         }
     }
     tried
+}
+
+#[cfg(feature = "faults")]
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "a_parent_that_sleeps killed after commit")]
+async fn a_result_that_is_taken_before_its_entry_is_committed_is_missed() {
+    struct TakenBefore;
+    impl offshoot_actors::kit::Faults for TakenBefore {
+        fn panics(&self, _: &'static str, _: &'static str) -> bool {
+            false
+        }
+        fn has(&self, bug: offshoot_actors::kit::Bug) -> bool {
+            bug == offshoot_actors::kit::Bug::AnnounceTakenBeforeCommit
+        }
+    }
+    let sleeps = scenarios::a_parent_that_sleeps("a_parent_that_sleeps");
+    kill_between_every_two_commits(&Scenario { faults: Some(Arc::new(TakenBefore)), ..sleeps }).await;
 }
 
 /// One test for each scenario.

@@ -33,6 +33,8 @@ pub struct Scenario {
     pub first: First,
     pub settings: fn(&mut Settings),
     pub middle: Middle,
+    #[cfg(feature = "faults")]
+    pub faults: Option<std::sync::Arc<dyn offshoot_actors::kit::Faults>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -149,11 +151,18 @@ fn at_work(rig: &Rig, run: RunId) -> bool {
     }
 }
 
-const fn scenario(name: &'static str, first: First) -> Scenario {
-    Scenario { name, first, settings: |_| {}, middle: Middle::Nothing }
+fn scenario(name: &'static str, first: First) -> Scenario {
+    Scenario {
+        name,
+        first,
+        settings: |_| {},
+        middle: Middle::Nothing,
+        #[cfg(feature = "faults")]
+        faults: None,
+    }
 }
 
-const fn says(name: &'static str, text: &'static str) -> Scenario {
+fn says(name: &'static str, text: &'static str) -> Scenario {
     scenario(name, First::Say(text))
 }
 
@@ -161,58 +170,58 @@ fn soon_asleep(settings: &mut Settings) {
     settings.sleep_after = Duration::from_millis(1);
 }
 
-pub const fn a_parent_that_is_idle(name: &'static str) -> Scenario {
+pub fn a_parent_that_is_idle(name: &'static str) -> Scenario {
     says(name, "idle")
 }
 
-pub const fn a_parent_that_is_in_a_model_call(name: &'static str) -> Scenario {
+pub fn a_parent_that_is_in_a_model_call(name: &'static str) -> Scenario {
     says(name, "thinks")
 }
 
-pub const fn a_parent_that_is_in_a_tool(name: &'static str) -> Scenario {
+pub fn a_parent_that_is_in_a_tool(name: &'static str) -> Scenario {
     says(name, "in a tool")
 }
 
-pub const fn a_parent_that_sleeps(name: &'static str) -> Scenario {
+pub fn a_parent_that_sleeps(name: &'static str) -> Scenario {
     Scenario { settings: soon_asleep, ..says(name, "idle") }
 }
 
-pub const fn a_parent_that_waits(name: &'static str) -> Scenario {
+pub fn a_parent_that_waits(name: &'static str) -> Scenario {
     says(name, "waits")
 }
 
-pub const fn parents_that_wait_three_deep(name: &'static str) -> Scenario {
+pub fn parents_that_wait_three_deep(name: &'static str) -> Scenario {
     says(name, "deep")
 }
 
-pub const fn parents_that_sleep_three_deep(name: &'static str) -> Scenario {
+pub fn parents_that_sleep_three_deep(name: &'static str) -> Scenario {
     Scenario { settings: soon_asleep, ..says(name, "far") }
 }
 
-pub const fn a_child_of_a_client(name: &'static str) -> Scenario {
+pub fn a_child_of_a_client(name: &'static str) -> Scenario {
     Scenario { settings: soon_asleep, ..scenario(name, First::Spawn("deepest")) }
 }
 
-pub const fn children_that_are_deleted(name: &'static str) -> Scenario {
+pub fn children_that_are_deleted(name: &'static str) -> Scenario {
     says(name, "deletes")
 }
 
-pub const fn a_message_to_a_run(name: &'static str) -> Scenario {
+pub fn a_message_to_a_run(name: &'static str) -> Scenario {
     Scenario { middle: Middle::Steer, ..says(name, "slow") }
 }
 
-pub const fn a_message_to_a_run_that_waits(name: &'static str) -> Scenario {
+pub fn a_message_to_a_run_that_waits(name: &'static str) -> Scenario {
     Scenario { middle: Middle::Steer, ..says(name, "waits long") }
 }
 
-pub const fn a_cancel(name: &'static str) -> Scenario {
+pub fn a_cancel(name: &'static str) -> Scenario {
     Scenario { middle: Middle::Cancel { again: false }, ..says(name, "waits long") }
 }
 
-pub const fn a_cancel_that_is_repeated(name: &'static str) -> Scenario {
+pub fn a_cancel_that_is_repeated(name: &'static str) -> Scenario {
     Scenario { middle: Middle::Cancel { again: true }, ..says(name, "waits long") }
 }
 
-pub const fn a_deadline(name: &'static str) -> Scenario {
+pub fn a_deadline(name: &'static str) -> Scenario {
     says(name, "late")
 }
