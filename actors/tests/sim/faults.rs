@@ -7,7 +7,7 @@ use offshoot_actors::kit::{Bug, Faults};
 
 use super::history::{History, What};
 use super::random::Random;
-use super::scenario::FaultPlan;
+use super::scenario::Life;
 
 /// In the text of every panic that is meant.
 pub const ON_PURPOSE: &str = "on purpose";
@@ -24,14 +24,20 @@ struct State {
 
 pub struct SimFaults {
     state: Mutex<State>,
+    /// Who goes first, and the chance in a hundred that somebody lets others do so.
+    order: Mutex<Random>,
+    yields: u64,
     bug: Option<Bug>,
     history: Arc<History>,
     trace: bool,
 }
 
 impl SimFaults {
-    pub fn new(plan: &FaultPlan, bug: Option<Bug>, history: Arc<History>, random: Random) -> Self {
+    pub fn new(life: &Life, bug: Option<Bug>, history: Arc<History>, mut random: Random) -> Self {
+        let plan = &life.faults;
         Self {
+            order: Mutex::new(Random::new(random.next())),
+            yields: life.yields,
             state: Mutex::new(State { random, left: plan.panics.clone(), on: true, messages: 0 }),
             bug,
             history,
@@ -78,6 +84,11 @@ impl Faults for SimFaults {
 
     fn has(&self, bug: Bug) -> bool {
         self.bug == Some(bug)
+    }
+
+    fn yields(&self, _: &'static str, _: &'static str) -> u32 {
+        let mut order = self.order.lock().unwrap();
+        if order.percent(self.yields) { order.between(1, 6) } else { 0 }
     }
 }
 

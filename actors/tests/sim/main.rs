@@ -17,6 +17,7 @@
 )]
 
 mod checker;
+mod clock;
 mod faults;
 mod history;
 mod model;

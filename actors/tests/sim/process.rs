@@ -11,8 +11,9 @@ use offshoot_actors::types::{Origin, PromptRequest, RunId, SpawnRequest, Timesta
 use offshoot_actors::{MemoryStorage, Tree, TreeHandle, TreeOptions};
 use tokio::task::JoinHandle;
 
+use super::clock::SimClock;
 use super::faults::SimFaults;
-use super::history::{Record, What};
+use super::history::{Heard, Record, What};
 use super::model::{PROBE, PROBE_TIME, SimModels};
 use super::random::Random;
 use super::scenario::{EPOCH, End, Life, Scenario};
@@ -90,8 +91,9 @@ impl Process<'_> {
     async fn run(&self, seed: u64) -> (End, Arc<SimStorage>, Timestamp) {
         let mut random = Random::new(seed);
         let world = self.world;
-        let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(self.epoch));
-        world.history.open(self.number, Arc::clone(&clock));
+        let steady = Arc::new(TokioClock::starting_at(self.epoch));
+        world.history.open(self.number, Arc::clone(&steady) as Arc<dyn Clock>);
+        let clock: Arc<dyn Clock> = SimClock::start(&steady, self.plan);
         let storage = SimStorage::new(
             Arc::clone(self.store),
             self.plan.store,
@@ -101,7 +103,7 @@ impl Process<'_> {
         );
         drop(tokio::spawn(Arc::clone(&storage).pump()));
         let faults = Arc::new(SimFaults::new(
-            &self.plan.faults,
+            self.plan,
             world.scenario.bug,
             Arc::clone(&world.history),
             Random::new(random.next()),
@@ -125,7 +127,7 @@ impl Process<'_> {
                 End::Crash
             }
         };
-        (end, storage, clock.now())
+        (end, storage, steady.now())
     }
 
     async fn live(
@@ -159,16 +161,24 @@ impl Process<'_> {
             disk.abort();
         }
         storage.refuse(0);
-        if self.plan.end == End::Stop {
-            if within(&**clock, STOP_TIME, tree.suspend(self.world.scenario.settings.recovery.grace))
-                .await
-                .is_none()
-            {
-                self.broken("the tree does not suspend its runs");
+        let grace = self.world.scenario.settings.recovery.grace;
+        match self.plan.end {
+            End::Cut => {
+                let most = u32::try_from(grace.as_millis()).unwrap();
+                let _ = within(&**clock, random.millis(0, most), tree.suspend(grace)).await;
+                return End::Crash;
             }
-            self.stop(tree, clock).await;
-            self.join(clients, clock, STOP_TIME).await;
-            return End::Stop;
+            End::Suspend | End::Stop => {
+                if self.plan.end == End::Suspend
+                    && within(&**clock, STOP_TIME, tree.suspend(grace)).await.is_none()
+                {
+                    self.broken("the tree does not suspend its runs");
+                }
+                self.stop(tree, clock).await;
+                self.join(clients, clock, STOP_TIME).await;
+                return self.plan.end;
+            }
+            End::Crash | End::Rest => {}
         }
         faults.end();
         self.join(clients, clock, REQUEST_TIME).await;
@@ -193,20 +203,36 @@ impl Process<'_> {
             let (world, tree) = (Arc::clone(self.world), tree.clone());
             let (clock, ending) = (Arc::clone(clock), Arc::clone(ending));
             let requests = self.plan.requests;
+            // Some are gone before they have made all their requests, in the middle of one.
+            let leaves = random.percent(20).then(|| random.millis(0, self.plan.length.as_millis() as u32));
             let pause = u32::try_from(self.plan.length.as_millis()).unwrap() / requests;
+            let mut work = Box::pin({
+                let clock = Arc::clone(&clock);
+                async move {
+                    for _ in 0..requests {
+                        clock.sleep(random.millis(0, pause)).await;
+                        if ending.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        let ask = world.ask(&mut random);
+                        if random.percent(15) {
+                            // Some do not wait for the answer.
+                            drop(within(&*clock, random.millis(0, 20), world.request(&tree, ask)).await);
+                            continue;
+                        }
+                        let heard = world.request(&tree, ask).await;
+                        if let (Heard::Submitted(submitted), true) = (heard, random.percent(20)) {
+                            // Some wait for the end, and for a while only.
+                            let time = random.millis(0, 30_000);
+                            drop(within(&*clock, time, tree.outcome(submitted.run)).await);
+                        }
+                    }
+                }
+            });
             tokio::spawn(async move {
-                for _ in 0..requests {
-                    clock.sleep(random.millis(0, pause)).await;
-                    if ending.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let ask = world.ask(&mut random);
-                    if random.percent(15) {
-                        // Some do not wait for the answer.
-                        drop(within(&*clock, random.millis(0, 20), world.request(&tree, ask)).await);
-                    } else {
-                        world.request(&tree, ask).await;
-                    }
+                match leaves {
+                    Some(after) => drop(within(&*clock, after, &mut work).await),
+                    None => work.await,
                 }
             })
         };

@@ -22,6 +22,10 @@ pub enum End {
     Crash,
     /// As a program ends that stops its tree.
     Stop,
+    /// As a daemon ends that lets its runs come to the end of their steps.
+    Suspend,
+    /// While it does that, at once, as by a second signal.
+    Cut,
     /// After all work has come to rest.
     Rest,
 }
@@ -53,7 +57,15 @@ pub struct Life {
     /// Whether the store is full now and then.
     pub full: bool,
     pub faults: FaultPlan,
+    /// How far the calendar is off when it begins, and where it jumps after how long.
+    pub calendar: i64,
+    pub jumps: Vec<(Duration, i64)>,
+    /// The chance in a hundred that an actor lets others go first before it handles a message.
+    pub yields: u64,
 }
+
+/// How far a calendar may be off, in milliseconds: less than what recovery finds too old.
+const MOST_OFF: u32 = 3 * 24 * 3_600_000;
 
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -83,10 +95,32 @@ impl Scenario {
             .collect();
         lives.push(life(End::Rest, &mut random));
         let spawns = random.between(4, 40);
+        let mut random = Random::of(&[seed, 7]);
+        lives.iter_mut().for_each(|life| disturb(life, &mut random));
         let mut random = Random::of(&[seed, 6]);
         let host = if random.percent(70) { Host::Daemon } else { Host::OneShot };
         settings.recovery.max_attempts = *random.pick(&[1, 2, 3]);
         Self { seed, bug, settings, roots, lives, host, spawns }
+    }
+}
+
+/// What a process meets beside its work.
+fn disturb(life: &mut Life, random: &mut Random) {
+    let off = |random: &mut Random| {
+        let most = *random.pick(&[1_000, 3_600_000, MOST_OFF]);
+        let far = i64::from(random.between(0, most));
+        if random.percent(50) { -far } else { far }
+    };
+    if random.percent(30) {
+        life.calendar = off(random);
+    }
+    if random.percent(30) {
+        let longest = u32::try_from(life.length.as_millis()).unwrap();
+        life.jumps = (0..random.between(1, 4)).map(|_| (random.millis(0, longest), off(random))).collect();
+    }
+    life.yields = *random.pick(&[0, 0, 3, 20, 60]);
+    if life.end == End::Stop {
+        life.end = *random.pick(&[End::Stop, End::Suspend, End::Suspend, End::Cut]);
     }
 }
 
@@ -99,6 +133,9 @@ fn life(end: End, random: &mut Random) -> Life {
         store: *random.pick(&[StoreMode::Immediate, StoreMode::Late, StoreMode::Late, StoreMode::ToldLate]),
         full: random.percent(25),
         faults: faults(random),
+        calendar: 0,
+        jumps: Vec::new(),
+        yields: 0,
     }
 }
 

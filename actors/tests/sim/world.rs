@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use offshoot_actors::TreeHandle;
 use offshoot_actors::ports::Clock;
 use offshoot_actors::types::{
-    Cleanup, IdempotencyKey, Mode, Origin, PromptRequest, RunId, SessionKey, SpawnRequest,
+    Cleanup, IdempotencyKey, Mode, Origin, PromptRequest, RecoveryMode, RunId, SessionKey, SpawnRequest,
 };
 
 use super::history::{Ask, Heard, History};
@@ -93,6 +93,11 @@ impl World {
         request.mode = if random.percent(20) { Mode::Session } else { Mode::Run };
         request.cleanup = if random.percent(30) { Cleanup::Delete } else { Cleanup::Keep };
         request.expects_completion = !random.percent(15);
+        request.recovery = match random.below(100) {
+            0..=9 => Some(RecoveryMode::Interrupt),
+            10..=14 => Some(RecoveryMode::Resume),
+            _ => None,
+        };
         request
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use offshoot_actors::policy::recovery::QUARANTINED;
 use offshoot_actors::ports::{Cause, Event, Host};
-use offshoot_actors::types::{RunId, Terminal};
+use offshoot_actors::types::{RecoveryMode, RunId, Terminal};
 
 use super::Facts;
 use crate::faults::ON_PURPOSE;
@@ -167,7 +167,12 @@ fn reasons(facts: &Facts<'_>, broken: &mut Vec<String>) {
                         && (session_fell || manager_fell || store_fell))
             }
             Terminal::Interrupted if facts.played.scenario.host == Host::Daemon => {
-                reason.starts_with(QUARANTINED)
+                let asked = facts.rows.get(run).and_then(|row| row.recovery);
+                let earlier = accepted_in.get(run).is_none_or(|life| *life < record.life);
+                let spawn_says =
+                    asked == Some(RecoveryMode::Interrupt) && reason.contains("its spawn says not to resume");
+                // A manager that fell is a start, too.
+                reason.starts_with(QUARANTINED) || ((earlier || manager_fell) && spawn_says)
             }
             Terminal::Interrupted => {
                 manager_fell || accepted_in.get(run).is_none_or(|life| *life < record.life)
