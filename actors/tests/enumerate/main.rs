@@ -7,7 +7,14 @@
 //! session submits is applied at once here; that it hears of it later, after others had their turn, or never, is a move.
 //!
 //! Models, tools, lanes, steering and cancels are left to the simulator.
-#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_debug_implementations
+)]
 
 mod actors;
 mod moves;
