@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use offshoot_actors::kit::Bug;
-use offshoot_actors::ports::{Clock, EventSink, SeededIds, Storage, TokioClock};
+use offshoot_actors::ports::{Clock, EventSink, RunState, SeededIds, Storage, TokioClock};
 use offshoot_actors::types::{Origin, PromptRequest, RunId, SpawnRequest, Timestamp};
 use offshoot_actors::{MemoryStorage, Tree, TreeHandle, TreeOptions};
 use tokio::task::JoinHandle;
@@ -32,6 +32,8 @@ const STOP_TIME: Duration = Duration::from_secs(300);
 pub struct LifeFacts {
     /// Runs that had ended before.
     pub ended_before: BTreeSet<RunId>,
+    /// Runs that had begun before, also where nobody was told, and not ended.
+    pub begun_before: BTreeSet<RunId>,
     /// How it ended; a root that gave up counts as a crash.
     pub end: End,
 }
@@ -55,8 +57,11 @@ pub fn play(seed: u64, bug: Option<Bug>) -> Played {
     // A process that fell over is started again as it was to be; one that falls over each time is let be.
     let mut plans: Vec<Life> = world.scenario.lives.iter().rev().cloned().collect();
     while let Some(plan) = plans.pop() {
-        let ended_before =
-            store.all_runs().into_iter().filter(|run| !run.state.is_open()).map(|run| run.id).collect();
+        let before = |wanted: fn(RunState) -> bool| {
+            store.all_runs().into_iter().filter(|run| wanted(run.state)).map(|run| run.id).collect()
+        };
+        let ended_before = before(|state| !state.is_open());
+        let begun_before = before(|state| matches!(state, RunState::Running | RunState::Yielded));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = runtime.unwrap();
         let process = Process { world: &world, plan: &plan, number, store: &store, epoch };
@@ -73,7 +78,7 @@ pub fn play(seed: u64, bug: Option<Bug>) -> Played {
             }
         }
         epoch = Timestamp(now.0 + 1_000);
-        lives.push(LifeFacts { ended_before, end });
+        lives.push(LifeFacts { ended_before, begun_before, end });
         number += 1;
     }
     Played { scenario: world.scenario.clone(), records: world.history.take(), lives, store }

@@ -1,6 +1,6 @@
 //! I4: caps, lanes, and fairness between parents.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use offshoot_actors::ports::{Cause, Event, Op};
 use offshoot_actors::types::{RunId, SessionKey, Timestamp};
@@ -91,10 +91,9 @@ struct Child {
 /// of a child, on a message or on results, takes a turn of its parent like a spawn. Where an actor panicked or the
 /// store refused, queues are built anew, and what was before does not count.
 fn fairness(facts: &Facts<'_>, broken: &mut Vec<String>) {
-    let mut started = BTreeSet::new();
-    for life in 0..facts.played.lives.len() {
+    for (life, played) in facts.played.lives.iter().enumerate() {
         // What an earlier process had begun goes on ahead of what has not.
-        let resumed = started.clone();
+        let resumed = &played.begun_before;
         let mut children: BTreeMap<RunId, Child> = BTreeMap::new();
         let mut faults = Vec::new();
         let mut begun: BTreeMap<RunId, (SessionKey, i64)> = BTreeMap::new();
@@ -106,7 +105,6 @@ fn fairness(facts: &Facts<'_>, broken: &mut Vec<String>) {
                 }
                 What::Event(Event::Started { run, .. }) if resumed.contains(run) => {}
                 What::Event(Event::Started { session, run }) => {
-                    started.insert(*run);
                     if let Some(parent) = facts.sessions.get(session).and_then(|row| row.parent.clone()) {
                         begun.entry(*run).or_insert((parent, record.at.0));
                     }
