@@ -102,6 +102,10 @@ impl Session {
         let known = self.shared.runs.get(&run).map(|cell| Arc::clone(&cell));
         // It was being ended when the state was lost.
         if known.as_ref().is_some_and(|cell| cell.fate.get().is_some()) {
+            if row.state == RunState::Running {
+                // It has its turn until its end is committed: what the next one uses and says is not part of it.
+                self.current = Some(run);
+            }
             let active = self.untouched(row);
             self.runs.insert(run, active);
             return;

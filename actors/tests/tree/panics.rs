@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offshoot_actors::ports::{Answer, Event, ModelError, ModelErrorKind, Op};
-use offshoot_actors::types::{IdempotencyKey, Origin, PromptRequest, SessionKey, Terminal};
+use offshoot_actors::types::{IdempotencyKey, Origin, PromptRequest, SessionKey, Terminal, Usage};
 
 use crate::rig::{Answered, Asked, Call, Once, Rig, call, items, main_key, request, soon, with};
 
@@ -363,5 +363,40 @@ async fn the_end_of_a_run_of_a_failed_session_is_told_before_its_result_is_taken
     });
     assert_eq!(told.collect::<Vec<_>>(), ["ended", "taken"]);
     faulty.spoil(|_| Answered::Well);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_being_ended_keeps_its_turn_across_a_panic() {
+    let faults = Arc::new(Once::default());
+    let (setup, faulty) = with(&faults).faulty();
+    let rig = setup
+        .start(|call_: Call| async move {
+            match &*call_.task() {
+                "hang" => std::future::pending().await,
+                _ => Ok(Answer { usage: Usage { input: 10, output: 1, cached: 0 }, ..Answer::text("done") }),
+            }
+        })
+        .await;
+    let child = rig.spawn("session,timeout=5000|hang").await;
+    rig.until("it works", |rig| rig.log.in_flight() == 1).await;
+    // A session that was rebuilt reads what its tree has used.
+    faults.arm("session", "prompt");
+    let lost = PromptRequest::new(child.session.clone(), "lost");
+    rig.handle.submit(lost, Origin::Operator).await.unwrap_err();
+    let next = rig.say_to(child.session.clone(), "next").await;
+    faulty.spoil(|asked| match asked {
+        Asked::Subtree(_) => Answered::Late(Duration::from_secs(1)),
+        _ => Answered::Well,
+    });
+    faults.arm("session", "counted");
+    assert_eq!(rig.outcome(child.run).await.state, Terminal::Timeout);
+    assert!(faults.fired());
+    rig.outcome(next).await;
+    let events = rig.events.all();
+    let place = |wanted: &dyn Fn(&Event) -> bool| events.iter().position(wanted).unwrap();
+    let ended = place(&|event| matches!(event, Event::Ended { run, .. } if *run == child.run));
+    let started = place(&|event| matches!(event, Event::Started { run, .. } if *run == next));
+    assert!(ended < started, "the next one has its turn after it");
     rig.finish().await;
 }
