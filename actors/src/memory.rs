@@ -8,6 +8,7 @@ mod apply;
 mod consequences;
 mod deliveries;
 mod overviews;
+mod retention;
 mod state;
 mod table;
 #[cfg(test)]
@@ -23,8 +24,8 @@ pub(crate) use self::table::Table;
 use crate::ports::{
     Announce, AuditRecord, BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally,
     Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page,
-    Refused, RequestKey, RunRow, RunUse, SessionRow, Steer, Storage, StoreError, StoredPairing,
-    StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    QuietFilter, QuietSession, Refused, RequestKey, RunRow, RunUse, SessionRow, Steer, Storage, StoreError,
+    StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use crate::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
 
@@ -184,7 +185,7 @@ impl MemoryStorage {
     #[must_use]
     pub fn requests(&self) -> Vec<(RequestKey, [u8; 32], RunId)> {
         let inner = self.lock();
-        inner.state.requests.iter().map(|(key, (digest, run))| (key.clone(), *digest, *run)).collect()
+        inner.state.requests.iter().map(|(key, request)| (key.clone(), request.digest, request.run)).collect()
     }
 
     /// Devices, their tokens, and what waits for approval.
@@ -337,6 +338,14 @@ impl Storage for MemoryStorage {
         page: Page,
     ) -> BoxFuture<Result<Vec<SessionRow>, StoreError>> {
         self.read(|state| state.list_sessions(&filter, page))
+    }
+
+    fn quiet_sessions(
+        &self,
+        filter: QuietFilter,
+        limit: u32,
+    ) -> BoxFuture<Result<Vec<QuietSession>, StoreError>> {
+        self.read(|state| state.quiet_sessions(&filter, limit))
     }
 
     fn overviews(&self, filter: OverviewFilter, page: Page) -> BoxFuture<Result<Overviews, StoreError>> {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
     BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host,
-    LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, RequestKey, RunRow, RunUse,
-    SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse,
-    ToolUseFilter, Transaction, Unfinished,
+    LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession,
+    RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun,
+    Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use tokio::sync::mpsc;
@@ -55,6 +55,10 @@ impl Storage for NoStorage {
     ) -> BoxFuture<Result<Vec<Arc<StoredEntry>>, StoreError>> {
         nothing(Vec::new())
     }
+    fn quiet_sessions(&self, _: QuietFilter, _: u32) -> BoxFuture<Result<Vec<QuietSession>, StoreError>> {
+        nothing(Vec::new())
+    }
+
     fn overviews(&self, _: OverviewFilter, _: Page) -> BoxFuture<Result<Overviews, StoreError>> {
         nothing(Overviews::default())
     }

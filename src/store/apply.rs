@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod devices;
+mod retention;
 mod runs;
 
 use std::collections::BTreeSet;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use super::error::Failure;
 use super::heads::Heads;
-use super::rows::{IdText, cleanup_text, count, encode_announce, json, mode_text, state_of};
+use super::rows::{IdText, cleanup_text, count, encode_announce, json, mode_text, quiet, state_of};
 
 type Applied = Result<(), Failure>;
 
@@ -49,8 +50,8 @@ impl Apply<'_> {
             Op::InsertRun(row) => self.insert_run(row),
             Op::NameRequest { key, digest, run } => {
                 let added = self.execute(
-                    "INSERT INTO requests (principal, method, key, digest, run_id) VALUES (?1, ?2, ?3, ?4, ?5) \
-                     ON CONFLICT DO NOTHING",
+                    "INSERT INTO requests (principal, method, key, digest, run_id, at) VALUES (?1, ?2, ?3, ?4, ?5, \
+                     coalesce((SELECT accepted_at FROM runs WHERE id = ?5), 0)) ON CONFLICT DO NOTHING",
                     params![key.principal, key.method, key.key, digest, IdText::from(*run)],
                 )?;
                 if added == 0 {
@@ -75,6 +76,11 @@ impl Apply<'_> {
             Op::QueueSteer(steer) => self.queue_steer(steer),
             Op::TakeSteers { session, ids } => ids.iter().try_for_each(|id| self.take_steer(session, *id)),
             Op::DeleteSession { session, with_parents } => self.delete_session(session, *with_parents),
+            Op::RetireSession { session, written_at, entries } => {
+                self.retire_session(session, *written_at, *entries)
+            }
+            Op::ForgetRequests { before, limit } => self.forget_requests(*before, *limit),
+            Op::ForgetSessions { before, limit } => self.forget_sessions(*before, *limit),
             Op::ResetSession { session, at } => self.reset_session(session, *at),
             Op::PatchSession { session, label, model } => {
                 self.patch_session(session, label.as_ref(), model.as_ref())
@@ -333,15 +339,8 @@ impl Apply<'_> {
 
     /// Whether it deleted the session: not one that is in use or does not exist.
     fn delete_one(&self, key: &str) -> Result<bool, Failure> {
-        let deletable = self.exists(
-            "SELECT 1 FROM sessions s WHERE s.key = ?1 \
-             AND NOT EXISTS (SELECT 1 FROM runs WHERE session = s.id AND ended_at IS NULL) \
-             AND NOT EXISTS (SELECT 1 FROM sessions WHERE parent_key = ?1) \
-             AND NOT EXISTS (SELECT 1 FROM outbox WHERE receiver = ?1) \
-             AND NOT EXISTS (SELECT 1 FROM steers WHERE session_key = ?1) \
-             AND NOT EXISTS (SELECT 1 FROM runs r JOIN outbox o ON o.run_id = r.id WHERE r.session = s.id)",
-            [key],
-        )?;
+        let deletable =
+            self.exists(concat!("SELECT 1 FROM sessions s WHERE s.key = ?1 AND ", quiet!()), [key])?;
         if !deletable {
             return Ok(false);
         }

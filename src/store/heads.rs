@@ -22,7 +22,7 @@ impl Heads {
         Ok(Self { audit: AuditHead::load(connection)?, last_session })
     }
 
-    /// An id that no session had: runs refer to it also when their session is gone.
+    /// An id that no session has or had whose runs are still there: they refer to it also when it is gone.
     pub(super) const fn next_session(&mut self) -> i64 {
         self.last_session += 1;
         self.last_session

@@ -27,9 +27,9 @@ use std::sync::Arc;
 
 use offshoot_actors::ports::{
     BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host,
-    LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, RequestKey, RunRow, RunUse,
-    SessionRow, Storage, StoreError, StoreHealth, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse,
-    ToolUseFilter, Transaction, Unfinished,
+    LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession,
+    RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError, StoreHealth, StoredPairing, StoredSession,
+    SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
@@ -235,6 +235,14 @@ impl Storage for SqliteStorage {
         page: Page,
     ) -> BoxFuture<Result<Vec<SessionRow>, StoreError>> {
         self.readers.ask(move |connection| queries::list_sessions(connection, &filter, page))
+    }
+
+    fn quiet_sessions(
+        &self,
+        filter: QuietFilter,
+        limit: u32,
+    ) -> BoxFuture<Result<Vec<QuietSession>, StoreError>> {
+        self.readers.ask(move |connection| queries::quiet_sessions(connection, &filter, limit))
     }
 
     fn overviews(&self, filter: OverviewFilter, page: Page) -> BoxFuture<Result<Overviews, StoreError>> {

@@ -4,6 +4,7 @@ mod consequences;
 mod deliveries;
 mod devices;
 mod overviews;
+mod retention;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub(super) use self::consequences::{consequences, runs_named};
 pub(super) use self::deliveries::{callbacks, deliveries, delivery_tally};
 pub(super) use self::devices::pairing;
 pub(super) use self::overviews::{overviews, run_uses, tool_uses};
+pub(super) use self::retention::quiet_sessions;
 use super::rows::{Columns, IdText, count, run_columns, session_columns};
 
 /// What [`open_run`] reads.

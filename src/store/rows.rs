@@ -35,7 +35,18 @@ macro_rules! run_columns {
     };
 }
 
-pub(super) use {run_columns, session_columns};
+/// Whether a session, from a table named `s`, may be deleted: nothing of it is open, on its way, or below it.
+macro_rules! quiet {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM runs WHERE session = s.id AND ended_at IS NULL) \
+         AND NOT EXISTS (SELECT 1 FROM sessions WHERE parent_key = s.key) \
+         AND NOT EXISTS (SELECT 1 FROM outbox WHERE receiver = s.key) \
+         AND NOT EXISTS (SELECT 1 FROM steers WHERE session_key = s.key) \
+         AND NOT EXISTS (SELECT 1 FROM runs r JOIN outbox o ON o.run_id = r.id WHERE r.session = s.id)"
+    };
+}
+
+pub(super) use {quiet, run_columns, session_columns};
 
 /// Version of the encoding of [`Announce`] in the outbox.
 const ANNOUNCE_V1: u8 = 1;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use offshoot_actors::ports::{
     BoxFuture, Cause, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier,
-    Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, RequestKey, RunRow,
-    RunState, RunUse, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies,
-    ToolUse, ToolUseFilter, Transaction, Unfinished,
+    Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter,
+    QuietSession, RequestKey, RunRow, RunState, RunUse, SessionRow, Storage, StoreError, StoredPairing,
+    StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{
     AgentId, AgentSettings, Cleanup, Entry, Mode, ModelChoice, Origin, Outcome, RunId, SessionKey, Settings,
@@ -185,6 +185,10 @@ impl Storage for Store {
         let earlier: Vec<_> = earlier.cloned().collect();
         let skip = earlier.len().saturating_sub(limit as usize);
         ready(earlier.into_iter().skip(skip).collect())
+    }
+
+    fn quiet_sessions(&self, _: QuietFilter, _: u32) -> BoxFuture<Result<Vec<QuietSession>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     fn overviews(&self, _: OverviewFilter, _: Page) -> BoxFuture<Result<Overviews, StoreError>> {

@@ -12,6 +12,7 @@ mod devices;
 mod fixtures;
 mod queries;
 pub mod random;
+mod retention;
 mod runs;
 mod sessions;
 mod transactions;
@@ -24,6 +25,7 @@ pub use delivery::*;
 pub use devices::*;
 pub use fixtures::*;
 pub use queries::*;
+pub use retention::*;
 pub use runs::*;
 pub use sessions::*;
 pub use transactions::*;
@@ -100,6 +102,10 @@ macro_rules! storage_contract {
             every_delivery_is_listed_with_what_became_of_it,
             deliveries_are_filtered_and_counted,
             a_result_is_dismissed_once_and_for_good,
+            quiet_sessions_are_paged_by_age,
+            a_session_retires_only_as_it_was_read,
+            names_of_requests_are_forgotten_by_age,
+            deleted_sessions_are_forgotten_by_age,
         }
     };
     (@cases $open:expr; $($case:ident,)+) => {

@@ -92,6 +92,9 @@ enum Kind {
     QueueSteer,
     TakeSteers,
     Delete,
+    Retire,
+    ForgetRequests,
+    ForgetSessions,
     Reset,
     Patch,
     Device,
@@ -134,6 +137,9 @@ fn draft() -> impl Strategy<Value = Draft> {
         1 => Just(Kind::QueueSteer),
         1 => Just(Kind::TakeSteers),
         3 => Just(Kind::Delete),
+        2 => Just(Kind::Retire),
+        1 => Just(Kind::ForgetRequests),
+        1 => Just(Kind::ForgetSessions),
         1 => Just(Kind::Reset),
         1 => Just(Kind::Patch),
         6 => Just(Kind::Device),
@@ -214,6 +220,9 @@ impl Draft {
                 Op::TakeSteers { session: steer.session, ids: vec![steer.id] }
             }
             Kind::Delete => Op::DeleteSession { session: self.name, with_parents: self.flag },
+            Kind::Retire => self.retire(store),
+            Kind::ForgetRequests => Op::ForgetRequests { before: at, limit: self.limit() },
+            Kind::ForgetSessions => Op::ForgetSessions { before: at, limit: self.limit() },
             Kind::Reset => Op::ResetSession { session: self.session(store), at },
             Kind::Patch => Op::PatchSession {
                 session: self.session(store),
@@ -246,6 +255,20 @@ impl Draft {
         let mut rows = store.all_runs();
         rows.retain(|row| !open || row.state.is_open());
         self.some(&rows).map_or_else(|| run_id(self.number % 10), |row| row.id)
+    }
+
+    /// Mostly as the session is, sometimes as it was not.
+    fn retire(self, store: &MemoryStorage) -> Op {
+        let session = self.session(store);
+        let rows = store.all_sessions();
+        let row = rows.iter().find(|row| row.key == session).filter(|_| !self.blind);
+        let written_at = row.map_or(self.at, |row| row.updated_at);
+        let entries = store.transcripts().get(&session).map_or(0, Vec::len) as u64;
+        Op::RetireSession { session, written_at, entries }
+    }
+
+    fn limit(&self) -> u32 {
+        u32::try_from(self.number % 4).unwrap()
     }
 
     fn usage(&self) -> Usage {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::ports::{
     Consequences, DeliveryFilter, DeliveryRow, DeliveryTally, Host, LeftRun, ListFilter, OpenCallback,
-    OpenRun, OverviewFilter, Overviews, Page, RunRow, SessionRow, Storage, StoredPairing, Unfinished,
+    OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession, RunRow, SessionRow, Storage,
+    StoredPairing, Unfinished,
 };
-use crate::types::{RunId, SessionKey, Usage};
+use crate::types::{Cleanup, RunId, SessionKey, Timestamp, Usage};
 
 /// Everything that can be read through the port.
 #[derive(Debug, PartialEq)]
@@ -25,6 +26,7 @@ pub struct View {
     deliveries: Vec<DeliveryRow>,
     delivery_tally: DeliveryTally,
     consequences: Vec<Consequences>,
+    quiet: Vec<QuietSession>,
 }
 
 impl View {
@@ -59,6 +61,12 @@ impl View {
         for run in &runs {
             consequences.push(store.consequences(run.id, None, u32::MAX).await.unwrap());
         }
+        let mut quiet = Vec::new();
+        for cleanup in [Cleanup::Keep, Cleanup::Delete] {
+            let written = Timestamp(i64::MIN)..=Timestamp(i64::MAX);
+            let filter = QuietFilter { written, after: None, cleanup };
+            quiet.extend(store.quiet_sessions(filter, u32::MAX).await.unwrap());
+        }
         Self {
             sessions,
             overviews,
@@ -74,6 +82,7 @@ impl View {
             deliveries,
             delivery_tally,
             consequences,
+            quiet,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::state::{Announced, Place, Run, Session, State, Tool, places};
+use super::state::{Announced, Place, Request, Run, Session, State, Tool, places};
 use crate::ports::{Announce, Op, Refused, RunEnd, RunRow, RunState, SessionRow, Steer, ToolMark};
 use crate::types::{Cleanup, RunId, SessionKey, StoredEntry, Timestamp, ToolStatus};
 
@@ -25,8 +25,8 @@ impl State {
                 if self.requests.contains(&key) {
                     return Err(Refused::Repeated);
                 }
-                self.stored_run(run)?;
-                self.requests.insert(key, (digest, run));
+                let at = self.stored_run(run)?.row.accepted_at;
+                self.requests.insert(key, Request { digest, run, at });
                 Ok(())
             }
             Op::Append { session, open_run, entries } => self.append(&session, open_run, entries),
@@ -76,6 +76,17 @@ impl State {
             }),
             Op::DeleteSession { session, with_parents } => {
                 self.delete_session(&session, with_parents);
+                Ok(())
+            }
+            Op::RetireSession { session, written_at, entries } => {
+                self.retire_session(&session, written_at, entries)
+            }
+            Op::ForgetRequests { before, limit } => {
+                self.forget_requests(before, limit);
+                Ok(())
+            }
+            Op::ForgetSessions { before, limit } => {
+                self.forget_sessions(before, limit);
                 Ok(())
             }
             Op::ResetSession { session, at } => self.reset_session(&session, at),
@@ -349,20 +360,25 @@ impl State {
         }
     }
 
-    /// Whether it deleted the session: not one that is in use or does not exist.
-    fn delete_one(&mut self, key: &SessionKey) -> bool {
-        let Some(session) = self.sessions.get(key).cloned() else { return false };
+    /// Whether something of the session is open, on its way, or below it.
+    pub(super) fn is_in_use(&self, session: &Session) -> bool {
+        let key = &session.row.key;
         let on_its_way = |run: &RunId| {
             self.runs.get(run).is_some_and(|run| {
                 run.session == session.number && matches!(run.announced, Some(Announced::Open(_)))
             })
         };
-        let in_use = self.open_of.range(places(key)).next().is_some()
+        self.open_of.range(places(key)).next().is_some()
             || self.children.range(places(key)).next().is_some()
             || self.outbox.range(places(key)).next().is_some()
             || self.steers.range(places(key)).next().is_some()
-            || self.runs_of.range(places(key)).any(|(_, run)| on_its_way(run));
-        if in_use {
+            || self.runs_of.range(places(key)).any(|(_, run)| on_its_way(run))
+    }
+
+    /// Whether it deleted the session: not one that is in use or does not exist.
+    pub(super) fn delete_one(&mut self, key: &SessionKey) -> bool {
+        let Some(session) = self.sessions.get(key).cloned() else { return false };
+        if self.is_in_use(&session) {
             return false;
         }
         self.forget_entries(session.number);

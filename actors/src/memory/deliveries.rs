@@ -161,6 +161,11 @@ impl State {
 }
 
 impl Callback {
+    /// Whether somebody is still to have the result.
+    pub(super) const fn is_wanted(&self) -> bool {
+        self.asked.is_some()
+    }
+
     fn settle(&mut self, state: DeliveryState, at: Timestamp) {
         self.asked = None;
         self.settled_at = Some(at);

@@ -52,6 +52,15 @@ pub(super) struct Tool {
     pub(super) finished: Option<(ToolStatus, Timestamp)>,
 }
 
+/// What was carried out under a request's name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request {
+    pub(super) digest: [u8; 32],
+    pub(super) run: RunId,
+    /// When the run was accepted.
+    pub(super) at: Timestamp,
+}
+
 /// A key within a session or a parent, in order of insertion.
 pub(super) type Place = (SessionKey, u64);
 
@@ -76,7 +85,7 @@ pub(super) struct State {
     pub(super) outbox: Table<Place, Announce>,
     pub(super) steers: Table<Place, Steer>,
     pub(super) steer_places: Table<Uuid, Place>,
-    pub(super) requests: Table<RequestKey, ([u8; 32], RunId)>,
+    pub(super) requests: Table<RequestKey, Request>,
     pub(super) callbacks: Table<RunId, Callback>,
     pub(super) devices: Devices,
     pub(super) audit: Vec<AuditRecord>,
@@ -195,7 +204,7 @@ impl State {
     }
 
     pub(super) fn earlier(&self, key: &RequestKey) -> Option<Earlier> {
-        let (digest, run) = *self.requests.get(key)?;
+        let Request { digest, run, .. } = *self.requests.get(key)?;
         let run = self.runs.get(&run)?;
         Some(Earlier { digest, run: run.row.clone(), session: self.session_of(run)?.clone() })
     }

@@ -18,10 +18,10 @@ pub use storage::{
     Announce, AuditRecord, BootstrapRow, CallbackMark, CallbackRow, Cause, Consequences, DAY_MS, DayUsage,
     DeliveryFilter, DeliveryKind, DeliveryRow, DeliveryState, DeliveryStatus, DeliveryTally, DeviceRow,
     DeviceTokenRow, Done, Earlier, Host, LeftRun, ListFilter, Op, OpenCallback, OpenRun, Overview,
-    OverviewFilter, Overviews, Page, PairRequestRow, Receiver, Refused, RequestKey, RunEnd, RunGlance,
-    RunRow, RunState, RunTally, RunTrace, RunUse, SessionRow, Steer, Storage, StoreError, StoreHealth,
-    StoredPairing, StoredSession, SubtreeRun, Tallies, ToolMark, ToolUse, ToolUseFilter, Transaction,
-    Trouble, Undeliverable, Unfinished, UnknownDelivery,
+    OverviewFilter, Overviews, Page, PairRequestRow, QuietFilter, QuietSession, Receiver, Refused,
+    RequestKey, RunEnd, RunGlance, RunRow, RunState, RunTally, RunTrace, RunUse, SessionRow, Steer, Storage,
+    StoreError, StoreHealth, StoredPairing, StoredSession, SubtreeRun, Tallies, ToolMark, ToolUse,
+    ToolUseFilter, Transaction, Trouble, Undeliverable, Unfinished, UnknownDelivery,
 };
 pub use tools::{Effect, NoTools, ToolContext, ToolOutput, Tools};
 

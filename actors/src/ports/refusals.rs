@@ -24,6 +24,12 @@ impl Refused {
         Self::Conflict(format!("session {key} has open runs"))
     }
 
+    /// A session is in use, or was written to since it was read.
+    #[must_use]
+    pub fn not_quiet(key: &SessionKey) -> Self {
+        Self::Conflict(format!("session {key} is in use, or was written to since it was read"))
+    }
+
     /// A run of that id exists.
     #[must_use]
     pub fn run_exists(run: RunId) -> Self {

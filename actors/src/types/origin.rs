@@ -37,7 +37,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The principal under which idempotency keys are unique. Keys are kept for good, so it names somebody who is
+    /// The principal under which idempotency keys are unique. Keys outlive the process, so it names somebody who is
     /// the same after a restart: of clients the device, and of those without one whoever holds the shared secret,
     /// who is the operator.
     #[must_use]

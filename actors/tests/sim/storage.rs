@@ -8,9 +8,9 @@ use std::time::Duration;
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
     BoxFuture, Clock, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier,
-    Host, LeftRun, ListFilter, Op, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, Refused,
-    RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun,
-    Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    Host, LeftRun, ListFilter, Op, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter,
+    QuietSession, Refused, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError, StoredPairing,
+    StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use tokio::sync::Notify;
@@ -221,6 +221,14 @@ impl Storage for SimStorage {
         limit: u32,
     ) -> BoxFuture<Result<Vec<Arc<StoredEntry>>, StoreError>> {
         self.read(move |store| store.latest_entries(key, before, limit))
+    }
+
+    fn quiet_sessions(
+        &self,
+        filter: QuietFilter,
+        limit: u32,
+    ) -> BoxFuture<Result<Vec<QuietSession>, StoreError>> {
+        self.read(move |store| store.quiet_sessions(filter, limit))
     }
 
     fn overviews(&self, filter: OverviewFilter, page: Page) -> BoxFuture<Result<Overviews, StoreError>> {

@@ -27,8 +27,8 @@ pub use self::ops::{AuditRecord, Done, Op, Refused, RunEnd, StoreError, ToolMark
 pub use self::pairing::{BootstrapRow, DeviceRow, DeviceTokenRow, PairRequestRow, StoredPairing};
 pub use self::reads::{
     Consequences, DAY_MS, DayUsage, Earlier, LeftRun, ListFilter, OpenRun, Overview, OverviewFilter,
-    Overviews, Page, RunGlance, RunTally, RunTrace, RunUse, StoredSession, SubtreeRun, Tallies, ToolUse,
-    ToolUseFilter, Unfinished,
+    Overviews, Page, QuietFilter, QuietSession, RunGlance, RunTally, RunTrace, RunUse, StoredSession,
+    SubtreeRun, Tallies, ToolUse, ToolUseFilter, Unfinished,
 };
 pub use self::rows::{Announce, CallbackRow, Cause, Host, RequestKey, RunRow, RunState, SessionRow, Steer};
 use super::BoxFuture;
@@ -98,6 +98,14 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Tokens of all runs of a session and of all its descendants, the deleted ones included.
     fn subtree_usage(&self, key: SessionKey) -> BoxFuture<Result<Usage, StoreError>>;
+
+    /// Sessions of mode `run` that `DeleteSession` would delete, by the time when they were last written to and then by
+    /// key, at most `limit`.
+    fn quiet_sessions(
+        &self,
+        filter: QuietFilter,
+        limit: u32,
+    ) -> BoxFuture<Result<Vec<QuietSession>, StoreError>>;
 
     /// Sessions, newest first.
     fn list_sessions(&self, filter: ListFilter, page: Page)

@@ -184,6 +184,33 @@ pub enum Op {
         /// Whether its parent goes with it, and so on, if that is to be deleted too and was kept by it alone.
         with_parents: bool,
     },
+    /// Deletes a session that was exported, as `DeleteSession` does but without its parents. Refused where that would do
+    /// nothing, and if the session was written to since it was read.
+    RetireSession {
+        /// The session.
+        session: SessionKey,
+        /// When it was last written to, as it was read.
+        written_at: Timestamp,
+        /// Entries of its transcript, as it was read.
+        entries: u64,
+    },
+    /// Forgets the names of requests that were carried out before this time, the oldest first. One stays while its run is
+    /// open, or the run that spawned this one, which may repeat the request.
+    ForgetRequests {
+        /// The time.
+        before: Timestamp,
+        /// Most names that are forgotten.
+        limit: u32,
+    },
+    /// Forgets deleted sessions that were last written to before this time, with their runs, the oldest first. One stays
+    /// while there is anything of a session below it, or a result of its runs is still wanted: what a tree has used is
+    /// the sum over its runs.
+    ForgetSessions {
+        /// The time.
+        before: Timestamp,
+        /// Most sessions that are forgotten.
+        limit: u32,
+    },
     /// Empties a session's transcript, which begins anew at this time. Refused if the session does not exist or has
     /// open runs.
     ResetSession {

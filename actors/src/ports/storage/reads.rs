@@ -1,11 +1,12 @@
 //! What the storage is asked for, beside plain rows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::rows::{Announce, Cause, Host, RunRow, RunState, SessionRow, Steer};
 use crate::types::{
-    AgentId, ModelRef, RecoveryMode, RunId, SessionKey, StoredEntry, Terminal, Timestamp, Usage,
+    AgentId, Cleanup, ModelRef, RecoveryMode, RunId, SessionKey, StoredEntry, Terminal, Timestamp, Usage,
 };
 
 /// A request that was carried out before.
@@ -168,6 +169,26 @@ pub struct OverviewFilter {
     pub search: Option<String>,
     /// Only those that nobody spawned.
     pub roots: bool,
+}
+
+/// Which quiet sessions are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuietFilter {
+    /// When they were last written to.
+    pub written: RangeInclusive<Timestamp>,
+    /// Of those written to at the very beginning of that time only those whose keys come after this one.
+    pub after: Option<SessionKey>,
+    /// What becomes of them after their result was delivered.
+    pub cleanup: Cleanup,
+}
+
+/// A session in which nothing is open any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuietSession {
+    /// Its row.
+    pub row: SessionRow,
+    /// Entries of its transcript.
+    pub entries: u64,
 }
 
 /// Sessions with what a list shows of them.

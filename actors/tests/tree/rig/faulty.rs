@@ -9,9 +9,9 @@ use std::time::Duration;
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
     BoxFuture, Clock, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier,
-    Host, LeftRun, ListFilter, Op, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, RequestKey,
-    RunRow, RunUse, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Tallies,
-    TokioClock, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    Host, LeftRun, ListFilter, Op, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter,
+    QuietSession, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError, StoredPairing, StoredSession,
+    SubtreeRun, Tallies, TokioClock, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
@@ -201,6 +201,14 @@ impl Storage for Faulty {
         limit: u32,
     ) -> BoxFuture<Result<Vec<Arc<StoredEntry>>, StoreError>> {
         self.inner.latest_entries(key, before, limit)
+    }
+
+    fn quiet_sessions(
+        &self,
+        filter: QuietFilter,
+        limit: u32,
+    ) -> BoxFuture<Result<Vec<QuietSession>, StoreError>> {
+        self.inner.quiet_sessions(filter, limit)
     }
 
     fn overviews(&self, filter: OverviewFilter, page: Page) -> BoxFuture<Result<Overviews, StoreError>> {
