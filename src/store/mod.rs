@@ -16,6 +16,7 @@ mod queries;
 mod readers;
 mod rows;
 mod schema;
+mod space;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -42,6 +43,7 @@ pub use self::lock::{Holder, died_with_lock, holder, in_use, make_private, while
 use self::readers::Readers;
 pub(crate) use self::schema::DATABASE_FILE;
 use self::schema::Database;
+pub use self::space::compact;
 use self::writer::{Work, Writer};
 
 /// What an acknowledged write survives.

@@ -13,6 +13,7 @@ use rusqlite_migration::{M, Migrations};
 use super::Durability;
 use super::error::OpenError;
 use super::lock::make_private;
+use super::space;
 
 /// The file of the database in the state directory.
 pub(crate) const DATABASE_FILE: &str = "offshoot.db";
@@ -83,6 +84,7 @@ impl Database {
             rusqlite_migration::Error::RusqliteError { err, .. } => sqlite(err),
             other => OpenError::Damaged { file: database.file.clone(), problem: other.to_string() },
         })?;
+        space::convert(&connection).map_err(&sqlite)?;
         Ok((database, connection))
     }
 
@@ -155,6 +157,7 @@ impl Database {
     fn set_up_writer(&self, connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.busy_timeout(BUSY_TIMEOUT)?;
+        space::prepare_new(connection)?;
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         let synchronous = match durability {
             Durability::Full => "FULL",
@@ -189,8 +192,15 @@ pub(super) fn write_nothing_new(connection: &Connection) -> rusqlite::Result<()>
 
 /// What durability and speed depend on, as it is in force.
 pub(super) fn pragmas(connection: &Connection) -> Vec<(&'static str, String)> {
-    const NAMES: [&str; 6] =
-        ["journal_mode", "synchronous", "wal_autocheckpoint", "page_size", "cache_size", "foreign_keys"];
+    const NAMES: [&str; 7] = [
+        "journal_mode",
+        "synchronous",
+        "wal_autocheckpoint",
+        "page_size",
+        "cache_size",
+        "foreign_keys",
+        "auto_vacuum",
+    ];
     let value = |name| {
         let read = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);
         match connection.pragma_query_value(None, name, read) {

@@ -9,6 +9,7 @@ mod failing;
 mod files;
 mod power;
 mod random;
+mod space;
 mod writing;
 
 /// A store in a directory of its own, which goes with it.

@@ -8,7 +8,7 @@
 //! as often as that takes, and refuses what comes meanwhile.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -22,6 +22,7 @@ use super::heads::Heads;
 use super::lock::StateLock;
 use super::place::Place;
 use super::schema::{self, Database};
+use super::space::Space;
 use super::{Durability, threads};
 
 /// Most transactions of one commit: enough to share the cost of a sync, few enough that the first of them
@@ -96,6 +97,7 @@ impl Writer {
                 heads,
                 batch: Vec::new(),
                 failed: false,
+                space: Space::default(),
                 condition,
                 place,
                 database,
@@ -143,6 +145,7 @@ struct WriterThread {
     place: Place,
     database: Database,
     durability: Durability,
+    space: Space,
 }
 
 impl WriterThread {
@@ -157,7 +160,16 @@ impl WriterThread {
 
     /// Commits what waits, and answers. Says whether there may be more.
     fn turn(&mut self, received: &Receiver<Message>) -> bool {
-        let mut next = received.recv().ok();
+        let mut next = match self.space.wait() {
+            None => received.recv().ok(),
+            Some(wait) => match received.recv_timeout(wait) {
+                Err(RecvTimeoutError::Timeout) => {
+                    self.give_back();
+                    return true;
+                }
+                other => other.ok(),
+            },
+        };
         let (mut open, mut asked) = (next.is_some(), false);
         while let Some(message) = next {
             match message {
@@ -178,6 +190,15 @@ impl WriterThread {
             }
         }
         open
+    }
+
+    /// Nobody has written for a while: gives back some space, unless the next commit has to begin anew.
+    fn give_back(&mut self) {
+        if self.failed || self.place.check().is_err() {
+            self.space = Space::default();
+        } else {
+            self.space.step(&self.connection);
+        }
     }
 
     /// Makes the batch durable and returns the fate of each transaction; on an error none was applied. Where there
@@ -247,6 +268,7 @@ impl WriterThread {
             batch.iter().map(|write| apply(connection, heads, &write.ops)).collect::<Result<_, _>>()?
         };
         execute(&self.connection, "COMMIT").map_err(store_error)?;
+        self.space.written();
         Ok(fates)
     }
 
