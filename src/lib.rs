@@ -1,6 +1,7 @@
 //! The daemon: configuration, store, models, tools and the command line around the actor tree of `offshoot-actors`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod archive;
 pub mod cli;
 pub mod client;
 pub mod config;

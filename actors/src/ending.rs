@@ -37,6 +37,12 @@ impl Ending {
         Self { row, end, announce, delete, audit }
     }
 
+    /// Leaves the session to whoever exports it before it is deleted.
+    pub(crate) fn keeping_session(mut self, keep: bool) -> Self {
+        self.delete = self.delete.filter(|_| !keep);
+        self
+    }
+
     /// Has its result say what the tree of its session has used.
     pub(crate) const fn counting(mut self, used: Usage) -> Self {
         if let Some(announce) = &mut self.announce {

@@ -19,6 +19,8 @@ const MAX_CHILDREN: u32 = 1_000_000;
 const MAX_DEPTH: u32 = 64;
 const MAX_DESCENDANTS: u32 = 10_000_000;
 const MAX_CONCURRENT: u32 = 1_000_000;
+/// The longest that a quiet session stays before it is archived, in minutes: ten years.
+const MAX_MINUTES: u32 = 10 * 365 * 24 * 60;
 /// The longest that a daemon waits for its runs when it is asked to stop.
 const MAX_GRACE: Duration = Duration::from_secs(600);
 /// The longest deadline that a run may have, in seconds.
@@ -97,6 +99,13 @@ impl Roster<'_, '_, '_> {
         }
         if let Some(seconds) = reader.whole_at(&subagents, "runTimeoutSeconds", 0..=MAX_SECONDS) {
             limits.run_timeout = deadline(seconds);
+        }
+        if let Some(minutes) = reader.whole_at(&subagents, "archiveAfterMinutes", 0..=MAX_MINUTES) {
+            let after = Duration::from_secs(u64::from(minutes) * 60);
+            settings.retention.archive_after = (minutes > 0).then_some(after);
+        }
+        if let Some(export) = reader.bool_at(&subagents, "exportDeleted") {
+            settings.retention.export_deleted = export;
         }
         limits.require_agent_id = reader.bool_at(&subagents, "requireAgentId").unwrap_or(false);
         limits.model = self.models.choice(&subagents, "model", &template.model, reader);

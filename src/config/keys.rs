@@ -32,7 +32,7 @@ pub(super) const ACTED_ON: &[(&str, &str)] = &[
     (
         "agents.defaults.subagents",
         "maxConcurrent maxSpawnDepth maxChildrenPerAgent maxDescendants runTimeoutSeconds \
-         allowAgents requireAgentId model",
+         allowAgents requireAgentId model archiveAfterMinutes exportDeleted",
     ),
     ("agents.defaults.subagents.model", MODEL),
     ("models.providers.*", "baseUrl api apiKey headers timeoutSeconds models"),
@@ -44,7 +44,7 @@ pub(super) const ACTED_ON: &[(&str, &str)] = &[
     ("tools", TOOLS),
     ("tools.subagents.tools", "allow alsoAllow deny"),
     ("tools.sessions", "visibility"),
-    ("store", "durability"),
+    ("store", "durability keepRuns"),
     ("gateway", "port mode bind customBindHost handshakeTimeoutMs trustedProxies allowRealIpFallback"),
     ("gateway.auth", "mode token password"),
     ("gateway.auth.token", SECRET_REF),
@@ -96,7 +96,7 @@ pub(super) const NOT_ACTED_ON: &[(&str, &str)] = &[
          envelopeTimezone envelopeTimestamp envelopeElapsed memorySearch systemAgent modelPolicy repoRoot cliBackends",
     ),
     ("agents.defaults.models.*", "params streaming agentRuntime"),
-    ("agents.defaults.subagents", "archiveAfterMinutes announceTimeoutMs thinking delegationMode"),
+    ("agents.defaults.subagents", "announceTimeoutMs thinking delegationMode"),
     ("models", "mode bedrockDiscovery"),
     (
         "models.providers.*",

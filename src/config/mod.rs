@@ -32,6 +32,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use offshoot_actors::policy::retention::KEEP_REQUESTS;
 use offshoot_actors::types::{AgentId, ModelRef, Settings};
 
 pub use document::{Document, redacted};
@@ -48,6 +49,9 @@ use problem::Problems;
 use read::{Cursor, Reader};
 use tree::{Files, Node, Place, Value};
 use variables::Variables;
+
+/// The longest that runs outlive their session: ten years, or for good.
+const MAX_KEEP: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// What an acknowledged write survives (`store.durability`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -224,7 +228,7 @@ fn build(
     if let Some(visibility) = tools::visibility(&root, &mut reader) {
         settings.visibility = visibility;
     }
-    let durability = durability(&root, &mut reader).unwrap_or_default();
+    let durability = store(&root, &mut reader, &mut settings).unwrap_or_default();
     let gateway = gateway::read(&root, environment.home.as_deref(), &mut reader);
 
     found.report(&used, &mut problems);
@@ -281,9 +285,19 @@ fn own_variables<'e>(
     all
 }
 
-fn durability(root: &Cursor<'_>, reader: &mut Reader<'_>) -> Option<Durability> {
+/// Reads `store`.
+fn store(root: &Cursor<'_>, reader: &mut Reader<'_>, settings: &mut Settings) -> Option<Durability> {
     const WORDS: &[(&str, Durability)] = &[("full", Durability::Full), ("normal", Durability::Normal)];
     let store = reader.section(root, "store")?;
+    if let Some(keep) = reader.duration_at(&store, "keepRuns", MAX_KEEP) {
+        if !keep.is_zero() && keep < KEEP_REQUESTS {
+            let text =
+                "less than 7d, for which the names of requests are known: use 7d or more, or 0 for good";
+            let at = store.get("keepRuns");
+            reader.error(at.as_ref().unwrap_or(&store), Kind::Value, text);
+        }
+        settings.retention.keep_runs = (!keep.is_zero()).then_some(keep);
+    }
     reader.word_at(&store, "durability", WORDS)
 }
 

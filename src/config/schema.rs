@@ -10,19 +10,20 @@ const TYPES: &[(&str, &str)] = &[
     (
         "integer",
         "maxConcurrent timeoutSeconds idleTimeoutSeconds maxSpawnDepth maxChildrenPerAgent maxDescendants \
-         runTimeoutSeconds maxTokens port maxAttempts windowMs lockoutMs debounceMs handshakeTimeoutMs maxBodyBytes",
+         runTimeoutSeconds maxTokens port maxAttempts windowMs lockoutMs debounceMs handshakeTimeoutMs maxBodyBytes \
+         archiveAfterMinutes",
     ),
     (
         "boolean",
         "default requireAgentId supportsUsageInStreaming supportsTools allowRealIpFallback exemptLoopback \
          allowLoopback enabled allowExternalEmbedUrls dangerouslyAllowHostHeaderOriginFallback allowInsecureAuth \
-         dangerouslyDisableDeviceAuth autoGenerate allowRequestSessionKey",
+         dangerouslyDisableDeviceAuth autoGenerate allowRequestSessionKey exportDeleted",
     ),
     (
         "string",
         "$schema id name systemPromptOverride alias primary api baseUrl profile visibility durability mode bind \
          customBindHost token password userHeader basePath root embedSandbox certPath keyPath path \
-         defaultSessionKey source provider maxTokensField model apiKey maxAge grace",
+         defaultSessionKey source provider maxTokensField model apiKey maxAge grace keepRuns",
     ),
     (
         "array",
@@ -43,7 +44,7 @@ const WORDS: &[(&str, &[&str])] = &[
 const NOT_ACTED_ON: &str = "known to OpenClaw, not acted on by Offshoot";
 /// What only a restart puts in force.
 const AT_RESTART: &[&str] =
-    &["gateway.port", "gateway.bind", "gateway.customBindHost", "gateway.tls", "store"];
+    &["gateway.port", "gateway.bind", "gateway.customBindHost", "gateway.tls", "store.durability"];
 
 /// The schema of a whole configuration.
 #[must_use]

@@ -18,6 +18,7 @@ use super::events;
 use super::listener::Gateway;
 use super::projector::{Projector, ProjectorArgs};
 use super::record::Record;
+use super::retention::Retention;
 use super::sink::Sink;
 use super::tls::{self, TlsError};
 use super::upkeep::Upkeep;
@@ -109,6 +110,11 @@ impl Serving {
         }));
         let shared = Arc::clone(&daemon);
         options.services.push(Service::new::<Upkeep>("upkeep", STOP_WITHIN, move |tree| {
+            shared.set_tree(tree.clone());
+            Arc::clone(&shared)
+        }));
+        let shared = Arc::clone(&daemon);
+        options.services.push(Service::new::<Retention>("retention", STOP_WITHIN, move |tree| {
             shared.set_tree(tree.clone());
             Arc::clone(&shared)
         }));

@@ -4,5 +4,6 @@ pub mod admission;
 pub mod lanes;
 pub mod pairing;
 pub mod recovery;
+pub mod retention;
 pub mod retry;
 pub mod tools;

@@ -330,7 +330,7 @@ impl Session {
         match &end.announce {
             Some(announce) => transaction.push(Op::QueueAnnounce(Box::new(announce.clone()))),
             // A child that announces nothing is deleted by itself.
-            None if end.row.announce_to.is_some() && self.meta.cleanup == Cleanup::Delete => {
+            None if end.row.announce_to.is_some() && self.deletes_at_once(self.meta.cleanup) => {
                 transaction.push(Op::DeleteSession { session: self.meta.key.clone(), with_parents: true });
             }
             None => {}

@@ -119,6 +119,11 @@ impl Session {
         if self.yielded.is_some() { Due::Steers } else { Due::All }
     }
 
+    /// Whether a child session goes with its result. One that is exported first goes once that is done.
+    pub(super) fn deletes_at_once(&self, cleanup: Cleanup) -> bool {
+        cleanup == Cleanup::Delete && !self.shared.settings().retention.export_deleted
+    }
+
     /// Takes what is due onto the end of `transcript`, as part of `run`, and `input`, the run's own message,
     /// after the results and before what was said to the run.
     pub(super) fn take_inbox(
@@ -148,7 +153,7 @@ impl Session {
             // A run that is stopped takes them with its end.
             by: run.filter(|_| !matches!(due, Due::QuietOf(_))),
             delete: announces
-                .filter(|announce| announce.cleanup == Cleanup::Delete)
+                .filter(|announce| self.deletes_at_once(announce.cleanup))
                 .map(|announce| announce.item.session.clone())
                 .collect(),
             entries,

@@ -134,6 +134,7 @@ fn decide(shared: &Shared, run: SubtreeRun, verdict: Verdict<'_>) -> Ending {
         facts: vec![("state", state.to_string()), ("reason", reason.to_owned())],
     };
     Ending::new(run, Outcome::ended(state, reason, partial), quiet, record, shared.system.clock.now())
+        .keeping_session(shared.settings().retention.export_deleted)
 }
 
 /// Has each result say what the tree of its session has used. Where that cannot be read, also when it is asked for

@@ -23,8 +23,8 @@ pub use scope::{MAX_SCOPES, Scope, ScopeError, Scopes};
 pub use secret::{MAX_SECRET, Secret, SecretHash};
 pub use settings::{
     AgentSettings, AllowAgents, LaneLimits, MAX_ATTEMPTS, MAX_TIMEOUT, ModelChoice, PromptLimits,
-    RecoveryMode, RecoveryOverrides, RecoverySettings, RunLimits, Settings, SettingsError, SubagentOverrides,
-    SubagentSettings, ToolRules, Visibility,
+    RecoveryMode, RecoveryOverrides, RecoverySettings, RetentionSettings, RunLimits, Settings, SettingsError,
+    SubagentOverrides, SubagentSettings, ToolRules, Visibility,
 };
 pub use spawn::{
     Accepted, Callback, Cleanup, IdempotencyKey, Mode, PromptRequest, Refusal, RefusalKind, SpawnRequest,

@@ -130,6 +130,19 @@ pub struct RecoveryOverrides {
     pub max_attempts: Option<u32>,
 }
 
+/// What is kept, and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetentionSettings {
+    /// How long a sub-agent's session of mode `run` stays after it was last written to
+    /// (`agents.defaults.subagents.archiveAfterMinutes`); none means for good.
+    pub archive_after: Option<Duration>,
+    /// Whether a session that is to be deleted once its result was delivered is exported first
+    /// (`agents.defaults.subagents.exportDeleted`). Then the tree itself deletes none.
+    pub export_deleted: bool,
+    /// How long the runs of a deleted session stay (`store.keepRuns`); none means for good.
+    pub keep_runs: Option<Duration>,
+}
+
 /// One configured agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentSettings {
@@ -212,6 +225,8 @@ pub struct Settings {
     pub runs: RunLimits,
     /// What becomes of runs when the daemon goes down.
     pub recovery: RecoverySettings,
+    /// What is kept, and how long.
+    pub retention: RetentionSettings,
     /// Bounds of messages.
     pub prompts: PromptLimits,
     /// How long a quiet session stays in memory.
@@ -250,6 +265,7 @@ impl Settings {
             lanes: LaneLimits { main: 4, subagent: 8 },
             runs: RunLimits { max_steps: 1_000, max_retries: 3, timeout: Some(Duration::from_secs(172_800)) },
             recovery: RecoverySettings::default(),
+            retention: RetentionSettings::default(),
             prompts: PromptLimits { max_text: 1 << 20, max_queued: 256, max_label: 512 },
             sleep_after: Duration::from_secs(30),
         }
@@ -323,6 +339,16 @@ impl Default for RecoverySettings {
             max_age: Some(Duration::from_secs(7 * 24 * 60 * 60)),
             max_attempts: 2,
             grace: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for RetentionSettings {
+    fn default() -> Self {
+        Self {
+            archive_after: Some(Duration::from_secs(60 * 60)),
+            export_deleted: false,
+            keep_runs: Some(Duration::from_secs(90 * 24 * 60 * 60)),
         }
     }
 }
