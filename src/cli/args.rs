@@ -18,7 +18,7 @@ pub(crate) use self::devices::{DevicesCommand, PairingCommand};
 pub(crate) use self::gateway::{
     GatewayArgs, GatewayCallArgs, GatewayCommand, GatewayRunArgs, ReachArgs, ServiceCommand,
 };
-pub(crate) use self::stored::{AuditCommand, RunsCommand, RunsListArgs, SessionsCommand};
+pub(crate) use self::stored::{AuditCommand, RunsCommand, RunsListArgs, SessionsCommand, StoreCommand};
 pub(crate) use self::upkeep::{BackupCommand, DoctorArgs};
 pub(crate) use self::work::{RunArgs, SpawnArgs};
 use super::deliveries::args::DeliveriesCommand;
@@ -109,6 +109,8 @@ pub(crate) enum Command {
     Sessions(SessionsCommand),
     #[command(subcommand)]
     Deliveries(DeliveriesCommand),
+    #[command(subcommand)]
+    Store(StoreCommand),
     #[command(subcommand)]
     Audit(AuditCommand),
     #[command(subcommand)]

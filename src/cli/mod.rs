@@ -27,6 +27,7 @@ mod service;
 mod sessions;
 mod signals;
 mod spawn;
+mod store;
 mod transcript;
 mod view;
 
@@ -157,6 +158,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Service(command) => service::run(&command, global),
         Command::Runs(command) => on_this_thread(runs::run(command, global)),
         Command::Sessions(command) => on_this_thread(sessions::run(command, global)),
+        Command::Store(command) => store::run(&command, global),
         Command::Audit(command) => audit::run(&command, global),
         Command::Backup(command) => backup::run(command, global),
         Command::Doctor(args) => doctor::run(&args, global),

@@ -158,3 +158,41 @@ fn every_shell_has_completions() {
         assert_eq!(document["script"].as_str().unwrap().trim_end(), script.trim_end());
     }
 }
+
+#[test]
+fn a_session_is_exported_from_the_store_and_from_the_archive() {
+    let world = World::new();
+    world.run(&["spawn", "Reply with exactly: kept"]).exits(0);
+    let sessions = world.sessions();
+    let key = sessions.iter().map(|session| session["sessionKey"].as_str().unwrap());
+    let key = key.into_iter().find(|key| key.contains(":subagent:")).unwrap().to_owned();
+    let lines = world.run(&["sessions", "export", &key]).exits(0).stdout;
+    let first: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!(first["sessionKey"], *key);
+    assert!(lines.lines().last().unwrap().contains(r#""type":"end""#), "{lines}");
+    assert!(lines.contains("Reply with exactly: kept"));
+
+    world.run(&["sessions", "export", &key, "--output", "out.jsonl"]).exits(0);
+    world.run(&["sessions", "export", &key, "--output", "out.jsonl"]).exits(2).says("out.jsonl");
+    let written = std::fs::read_to_string(world.path("out.jsonl")).unwrap();
+    assert_eq!(written.lines().count(), lines.lines().count());
+
+    // As the gateway leaves it.
+    world.run(&["sessions", "list", "--archived"]).exits(0).says("no session is archived");
+    world.run(&["sessions", "delete", "--yes", &key]).exits(0);
+    world.run(&["sessions", "export", &key]).exits(5).says("there is no session");
+    let id = key.rsplit(':').next().unwrap();
+    let file = world.state().join(format!("archive/main/{id}.jsonl"));
+    world.write(file.to_str().unwrap(), &written);
+    assert_eq!(world.run(&["sessions", "export", &key]).exits(0).stdout, written);
+    world.run(&["sessions", "show", &key]).exits(5).says("was archived");
+    let listed = world.run(&["sessions", "list", "--archived", "--json"]).exits(0).json();
+    assert_eq!(
+        (&listed["sessions"][0]["sessionKey"], &listed["sessions"][1]),
+        (&first["sessionKey"], &serde_json::Value::Null)
+    );
+    assert_eq!(listed["sessions"][0]["file"], file.to_str().unwrap());
+
+    world.run(&["store", "compact"]).exits(0);
+    assert_eq!(world.sessions().len(), 1);
+}

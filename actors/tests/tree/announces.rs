@@ -1,8 +1,8 @@
 //! A child's result reaches its parent once, between two steps, whatever the parent does meanwhile.
 
 use offshoot_actors::Steered;
-use offshoot_actors::ports::{Answer, Cause, Event};
-use offshoot_actors::types::{Entry, Origin, PromptRequest, Terminal};
+use offshoot_actors::ports::{Answer, Cause, Event, QuietFilter, Storage};
+use offshoot_actors::types::{Cleanup, Entry, Origin, PromptRequest, Terminal, Timestamp};
 
 use crate::rig::{Call, brief, call, items, main_key, setup};
 
@@ -192,6 +192,20 @@ async fn cleanup_deletes_the_child_once_its_result_is_taken() {
         assert_eq!(rig.row(child.run).outcome.unwrap().state, Terminal::Ok);
     }
     assert_eq!(rig.storage.deleted_sessions().len(), 3);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_is_exported_first_is_left_to_whoever_does_that() {
+    let rig = setup().with(|settings| settings.retention.export_deleted = true).start(script).await;
+    for arguments in ["delete|child 10", "delete,quiet|child 10"] {
+        let child = rig.spawn(arguments).await;
+        rig.quiet().await;
+        let written = Timestamp(i64::MIN)..=Timestamp(i64::MAX);
+        let filter = QuietFilter { written, after: None, cleanup: Cleanup::Delete };
+        let due = rig.storage.quiet_sessions(filter, 9).await.unwrap();
+        assert!(due.iter().any(|session| session.row.key == child.session), "{arguments}");
+    }
     rig.finish().await;
 }
 

@@ -1,4 +1,6 @@
-//! `offshoot runs`, `offshoot sessions` and `offshoot audit`: what is in the store.
+//! `offshoot runs`, `offshoot sessions`, `offshoot store` and `offshoot audit`: what is in the store.
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
@@ -37,14 +39,17 @@ pub(crate) struct RunsListArgs {
     pub(crate) limit: u32,
 }
 
-/// List, show and delete sessions
+/// List, show, export and delete sessions
 #[derive(Debug, Subcommand)]
 pub(crate) enum SessionsCommand {
     /// List sessions, those that were used last first
     List {
         /// Draw each session under the one that spawned it
-        #[arg(long)]
+        #[arg(long, conflicts_with = "archived")]
         tree: bool,
+        /// List the sessions that were archived, and their files
+        #[arg(long)]
+        archived: bool,
         /// At most this many
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
@@ -57,6 +62,16 @@ pub(crate) enum SessionsCommand {
         #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
         entries: u32,
     },
+    /// Write a session with its runs and its transcript as lines of JSON
+    ///
+    /// Also one that is archived. The last line counts the others.
+    Export {
+        /// The session's key; without agent:<agentId>: a session of the default agent
+        key: SessionName,
+        /// Write a new file that only you can read [default: standard output]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Delete a session with its transcript, and every session below it
     ///
     /// Refused while a run in one of them is open or a result is on its way. Their runs stay in `runs list`, with what
@@ -68,6 +83,16 @@ pub(crate) enum SessionsCommand {
         #[arg(long, short)]
         yes: bool,
     },
+}
+
+/// Care for the store
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Write the store anew, without free space in it
+    ///
+    /// A gateway gives back space by itself; this is for a large store of an earlier version, and for whoever wants the
+    /// rest. Needs room for a second copy, and no gateway at work.
+    Compact,
 }
 
 /// Check the record of what was asked for and by whom

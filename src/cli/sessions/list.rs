@@ -7,6 +7,7 @@ use super::super::Global;
 use super::super::exit::{Exit, Failure};
 use super::super::output::{ago, note, one_line, table};
 use super::super::view::{Node, lines, nest};
+use crate::archive;
 use crate::runtime;
 
 pub(super) async fn run(tree: bool, limit: u32, global: &Global) -> Result<Exit, Failure> {
@@ -43,6 +44,45 @@ pub(super) async fn run(tree: bool, limit: u32, global: &Global) -> Result<Exit,
             })
             .collect();
         for line in table(output.paint, &["SESSION", "UPDATED", "DEPTH", "LABEL"], &cells) {
+            output.line(line)?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+pub(super) fn archived(limit: u32, global: &Global) -> Result<Exit, Failure> {
+    let dir = global.environment.state_dir()?;
+    let found = archive::archived(&dir, limit as usize).map_err(|error| {
+        Failure::new(Exit::Unavailable, "archive", format!("the archive cannot be read: {error}"))
+    })?;
+    let output = global.output;
+    if output.json {
+        let sessions: Vec<Value> = found
+            .iter()
+            .map(|session| {
+                json!({
+                    "sessionKey": session.session_key,
+                    "parent": session.parent,
+                    "depth": session.depth,
+                    "label": session.label,
+                    "updatedAt": session.updated_at,
+                    "archivedAt": session.exported_at,
+                    "file": session.file,
+                })
+            })
+            .collect();
+        output.document(&json!({"sessions": sessions}))?;
+    } else if found.is_empty() {
+        note("no session is archived");
+    } else {
+        let now = runtime::clock().now();
+        let cells = found.iter().map(|session| {
+            let label = session.label.as_deref().map(|label| one_line(label, 40)).unwrap_or_default();
+            let (key, at) = (session.session_key.to_string(), ago(session.exported_at, now));
+            vec![key, at, label, session.file.display().to_string()]
+        });
+        let cells: Vec<Vec<String>> = cells.collect();
+        for line in table(output.paint, &["SESSION", "ARCHIVED", "LABEL", "FILE"], &cells) {
             output.line(line)?;
         }
     }

@@ -11,7 +11,7 @@ use super::super::exit::{Exit, Failure};
 use super::super::names::SessionName;
 use super::super::output::{Output, ago, one_line, tokens};
 use super::super::{Global, abandoned, transcript};
-use super::{list, unknown};
+use super::{absent, list, unknown};
 use crate::runtime;
 
 /// Open runs of one session that are shown.
@@ -20,7 +20,7 @@ const MAX_OPEN: u32 = 500;
 pub(super) async fn run(name: SessionName, entries: u32, global: &Global) -> Result<Exit, Failure> {
     let key = name.key(global)?;
     let storage = global.read_store()?.ok_or_else(|| unknown(&key))?;
-    let row = storage.session(key.clone()).await?.ok_or_else(|| unknown(&key))?;
+    let row = storage.session(key.clone()).await?.ok_or_else(|| absent(&key, global))?;
     let usage = storage.subtree_usage(key.clone()).await?;
     let filter = ListFilter { session: Some(key.clone()), open: true, ..ListFilter::default() };
     let mut open = storage.list_runs(filter, Page { offset: 0, limit: MAX_OPEN }).await?;

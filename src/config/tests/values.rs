@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use offshoot_actors::types::{AgentId, AllowAgents, MAX_TIMEOUT, ModelRef, Settings, ToolRules, Visibility};
+use offshoot_actors::types::{
+    AgentId, AllowAgents, MAX_TIMEOUT, ModelRef, RetentionSettings, Settings, ToolRules, Visibility,
+};
 use secrecy::ExposeSecret;
 
 use super::{environment, valid};
@@ -106,10 +108,10 @@ fn limits_and_lanes_are_set() {
     let config = valid(
         "{agents: {defaults: {maxConcurrent: 0x10, timeoutSeconds: 0, systemPromptOverride: 'Be brief.', subagents: {
             maxConcurrent: 2, maxSpawnDepth: 64, maxChildrenPerAgent: 1000000, maxDescendants: 10000000,
-            runTimeoutSeconds: 90., requireAgentId: true, allowAgents: []}}},
+            runTimeoutSeconds: 90., requireAgentId: true, allowAgents: [], archiveAfterMinutes: 0, exportDeleted: true}}},
           tools: {profile: 'coding', alsoAllow: ['x_*'], deny: ['group:fs'], sessions: {visibility: 'tree'},
             subagents: {tools: {allow: ['read'], alsoAllow: ['cron'], deny: ['exec']}}},
-          store: {durability: 'normal'}}",
+          store: {durability: 'normal', keepRuns: '30d'}}",
     );
     let settings = &config.settings;
     assert_eq!((settings.lanes.main, settings.lanes.subagent), (16, 2));
@@ -123,6 +125,10 @@ fn limits_and_lanes_are_set() {
     assert_eq!(settings.agent(&id("main")).unwrap().system_prompt.as_deref(), Some("Be brief."));
     assert_eq!(settings.visibility, Visibility::Tree);
     assert_eq!(config.durability, Durability::Normal);
+    let keep_runs = Some(Duration::from_secs(30 * 24 * 60 * 60));
+    let expected = RetentionSettings { archive_after: None, export_deleted: true, keep_runs };
+    assert_eq!(settings.retention, expected);
+    assert_eq!(valid("{store: {keepRuns: 0}}").settings.retention.keep_runs, None);
     let strings = |items: &[&str]| items.iter().map(|item| (*item).to_owned()).collect::<Vec<_>>();
     let expected = ToolRules {
         allow: strings(&[]),
