@@ -86,7 +86,7 @@ async fn a_quiet_session_is_exported_whole_and_deleted_when_it_is_due() {
     stage.clock.sleep(MINUTE).await;
     assert_eq!(stage.look().await, Seen::default());
     assert_eq!(stage.keys(), [main.key]);
-    assert_eq!(*stage.told.lock().unwrap(), [child.key.clone()]);
+    assert_eq!(*stage.told.lock().unwrap(), std::slice::from_ref(&child.key));
 
     let (file, lines) = (stage.file(&child.key), lines(&stage.file(&child.key)));
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;

@@ -41,6 +41,7 @@ fn size(dir: &Path, file: &str) -> u64 {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the figures of docs/retention.md")]
 fn a_big_deletion_shrinks_the_file_while_the_store_works_on() {
     let store = store();
     block_on(fill(&*store));
