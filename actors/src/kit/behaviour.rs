@@ -8,6 +8,7 @@ use futures::FutureExt;
 use tracing::{Instrument, Span};
 
 use super::children::{ChildSpec, Children, Exit};
+use super::index::ActorInfo;
 use super::mailbox::{Handle, Msg};
 use super::runner;
 use super::supervise::Intensity;
@@ -57,6 +58,12 @@ pub trait Behaviour: Sized + Send + 'static {
 
     /// A child ended. It is off the book already.
     fn child_exited(&mut self, _child: Self::Child, _exit: Exit, _ctx: &mut Ctx<Self>) {}
+
+    /// The actor has failed for good, its state is gone, and its children are about to be stopped: it may see to it that
+    /// some of them are adopted before that. Must come to an end by itself.
+    fn failing(_args: &mut Self::Args, _ctx: &mut Ctx<Self>) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 
     /// The actor stops; its children stop after this.
     fn stopping(&mut self, _ctx: &mut Ctx<Self>) {}
@@ -122,6 +129,45 @@ impl<B: Behaviour> Ctx<B> {
         let handle = runner::start::<C>(system, name, args, Some(self.myself.cell()))?;
         self.children.insert(key, Arc::clone(handle.info()), spec);
         Ok(handle)
+    }
+
+    /// Takes over a live child of another actor of this tree: from now on it hangs below this one, which hears of its end.
+    /// The child notices nothing, its work and its own children go on. Its former parent has it in its book until it
+    /// calls [`Ctx::release`], and does not stop it meanwhile.
+    ///
+    /// # Errors
+    /// This actor is stopping, or has another child under this key; or the child is about to end, and then its former
+    /// parent hears of that. One that ends at this very moment may seem adopted; one of the two parents hears of it.
+    pub fn adopt(
+        &mut self,
+        key: B::Child,
+        child: &Arc<ActorInfo>,
+        spec: ChildSpec,
+    ) -> Result<(), StartError> {
+        let (myself, id) = (self.myself.cell(), child.cell().get_id());
+        match self.children.id_of(&key) {
+            Some(known) if known == id => return Ok(()),
+            Some(_) => return Err(StartError(format!("there is another child {key:?}"))),
+            None => {}
+        }
+        // In the book before the link: from then on the end of the child is told here.
+        self.children.insert(key, Arc::clone(child), spec);
+        child.cell().link(myself.clone());
+        match child.cell().try_get_supervisor() {
+            Some(supervisor) if supervisor.get_id() == myself.get_id() => child.hang_below(myself.get_id()),
+            Some(_) => {
+                self.children.remove(id);
+                return Err(StartError(format!("{} cannot be linked: it is ending, or this actor is", child.name)));
+            }
+            // It has ended by now, and one of the two parents is being told: if it is this one, before its next message.
+            None => self.myself.sweep(id),
+        }
+        Ok(())
+    }
+
+    /// Takes a child off the book that another actor adopted. Returns whether it did.
+    pub fn release(&mut self, key: &B::Child) -> bool {
+        self.children.release(key, self.myself.cell().get_id())
     }
 
     /// Runs `work` beside the actor; its result comes back as a message. A panic in it counts as the actor's.

@@ -109,6 +109,10 @@ impl<K: Ord + Clone> Children<K> {
         Some((child.key, child.info, child.asked))
     }
 
+    pub(super) fn id_of(&self, key: &K) -> Option<ActorId> {
+        self.by_id.get(self.by_key.get(key)?).map(|child| child.info.cell().get_id())
+    }
+
     pub(super) fn key_of(&self, id: ActorId) -> Option<&K> {
         self.by_id.get(&id.into()).map(|child| &child.key)
     }
@@ -142,6 +146,14 @@ impl<K: Ord + Clone> Children<K> {
         self.by_id.len()
     }
 
+    /// Takes a child off the book that hangs below another actor by now. Returns whether it did.
+    pub(super) fn release(&mut self, key: &K, myself: ActorId) -> bool {
+        let moved = |id: &Order| self.by_id.get(id).is_some_and(|child| child.is_elsewhere(myself));
+        let Some(id) = self.by_key.get(key).copied().filter(moved) else { return false };
+        self.by_key.remove(key);
+        self.by_id.remove(&id).is_some()
+    }
+
     /// Ends a child at its next await; its `stopping` does not run. Returns whether it was there.
     pub fn kill(&mut self, key: &K) -> bool {
         let Some(child) = self.by_key.get(key).and_then(|id| self.by_id.get_mut(id)) else { return false };
@@ -151,10 +163,11 @@ impl<K: Ord + Clone> Children<K> {
     }
 
     /// Stops all children and waits for them: those that are alike side by side, then the others in reverse
-    /// order of start, each with its time and then a kill.
-    pub(super) async fn stop_all(&mut self) {
-        let children = std::mem::take(&mut self.by_id);
+    /// order of start, each with its time and then a kill. Those that another actor adopted stay.
+    pub(super) async fn stop_all(&mut self, myself: ActorId) {
+        let mut children = std::mem::take(&mut self.by_id);
         self.by_key.clear();
+        children.retain(|_, child| !child.is_elsewhere(myself));
         let (in_order, alike): (Vec<_>, Vec<_>) =
             children.into_values().partition(|child| child.spec.in_order);
         for child in &alike {
@@ -169,6 +182,11 @@ impl<K: Ord + Clone> Children<K> {
 }
 
 impl<K> Child<K> {
+    /// Whether it hangs below another actor than this one.
+    fn is_elsewhere(&self, myself: ActorId) -> bool {
+        self.info.cell().try_get_supervisor().is_some_and(|supervisor| supervisor.get_id() != myself)
+    }
+
     /// Waits for the end and kills when it does not come in time.
     async fn join(&self) {
         if self.ends().await {

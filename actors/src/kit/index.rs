@@ -58,7 +58,7 @@ pub struct ActorInfo {
     pub kind: &'static str,
     /// Its name among its siblings.
     pub name: Arc<str>,
-    parent: Option<ActorId>,
+    parent: Mutex<Option<ActorId>>,
     started: Timestamp,
     state: AtomicU8,
     left: AtomicBool,
@@ -120,7 +120,7 @@ impl ActorInfo {
             cell,
             kind,
             name,
-            parent,
+            parent: Mutex::new(parent),
             started: system.clock.now(),
             state: AtomicU8::new(ActorState::Starting as u8),
             left: AtomicBool::new(false),
@@ -243,14 +243,23 @@ impl ActorInfo {
         (since != IDLE).then(|| (message, now.since(Monotonic(since))))
     }
 
+    fn parent(&self) -> Option<ActorId> {
+        *self.parent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another actor has adopted it.
+    pub(super) fn hang_below(&self, parent: ActorId) {
+        *self.parent.lock().unwrap_or_else(PoisonError::into_inner) = Some(parent);
+    }
+
     /// The path from the root, names joined by `/`.
     #[must_use]
     pub fn path(&self) -> String {
         let mut names = vec![Arc::clone(&self.name)];
-        let mut parent = self.parent;
+        let mut parent = self.parent();
         while let Some(info) = parent.and_then(|id| self.system.index.get(id)) {
             names.push(Arc::clone(&info.name));
-            parent = info.parent;
+            parent = info.parent();
         }
         names.reverse();
         names.join("/")
@@ -268,7 +277,7 @@ impl ActorInfo {
         let now = self.system.clock.monotonic();
         ActorView {
             id: self.cell.get_id().pid(),
-            parent: self.parent.map(|id| id.pid()),
+            parent: self.parent().map(|id| id.pid()),
             path: self.path(),
             kind: self.kind,
             state: self.state(),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ractor::{ActorCell, ActorRef, MessagingErr};
+use ractor::{ActorCell, ActorId, ActorRef, MessagingErr};
 use tokio::sync::oneshot;
 
 use super::index::{ActorInfo, ActorState};
@@ -25,6 +25,8 @@ pub(super) enum Body<M> {
     Message(M),
     /// A task that the actor owns panicked.
     TaskPanicked(String),
+    /// A child ended while it was adopted: if its end was not told here, it was told to its former parent.
+    Sweep(ActorId),
 }
 
 impl<M> fmt::Debug for Envelope<M> {
@@ -73,13 +75,18 @@ impl<M: Msg> Handle<M> {
     pub fn send(&self, message: M) -> Result<(), M> {
         self.post(Body::Message(message)).map_err(|body| match body {
             Body::Message(message) => message,
-            Body::TaskPanicked(_) => unreachable!("what comes back is what was sent"),
+            Body::TaskPanicked(_) | Body::Sweep(_) => unreachable!("what comes back is what was sent"),
         })
     }
 
     pub(super) fn task_panicked(&self, text: String) {
         // An actor that is gone has nothing left that the panic could harm.
         let _ = self.post(Body::TaskPanicked(text));
+    }
+
+    pub(super) fn sweep(&self, child: ActorId) {
+        // An actor that is gone has no book.
+        let _ = self.post(Body::Sweep(child));
     }
 
     fn post(&self, body: Body<M>) -> Result<(), Body<M>> {

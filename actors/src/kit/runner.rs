@@ -188,9 +188,21 @@ impl<B: Behaviour> Cell<B> {
     /// Ends the children in order before the failure goes up; ractor would kill them.
     async fn go_down(&mut self, reason: String) -> ActorProcessingErr {
         self.info().set_state(ActorState::Stopping);
-        self.ctx.children.stop_all().await;
+        if !self.ctx.children.is_empty() {
+            self.bequeath().await;
+        }
+        let myself = self.info().cell().get_id();
+        self.ctx.children.stop_all(myself).await;
         self.leave(&reason);
         reason.into()
+    }
+
+    /// Lets the behaviour find other parents for children that are to outlive it; it may panic on that.
+    async fn bequeath(&mut self) {
+        let failing = AssertUnwindSafe(B::failing(&mut self.args, &mut self.ctx)).catch_unwind();
+        if let Err(panic) = failing.await {
+            tracing::error!(actor = B::KIND, reason = panic_text(panic.as_ref()), "panicked while it failed");
+        }
     }
 
     /// Drops the state and leaves the index. What the actor held is free before anybody hears of its end.
@@ -271,6 +283,12 @@ impl<B: Behaviour> Actor for Runner<B> {
                 cell.end(begun);
                 result
             }
+            Body::Sweep(child) => {
+                let begun = cell.begin("sweep", envelope.sent);
+                cell.ctx.children.remove(child);
+                cell.end(begun);
+                Ok(())
+            }
             Body::TaskPanicked(reason) => {
                 let begun = cell.begin("task_panicked", envelope.sent);
                 let result = cell.settle(Err(reason)).await;
@@ -325,7 +343,8 @@ impl<B: Behaviour> Actor for Runner<B> {
             tracing::error!(path = cell.info().path(), reason, "panicked on stop");
         }
         if !cell.ctx.children.is_empty() {
-            Box::pin(cell.ctx.children.stop_all()).await;
+            let myself = cell.info().cell().get_id();
+            Box::pin(cell.ctx.children.stop_all(myself)).await;
         }
         cell.leave("stopped");
         Ok(())

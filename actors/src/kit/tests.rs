@@ -1,5 +1,6 @@
 //! The kit under test: one actor whose handlers are closures, in a world of its own.
 
+mod adoptions;
 mod calls;
 mod ends;
 mod panics;
