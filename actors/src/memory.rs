@@ -7,6 +7,7 @@
 mod apply;
 mod consequences;
 mod deliveries;
+mod moves;
 mod overviews;
 mod retention;
 mod state;
@@ -22,10 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use self::state::State;
 pub(crate) use self::table::Table;
 use crate::ports::{
-    Announce, AuditRecord, BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally,
-    Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page,
-    QuietFilter, QuietSession, Refused, RequestKey, RunRow, RunUse, SessionRow, Steer, Storage, StoreError,
-    StoredPairing, StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    Announce, AuditRecord, BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession, Refused, RequestKey, RunRow, RunUse, SessionRow, Steer, Storage, StoredPairing, StoredSession, StoreError, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use crate::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
 
@@ -38,6 +36,8 @@ pub enum Delivery {
     Delivered,
     /// Nobody is to have it.
     Dismissed,
+    /// It was put on its way, and whoever was to have it went away: nobody takes it.
+    Abandoned,
 }
 
 /// A result that was put on its way.
@@ -314,6 +314,10 @@ impl Storage for MemoryStorage {
 
     fn open_in_subtree(&self, key: SessionKey) -> BoxFuture<Result<Vec<SubtreeRun>, StoreError>> {
         self.read(|state| state.open_in_subtree(&key))
+    }
+
+    fn survivors(&self, key: SessionKey) -> BoxFuture<Result<Survivors, StoreError>> {
+        self.read(|state| state.survivors(&key))
     }
 
     fn waiting_sessions(&self) -> BoxFuture<Result<Vec<SessionKey>, StoreError>> {

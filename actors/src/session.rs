@@ -20,6 +20,7 @@ mod commit;
 mod count;
 mod inbox;
 mod inject;
+mod moves;
 mod prompts;
 mod start;
 mod stop;
@@ -35,20 +36,21 @@ pub(crate) use self::accept::{refused_by_store, stopping, submitted};
 use self::announces::Announces;
 pub(crate) use self::change::{Change, SessionChange};
 use self::commit::{End, Inbox, Ticket};
-pub(crate) use self::commit::{announce_of, notify_end, tell_end};
+pub(crate) use self::commit::{announce_of, notify_end, receiver, tell_end};
 use self::inbox::Delivery;
 use self::inject::Injected;
+use self::moves::Inheritance;
 pub use self::prompts::is_silent;
 pub(crate) use self::stop::{already_ended, name_once};
 use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError, Task};
 use crate::ports::{Announce, OpenRun, Refused, RunRow, Steer, StoreError, StoredSession, Transaction};
 use crate::run::{Fate, Report, RunCell};
 use crate::sessions::{Named, Permit};
-use crate::shared::Shared;
+use crate::shared::{LiveEntry, Shared};
 use crate::tree::{Steered, Stopped};
 use crate::types::{
-    AgentId, Cleanup, Mode, ModelChoice, Origin, PromptRequest, Refusal, RunId, SessionKey, Submitted,
-    Transcript, Usage,
+    AgentId, Cleanup, Mode, ModelChoice, OnParentExit, Origin, PromptRequest, Refusal, RunId, SessionKey,
+    Submitted, Transcript, Usage,
 };
 
 /// What hardly ever changes about a session while it is awake.
@@ -61,12 +63,15 @@ pub(crate) struct SessionMeta {
     pub(crate) depth: u32,
     pub(crate) mode: Mode,
     pub(crate) cleanup: Cleanup,
+    pub(crate) on_parent_exit: OnParentExit,
+    /// The parent that it has outlived, if nobody came in its place.
+    pub(crate) outlived: Option<SessionKey>,
     pub(crate) label: Option<String>,
     /// The model of its runs, where the agent's does not apply.
     pub(crate) model: Option<ModelChoice>,
     /// Its tools, by name.
     pub(crate) tools: Arc<[Arc<str>]>,
-    /// Cancelled when the session is stopped; the scopes of its children hang below.
+    /// Cancelled when the session is stopped; the scopes of its children hang below, but for those that outlive it.
     pub(crate) scope: CancellationToken,
 }
 
@@ -147,6 +152,14 @@ pub(crate) enum SessionMsg {
     Hello,
     /// A run whose result is for this session is committed as accepted. From the store.
     ChildOpened { open: Box<OpenRun> },
+    /// Take over this live child of a session that goes away. From the manager.
+    Adopt { child: Box<LiveEntry> },
+    /// Children were handed over to this session that are not awake. From the manager.
+    Inherited,
+    /// The session hangs below another one, or below none. From that one, or the manager.
+    Moved { to: Option<SessionKey> },
+    /// This child has outlived the session and hangs elsewhere. From the manager.
+    ChildMoved { child: SessionKey },
     /// Go to sleep, unless there is work again. From the manager.
     Sleep,
     /// Nothing has happened for a while. From a timer.
@@ -181,6 +194,10 @@ impl Msg for SessionMsg {
             Self::ChildLeft => "child_left",
             Self::Hello => "hello",
             Self::ChildOpened { .. } => "child_opened",
+            Self::Adopt { .. } => "adopt",
+            Self::Inherited => "inherited",
+            Self::Moved { .. } => "moved",
+            Self::ChildMoved { .. } => "child_moved",
             Self::Sleep => "sleep",
             Self::Quiet => "quiet",
             Self::Retry => "retry",
@@ -345,6 +362,8 @@ pub(crate) struct Session {
     injected: VecDeque<Injected>,
     /// Open runs of children, of this kind of process alone.
     children: BTreeMap<RunId, OpenRun>,
+    /// Set while it is being read which open runs it got with children of a session that went away.
+    inheriting: Option<Inheritance>,
     /// What is being appended, or emptied, while no run has its turn.
     delivering: Option<Delivery>,
     /// The run that this starts: what is said to the session meanwhile is for it already.
@@ -375,6 +394,10 @@ impl Behaviour for Session {
         start::start(args, ctx).await
     }
 
+    async fn failing(args: &mut SessionArgs, ctx: &mut Ctx<Self>) {
+        moves::hand_on(args, ctx).await;
+    }
+
     fn handle(&mut self, message: SessionMsg, ctx: &mut Ctx<Self>) {
         if matches!(self.standing, Standing::Asleep) {
             return match message {
@@ -382,7 +405,7 @@ impl Behaviour for Session {
                 // Of no use to whoever is woken; to be woken by these would have no end.
                 SessionMsg::Sleep | SessionMsg::Quiet | SessionMsg::Retry | SessionMsg::ChildLeft => {}
                 // Whoever is woken reads it; heard after the child's end it would count for good.
-                SessionMsg::ChildOpened { .. } => {}
+                SessionMsg::ChildOpened { .. } | SessionMsg::Moved { .. } | SessionMsg::ChildMoved { .. } => {}
                 // Nothing of it is open. Woken below a parent that stops, it would be stopped again.
                 SessionMsg::Stop { reply, .. } => reply.send(Vec::new()),
                 message => self.hand_back(message),
@@ -420,6 +443,10 @@ impl Behaviour for Session {
             SessionMsg::ChildLeft => self.on_child_left(ctx),
             SessionMsg::Hello => self.on_hello(ctx),
             SessionMsg::ChildOpened { open } => self.on_child_opened(*open, ctx),
+            SessionMsg::Adopt { child } => self.on_adopt(&child, ctx),
+            SessionMsg::Inherited => self.inherit(ctx),
+            SessionMsg::Moved { to } => self.on_moved(to, ctx),
+            SessionMsg::ChildMoved { child } => self.on_child_moved(&child, ctx),
             SessionMsg::Sleep => self.on_sleep(ctx),
             SessionMsg::Quiet => self.on_quiet(ctx),
             SessionMsg::Retry => self.on_retry(ctx),

@@ -9,6 +9,7 @@
 //! that are out count themselves, and every session that waits for one asks again. What waited for a session
 //! to wake is lost with its reply dropped; results that wait are found in the store.
 
+mod bequests;
 mod failed;
 mod lanes;
 mod recover;
@@ -26,6 +27,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 pub use self::lanes::LaneView;
+use self::bequests::{Bequest, Bequests, Moves};
 use self::lanes::{Lane, Waiter};
 pub(crate) use self::lanes::{LaneName, Permit};
 use self::recover::{Ended, Recovered, STABLE_AFTER};
@@ -36,8 +38,9 @@ pub(crate) use self::spawn::{Reserved, SpawnCall};
 use self::tally::Tally;
 use self::waiting::Waiting;
 use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError, Task};
+use crate::policy::exits::Move;
 use crate::policy::recovery::Decision;
-use crate::ports::{Cause, Earlier, OpenRun, Refused, RequestKey, StoreError, StoredSession};
+use crate::ports::{Cause, Earlier, OpenRun, Refused, RequestKey, StoreError, StoredSession, Survivors};
 use crate::session::{SessionMeta, SessionMsg};
 use crate::shared::{LiveEntry, Shared};
 use crate::types::{Accepted, Refusal, RunId, SessionKey};
@@ -49,13 +52,14 @@ pub(crate) struct SessionsArgs {
     shared: Arc<Shared>,
     held: [Arc<AtomicU32>; 2],
     unsettled: Arc<Unsettled>,
+    moves: Arc<Moves>,
     /// Whether this process has settled what an earlier one left behind.
     booted: bool,
 }
 
 impl From<Arc<Shared>> for SessionsArgs {
     fn from(shared: Arc<Shared>) -> Self {
-        Self { shared, held: Default::default(), unsettled: Arc::default(), booted: false }
+        Self { shared, held: Default::default(), unsettled: Arc::default(), moves: Arc::default(), booted: false }
     }
 }
 
@@ -82,6 +86,14 @@ pub(crate) enum SessionsMsg {
     /// What was open in these failed sessions is ended; for some sessions something waits in the store. From the
     /// task that did it.
     Settled { keys: Vec<SessionKey>, waiting: Vec<SessionKey> },
+    /// A session goes away: find other places for those that outlive it. From the session, its parent, and whoever stops it.
+    Bequeath { of: SessionKey, reply: Option<Reply<()>> },
+    /// Who outlives these sessions. From a reading task.
+    Survivors { bequests: Vec<Bequest>, found: Result<Vec<Survivors>, StoreError> },
+    /// Sessions were moved, or not. From the store.
+    Bequeathed { bequests: Vec<Bequest>, moves: Vec<Move>, result: Result<(), Refused> },
+    /// A session did not take over a child. From itself.
+    NotAdopted { child: SessionKey, by: SessionKey },
     /// A session has had nothing to do for a while. From itself.
     Quiet { key: SessionKey },
     /// Whether a session goes to sleep. From itself.
@@ -118,6 +130,10 @@ impl Msg for SessionsMsg {
             Self::Up { .. } => "up",
             Self::Down { .. } => "down",
             Self::Settled { .. } => "settled",
+            Self::Bequeath { .. } => "bequeath",
+            Self::Survivors { .. } => "survivors",
+            Self::Bequeathed { .. } => "bequeathed",
+            Self::NotAdopted { .. } => "not_adopted",
             Self::Quiet { .. } => "quiet",
             Self::SleepAnswer { .. } => "sleep_answer",
             Self::Acquire { .. } => "acquire",
@@ -146,6 +162,8 @@ pub(crate) struct Sessions {
     residents: BTreeMap<SessionKey, Resident>,
     in_flight: InFlight,
     unsettled: Arc<Unsettled>,
+    bequests: Bequests,
+    moves: Arc<Moves>,
     /// How often the runs of a failed session and of those below it were ended: what was read before may show them
     /// as open.
     settlements: u64,
@@ -174,6 +192,8 @@ impl Behaviour for Sessions {
             residents: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             unsettled: Arc::clone(&args.unsettled),
+            bequests: Bequests::default(),
+            moves: Arc::clone(&args.moves),
             settlements: 0,
             to_wake: Vec::new(),
             stable: None,
@@ -188,9 +208,11 @@ impl Behaviour for Sessions {
             }
             sessions.settle_late(late, ctx);
             sessions.to_wake = sessions.take_over(&open);
+            sessions.go_on_moving(ctx);
             open
         } else {
             // A manager that failed took every session with it.
+            sessions.moves.clear();
             sessions.shared.live.clear();
             sessions.shared.runs.clear();
             let Recovered { open, resumed, late, undecided } =
@@ -207,9 +229,7 @@ impl Behaviour for Sessions {
         // Of the end of a run in another kind of process nobody would be told here.
         let counts = |run: &&OpenRun| run.cause == Cause::Spawn && run.host == sessions.shared.host;
         for run in open.iter().filter(counts) {
-            if let Some(parent) = &run.announce_to {
-                sessions.tally.add(run.run, parent, &run.root);
-            }
+            sessions.tally.add(run.run, &run.session, run.announce_to.as_ref(), &run.root);
         }
         // After a panic the message that told of a result may be the one that was lost.
         sessions.to_wake.extend(sessions.shared.waiting_sessions().await.map_err(read)?);
@@ -230,6 +250,12 @@ impl Behaviour for Sessions {
             SessionsMsg::Up { meta, handle } => self.on_up(LiveEntry { handle, meta }, ctx),
             SessionsMsg::Down { key, failure } => self.on_down(&key, failure, ctx),
             SessionsMsg::Settled { keys, waiting } => self.on_settled(&keys, &waiting, ctx),
+            SessionsMsg::Bequeath { of, reply } => self.on_bequeath(of, reply, ctx),
+            SessionsMsg::Survivors { bequests, found } => self.on_survivors(bequests, found, ctx),
+            SessionsMsg::Bequeathed { bequests, moves, result } => {
+                self.on_bequeathed(bequests, moves, result, ctx);
+            }
+            SessionsMsg::NotAdopted { child, by } => self.on_not_adopted(&child, by, ctx),
             SessionsMsg::Quiet { key } => self.on_quiet(key),
             SessionsMsg::SleepAnswer { meta, handle, agreed } => {
                 self.on_sleep_answer(LiveEntry { handle, meta }, agreed, ctx);
@@ -337,7 +363,7 @@ async fn settle_orphans(
             None => None,
         };
         match outcome {
-            Some(outcome) if outcome.state.stops_children() => orphans.push(run),
+            Some(outcome) if outcome.state.stops_children() && !run.on_parent_exit.outlives() => orphans.push(run),
             _ => kept.push(run),
         }
     }

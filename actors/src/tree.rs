@@ -275,8 +275,10 @@ impl TreeHandle {
             scope.cancel();
             self.audit_stop(&session, &origin);
         }
-        // One that sleeps is woken for it: it may be on its way up.
-        let mut ended = self.stop_session(&session, false).await?;
+        // One that sleeps is woken for it: it may be on its way up. Asked at the same time, those who outlive it find other
+        // places: it does not end before they have.
+        let (mut ended, ()) =
+            futures::future::try_join(self.stop_session(&session, false), self.bequeath(&session)).await?;
         let read = |error: StoreError| Refusal::error("store", error.to_string());
         self.shared.barrier().await.map_err(read)?;
         if awake.is_none() {
@@ -308,6 +310,19 @@ impl TreeHandle {
             self.shared.deliver(session, SessionMsg::Stop { cascade, reply: Reply::Channel(sender) });
             if let Ok(ended) = receiver.await {
                 return Ok(ended);
+            }
+        }
+        Err(gone())
+    }
+
+    /// Has those find other places who outlive a session that is being stopped, and asks again if a panic swallowed that.
+    async fn bequeath(&self, session: &SessionKey) -> Result<(), Refusal> {
+        for _ in 0..ASKED_TO_STOP {
+            let (sender, receiver) = oneshot::channel();
+            let (of, reply) = (session.clone(), Some(Reply::Channel(sender)));
+            let sent = self.shared.sessions.send(SessionsMsg::Bequeath { of, reply });
+            if sent.is_ok() && receiver.await.is_ok() {
+                return Ok(());
             }
         }
         Err(gone())

@@ -6,10 +6,7 @@ use std::sync::Arc;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host,
-    LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession,
-    RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun,
-    Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession, RequestKey, RunRow, RunUse, SessionRow, Storage, StoredPairing, StoredSession, StoreError, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use tokio::sync::mpsc;
@@ -73,6 +70,9 @@ impl Storage for NoStorage {
     }
     fn open_in_subtree(&self, _: SessionKey) -> BoxFuture<Result<Vec<SubtreeRun>, StoreError>> {
         nothing(Vec::new())
+    }
+    fn survivors(&self, _: SessionKey) -> BoxFuture<Result<Survivors, StoreError>> {
+        nothing(Survivors::default())
     }
     fn waiting_sessions(&self) -> BoxFuture<Result<Vec<SessionKey>, StoreError>> {
         nothing(Vec::new())

@@ -328,6 +328,7 @@ impl EventSink for Journal {
             | Event::Announced { .. }
             | Event::Appended { .. }
             | Event::Text { .. }
+            | Event::Moved { .. }
             | Event::Pairing(_) => {}
         }
     }

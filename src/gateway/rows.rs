@@ -101,7 +101,8 @@ fn latest(session: &Overview) -> Option<&RunGlance> {
 /// What only the newer generation shows.
 fn newer(session: &Overview, shape: &RowShape<'_>, put: &mut dyn FnMut(&str, Value)) {
     let row = &session.row;
-    let spawned = row.parent.is_some();
+    // One that has outlived its parent was spawned, too.
+    let spawned = row.depth > 0;
     put("agentId", json!(row.agent));
     put("classification", json!(if spawned { "subagent" } else { "direct" }));
     put("isMain", json!(row.key == SessionKey::main(&row.agent)));
@@ -134,7 +135,7 @@ fn display_name(row: &SessionRow) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use offshoot_actors::types::{AgentId, Cleanup, Mode, RunId, Usage};
+    use offshoot_actors::types::{AgentId, Cleanup, Mode, OnParentExit, RunId, Usage};
 
     use super::*;
 
@@ -153,6 +154,8 @@ mod tests {
                 model: None,
                 tools: None,
                 yielded: None,
+                on_parent_exit: OnParentExit::Stop,
+                outlived: None,
                 created_at: Timestamp(1_000),
                 updated_at: Timestamp(2_000),
             },

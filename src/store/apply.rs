@@ -3,6 +3,7 @@
 mod callbacks;
 mod devices;
 mod retention;
+mod moves;
 mod runs;
 
 use std::collections::BTreeSet;
@@ -85,6 +86,9 @@ impl Apply<'_> {
             Op::PatchSession { session, label, model } => {
                 self.patch_session(session, label.as_ref(), model.as_ref())
             }
+            Op::MoveSession { session, from, to } => self.move_session(session, from, to.as_ref()),
+            Op::ExpectParent { session, parent } => self.expect_parent(session, parent.as_ref()),
+            Op::AbandonAnnounce { run } => self.abandon_announce(*run),
             Op::PutDevice(_)
             | Op::RemoveDevice { .. }
             | Op::PutDeviceToken(_)
@@ -149,8 +153,8 @@ impl Apply<'_> {
         let id = self.heads.next_session();
         let added = self.execute(
             "INSERT INTO sessions (id, key, agent, parent_key, root_key, depth, label, mode, cleanup, model, \
-             fallbacks, tools, yielded_run, next_seq, created_at, updated_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, ?14, ?15) \
+             fallbacks, tools, yielded_run, next_seq, created_at, updated_at, on_parent_exit, outlived) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, ?14, ?15, ?16, ?17) \
              ON CONFLICT (key) DO NOTHING",
             params![
                 id,
@@ -168,6 +172,8 @@ impl Apply<'_> {
                 row.yielded.map(IdText::from),
                 row.created_at.0,
                 row.updated_at.0,
+                row.on_parent_exit.as_str(),
+                row.outlived.as_ref().map(SessionKey::as_str),
             ],
         )?;
         if added == 0 {
@@ -236,7 +242,7 @@ impl Apply<'_> {
     fn take_announces(&self, session: &SessionKey, runs: &[RunId], by: Option<RunId>) -> Applied {
         let mut take = self.connection.prepare_cached(
             "DELETE FROM outbox WHERE run_id IN (SELECT value FROM json_each(?1)) AND receiver = ?2 \
-             RETURNING run_id",
+             AND NOT abandoned RETURNING run_id",
         )?;
         let ids = json(runs)?;
         let taken = take.query_map(params![ids, session.as_str()], |row| row.get(0))?;
@@ -346,9 +352,9 @@ impl Apply<'_> {
         }
         self.execute(
             "INSERT INTO deleted_sessions (id, key, agent, parent_key, root_key, depth, label, mode, \
-             cleanup, model, fallbacks, tools, yielded_run, created_at, updated_at) \
+             cleanup, model, fallbacks, tools, yielded_run, created_at, updated_at, on_parent_exit, outlived) \
              SELECT id, key, agent, parent_key, root_key, depth, label, mode, cleanup, model, fallbacks, tools, \
-             yielded_run, created_at, updated_at FROM sessions WHERE key = ?1",
+             yielded_run, created_at, updated_at, on_parent_exit, outlived FROM sessions WHERE key = ?1",
             [key],
         )?;
         self.execute("DELETE FROM sessions WHERE key = ?1", [key])?;

@@ -27,10 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host,
-    LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession,
-    RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError, StoreHealth, StoredPairing, StoredSession,
-    SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession, RequestKey, RunRow, RunUse, SessionRow, Storage, StoredPairing, StoredSession, StoreError, StoreHealth, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
@@ -213,6 +210,10 @@ impl Storage for SqliteStorage {
 
     fn open_in_subtree(&self, key: SessionKey) -> BoxFuture<Result<Vec<SubtreeRun>, StoreError>> {
         self.readers.ask(move |connection| queries::open_in_subtree(connection, &key))
+    }
+
+    fn survivors(&self, key: SessionKey) -> BoxFuture<Result<Survivors, StoreError>> {
+        self.readers.ask(move |connection| queries::survivors(connection, &key))
     }
 
     fn waiting_sessions(&self) -> BoxFuture<Result<Vec<SessionKey>, StoreError>> {

@@ -10,8 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    DAY_MS, DayUsage, Earlier, Host, LeftRun, ListFilter, OpenRun, Page, RequestKey, RunRow, RunState,
-    RunTally, RunTrace, SessionRow, StoredSession, SubtreeRun, Tallies, Unfinished,
+    DAY_MS, DayUsage, Earlier, Host, LeftRun, ListFilter, OpenRun, Page, RequestKey, RunRow, RunState, RunTally, RunTrace, SessionRow, StoredSession, SubtreeRun, Survivors, Tallies, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use rusqlite::{Connection, OptionalExtension, Params, Result, ToSql, params};
@@ -26,7 +25,7 @@ use super::rows::{Columns, IdText, count, run_columns, session_columns};
 /// What [`open_run`] reads.
 macro_rules! open_run_columns {
     () => {
-        "r.id, r.session_key, r.announce_to, s.root_key, s.depth, r.cause, r.spawner_id, r.host"
+        "r.id, r.session_key, r.announce_to, s.root_key, s.depth, r.cause, r.spawner_id, r.host, s.on_parent_exit"
     };
 }
 
@@ -59,7 +58,7 @@ pub(super) fn load_session(connection: &Connection, key: &SessionKey) -> Result<
     )?;
     let announces = all(
         &snapshot,
-        "SELECT message FROM outbox WHERE receiver = ?1 ORDER BY number",
+        "SELECT message FROM outbox WHERE receiver = ?1 AND NOT abandoned ORDER BY number",
         [key.as_str()],
         |mut columns| columns.announce(),
     )?;
@@ -96,7 +95,8 @@ fn trace(connection: &Connection, session: &SessionKey, run: RunId) -> Result<Ru
     let spawned = all(
         connection,
         "SELECT s.key FROM runs r JOIN sessions s ON s.id = r.session \
-         WHERE r.spawner_id = ?1 AND s.parent_key = ?2 GROUP BY s.id ORDER BY s.id",
+         WHERE r.spawner_id = ?1 AND s.parent_key = ?2 AND s.on_parent_exit = 'stop' \
+         GROUP BY s.id ORDER BY s.id",
         params![IdText::from(run), session.as_str()],
         |mut columns| columns.parsed(),
     )?;
@@ -228,6 +228,7 @@ fn open_run_of(columns: &mut Columns<'_>) -> Result<OpenRun> {
         cause: columns.cause()?,
         spawner: columns.parsed_or_null()?,
         host: columns.host()?,
+        on_parent_exit: columns.on_parent_exit()?,
     })
 }
 
@@ -249,10 +250,38 @@ pub(super) fn open_in_subtree(connection: &Connection, key: &SessionKey) -> Resu
     )
 }
 
+pub(super) fn survivors(connection: &Connection, key: &SessionKey) -> Result<Survivors> {
+    let snapshot = connection.unchecked_transaction()?;
+    let ancestors = all(
+        &snapshot,
+        "WITH RECURSIVE up (key, above) AS (SELECT parent_key, 1 FROM sessions WHERE key = ?1 \
+         UNION ALL SELECT s.parent_key, u.above + 1 FROM up u JOIN sessions s ON s.key = u.key) \
+         SELECT key FROM up WHERE key IS NOT NULL ORDER BY above",
+        [key.as_str()],
+        |mut columns| columns.parsed(),
+    )?;
+    let sessions = all(
+        &snapshot,
+        concat!(
+            "WITH RECURSIVE gone (key) AS (VALUES (?1) \
+             UNION ALL SELECT c.key FROM gone g JOIN sessions c ON c.parent_key = g.key \
+             WHERE c.on_parent_exit = 'stop') \
+             SELECT ",
+            session_columns!(),
+            " FROM gone g CROSS JOIN sessions s ON s.parent_key = g.key \
+             WHERE s.on_parent_exit <> 'stop' ORDER BY s.id"
+        ),
+        [key.as_str()],
+        |mut columns| columns.session(),
+    )?;
+    snapshot.finish()?;
+    Ok(Survivors { ancestors, sessions })
+}
+
 pub(super) fn waiting_sessions(connection: &Connection) -> Result<Vec<SessionKey>> {
     all(
         connection,
-        "SELECT receiver FROM outbox UNION SELECT session_key FROM steers ORDER BY 1",
+        "SELECT receiver FROM outbox WHERE NOT abandoned UNION SELECT session_key FROM steers ORDER BY 1",
         [],
         |mut columns| columns.parsed(),
     )
@@ -270,7 +299,7 @@ pub(super) fn unfinished(connection: &Connection, root: &SessionKey, host: Host)
         .query_row(params![root.as_str(), host.as_str()], |row| row.get(0))?;
     let waiting = all(
         &snapshot,
-        "SELECT s.key FROM (SELECT receiver AS key FROM outbox UNION SELECT session_key FROM steers) w \
+        "SELECT s.key FROM (SELECT receiver AS key FROM outbox WHERE NOT abandoned UNION SELECT session_key FROM steers) w \
          CROSS JOIN sessions s ON s.key = w.key WHERE s.root_key = ?1 ORDER BY 1",
         [root.as_str()],
         |mut columns| columns.parsed(),
@@ -283,9 +312,10 @@ pub(super) fn undelivered(connection: &Connection, key: &SessionKey) -> Result<O
     let found = all(
         connection,
         "WITH RECURSIVE tree (key) AS (VALUES (?1) \
-         UNION ALL SELECT c.key FROM tree t JOIN sessions c ON c.parent_key = t.key) \
-         SELECT receiver FROM outbox \
-         WHERE receiver IN (SELECT key FROM tree) OR session_key IN (SELECT key FROM tree) \
+         UNION ALL SELECT c.key FROM tree t JOIN sessions c ON c.parent_key = t.key \
+         WHERE c.on_parent_exit = 'stop') \
+         SELECT receiver FROM outbox WHERE NOT abandoned \
+         AND (receiver IN (SELECT key FROM tree) OR session_key IN (SELECT key FROM tree)) \
          UNION SELECT session_key FROM steers WHERE session_key IN (SELECT key FROM tree) \
          ORDER BY 1 LIMIT 1",
         [key.as_str()],

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use offshoot_actors::ports::{Announce, CallbackRow, Cause, Host, RunRow, RunState, SessionRow, Steer};
 use offshoot_actors::types::{
-    Cleanup, Mode, ModelChoice, ModelRef, Outcome, RecoveryMode, RunId, Secret, StoredEntry, Timestamp,
+    Cleanup, Mode, ModelChoice, ModelRef, OnParentExit, Outcome, RecoveryMode, RunId, Secret, StoredEntry, Timestamp,
     ToolStatus, Usage,
 };
 use rusqlite::types::{FromSql, FromSqlError, ToSql, ToSqlOutput, Type, ValueRef};
@@ -21,7 +21,7 @@ use uuid::Uuid;
 macro_rules! session_columns {
     () => {
         "s.key, s.agent, s.parent_key, s.root_key, s.depth, s.label, s.mode, s.cleanup, s.model, \
-         s.fallbacks, s.tools, s.yielded_run, s.created_at, s.updated_at"
+         s.fallbacks, s.tools, s.yielded_run, s.on_parent_exit, s.outlived, s.created_at, s.updated_at"
     };
 }
 
@@ -40,9 +40,10 @@ macro_rules! quiet {
     () => {
         "NOT EXISTS (SELECT 1 FROM runs WHERE session = s.id AND ended_at IS NULL) \
          AND NOT EXISTS (SELECT 1 FROM sessions WHERE parent_key = s.key) \
-         AND NOT EXISTS (SELECT 1 FROM outbox WHERE receiver = s.key) \
+         AND NOT EXISTS (SELECT 1 FROM outbox WHERE receiver = s.key AND NOT abandoned) \
          AND NOT EXISTS (SELECT 1 FROM steers WHERE session_key = s.key) \
-         AND NOT EXISTS (SELECT 1 FROM runs r JOIN outbox o ON o.run_id = r.id WHERE r.session = s.id)"
+         AND NOT EXISTS (SELECT 1 FROM runs r JOIN outbox o ON o.run_id = r.id \
+         WHERE r.session = s.id AND NOT o.abandoned)"
     };
 }
 
@@ -229,6 +230,10 @@ impl<'a> Columns<'a> {
         self.named(|name| [Host::OneShot, Host::Daemon].into_iter().find(|host| host.as_str() == name))
     }
 
+    pub(super) fn on_parent_exit(&mut self) -> Result<OnParentExit> {
+        self.named(|name| OnParentExit::ALL.into_iter().find(|exit| exit.as_str() == name))
+    }
+
     pub(super) fn recovery(&mut self) -> Result<Option<RecoveryMode>> {
         let name = self.value::<Option<String>>()?;
         let mode = name.as_deref().map(|name| {
@@ -261,6 +266,8 @@ impl<'a> Columns<'a> {
             },
             tools: self.json_or_null::<Vec<Arc<str>>>()?.map(Arc::from),
             yielded: self.parsed_or_null()?,
+            on_parent_exit: self.on_parent_exit()?,
+            outlived: self.parsed_or_null()?,
             created_at: self.time()?,
             updated_at: self.time()?,
         })
@@ -311,10 +318,17 @@ impl<'a> Columns<'a> {
 
     /// `message` of the outbox.
     pub(super) fn announce(&mut self) -> Result<Announce> {
+        let announce = self.announce_or_null()?;
+        self.required(announce)
+    }
+
+    pub(super) fn announce_or_null(&mut self) -> Result<Option<Announce>> {
         self.next += 1;
-        let message = self.row.get_ref(self.next - 1)?.as_blob()?;
+        let Some(message) = self.row.get_ref(self.next - 1)?.as_blob_or_null()? else { return Ok(None) };
         match message.split_first() {
-            Some((&ANNOUNCE_V1, body)) => postcard::from_bytes(body).map_err(|error| self.unreadable(error)),
+            Some((&ANNOUNCE_V1, body)) => {
+                postcard::from_bytes(body).map(Some).map_err(|error| self.unreadable(error))
+            }
             Some((version, _)) => Err(self.unreadable(format!("message version {version} is not known"))),
             None => Err(self.unreadable("the message is empty")),
         }

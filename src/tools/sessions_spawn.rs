@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use offshoot_actors::ports::ToolOutput;
 use offshoot_actors::types::{
-    Accepted, Cleanup, MAX_TIMEOUT, Mode, RecoveryMode, RunId, SessionKey, SpawnRequest,
+    Accepted, Cleanup, MAX_TIMEOUT, Mode, OnParentExit, RecoveryMode, RunId, SessionKey, SpawnRequest,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -88,6 +88,9 @@ struct Parameters {
     expects_completion_message: Option<bool>,
     /// If the daemon restarts meanwhile: resume goes on, interrupt ends the run; as configured if left out.
     recovery: Option<WireRecovery>,
+    /// If your session is stopped or deleted meanwhile: stop ends the sub-agent with it, continue lets it go on and nobody
+    /// gets its result, hand-over gives it with its result to the session above yours. stop if left out.
+    on_parent_exit: Option<WireExit>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -109,6 +112,14 @@ enum WireCleanup {
 enum WireRecovery {
     Resume,
     Interrupt,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum WireExit {
+    Stop,
+    Continue,
+    HandOver,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -195,6 +206,11 @@ fn read(parent: SessionKey, mut object: Map<String, Value>) -> Result<SpawnReque
             WireRecovery::Resume => RecoveryMode::Resume,
             WireRecovery::Interrupt => RecoveryMode::Interrupt,
         }),
+        on_parent_exit: match parameters.on_parent_exit {
+            None | Some(WireExit::Stop) => OnParentExit::Stop,
+            Some(WireExit::Continue) => OnParentExit::Continue,
+            Some(WireExit::HandOver) => OnParentExit::HandOver,
+        },
         ..SpawnRequest::new(parent, task.trim())
     })
 }

@@ -4,10 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    BoxFuture, Cause, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier,
-    Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter,
-    QuietSession, RequestKey, RunRow, RunState, RunUse, SessionRow, Storage, StoreError, StoredPairing,
-    StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    BoxFuture, Cause, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession, RequestKey, RunRow, RunState, RunUse, SessionRow, Storage, StoredPairing, StoredSession, StoreError, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{
     AgentId, AgentSettings, Cleanup, Entry, Mode, ModelChoice, Origin, Outcome, RunId, SessionKey, Settings,
@@ -69,6 +66,8 @@ impl Store {
             model: None,
             tools: None,
             yielded: None,
+            on_parent_exit: offshoot_actors::types::OnParentExit::Stop,
+            outlived: None,
             created_at: at,
             updated_at: at,
         };
@@ -214,6 +213,10 @@ impl Storage for Store {
             .collect();
         found.sort_by_key(|run| std::cmp::Reverse(run.session.depth));
         ready(found)
+    }
+
+    fn survivors(&self, _: SessionKey) -> BoxFuture<Result<Survivors, StoreError>> {
+        ready(Survivors::default())
     }
 
     fn waiting_sessions(&self) -> BoxFuture<Result<Vec<SessionKey>, StoreError>> {

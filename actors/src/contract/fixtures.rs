@@ -11,7 +11,7 @@ use crate::ports::{
     Storage, Transaction,
 };
 use crate::types::{
-    AnnounceItem, Cleanup, Entry, Mode, ModelChoice, ModelRef, Origin, Outcome, RunId, SessionKey,
+    AnnounceItem, Cleanup, Entry, Mode, ModelChoice, ModelRef, OnParentExit, Origin, Outcome, RunId, SessionKey,
     StoredEntry, Terminal, Timestamp, Usage,
 };
 
@@ -71,6 +71,8 @@ pub fn session(name: &str) -> SessionRow {
         model: None,
         tools: None,
         yielded: None,
+        on_parent_exit: OnParentExit::Stop,
+        outlived: None,
         created_at: Timestamp(1_000),
         updated_at: Timestamp(1_000),
     }

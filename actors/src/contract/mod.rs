@@ -10,6 +10,7 @@ mod deliveries;
 mod delivery;
 mod devices;
 mod fixtures;
+mod moves;
 mod queries;
 pub mod random;
 mod retention;
@@ -24,6 +25,7 @@ pub use deliveries::*;
 pub use delivery::*;
 pub use devices::*;
 pub use fixtures::*;
+pub use moves::*;
 pub use queries::*;
 pub use retention::*;
 pub use runs::*;
@@ -54,6 +56,10 @@ macro_rules! storage_contract {
             a_deleted_key_can_be_used_again,
             a_reset_session_begins_anew,
             a_session_gets_other_names,
+            a_session_that_is_handed_over_takes_its_results_along,
+            results_of_a_session_that_goes_on_alone_hold_nothing_up,
+            a_session_is_moved_from_the_parent_that_it_has,
+            survivors_are_those_whose_parents_go_away,
             entries_append_without_gaps,
             entries_need_an_open_run,
             entries_of_every_kind_come_back,

@@ -19,7 +19,7 @@ use crate::ports::{
     Cause, DeliveryFilter, Host, ListFilter, Op, Page, RequestKey, RunEnd, RunRow, SessionRow, Storage,
     ToolMark, Transaction,
 };
-use crate::types::{Outcome, RunId, SessionKey, Terminal, Timestamp, ToolStatus, Usage};
+use crate::types::{OnParentExit, Outcome, RunId, SessionKey, Terminal, Timestamp, ToolStatus, Usage};
 
 const NAMES: [&str; 6] = ["main", "a", "b", "c", "d", "e"];
 const REQUESTS: [&str; 4] = ["w", "x", "y", "z"];
@@ -97,6 +97,9 @@ enum Kind {
     ForgetSessions,
     Reset,
     Patch,
+    Move,
+    ExpectParent,
+    Abandon,
     Device,
     Callback,
     Dismiss,
@@ -142,6 +145,9 @@ fn draft() -> impl Strategy<Value = Draft> {
         1 => Just(Kind::ForgetSessions),
         1 => Just(Kind::Reset),
         1 => Just(Kind::Patch),
+        3 => Just(Kind::Move),
+        1 => Just(Kind::ExpectParent),
+        1 => Just(Kind::Abandon),
         6 => Just(Kind::Device),
         4 => Just(Kind::Callback),
         1 => Just(Kind::Dismiss),
@@ -205,7 +211,9 @@ impl Draft {
             })),
             Kind::Queue => {
                 let run = self.run(store, false);
-                let mut result = announce(0, &self.other, &self.name);
+                let row = store.all_runs().into_iter().find(|row| row.id == run);
+                let to = row.and_then(|row| row.announce_to).filter(|_| self.number % 3 > 0);
+                let mut result = announce(0, &self.other, to.as_ref().unwrap_or(&self.name));
                 result.item.run = run;
                 queue(&result)
             }
@@ -229,6 +237,11 @@ impl Draft {
                 label: self.flag.then(|| (!self.blind).then(|| self.number.to_string())),
                 model: None,
             },
+            Kind::Move => self.moved(store),
+            Kind::ExpectParent => {
+                Op::ExpectParent { session: self.session(store), parent: self.flag.then_some(self.other) }
+            }
+            Kind::Abandon => Op::AbandonAnnounce { run: self.run(store, false) },
             Kind::Device => devices::change(self.number, self.at),
             Kind::Callback => deliveries::change(self.run(store, false), self.number, at),
             Kind::Dismiss => {
@@ -288,14 +301,26 @@ impl Draft {
         let tools = if self.blind { None } else { full.tools.clone() };
         let (agent, depth) = (name.agent(), u32::try_from(self.number % 3).unwrap());
         let (created_at, updated_at) = (self.at, self.at);
+        let on_parent_exit = OnParentExit::ALL[self.pick.index(3)];
         let row = SessionRow { key: name, root: self.other, agent, parent, depth, tools, ..full };
-        create(&SessionRow { created_at, updated_at, ..row })
+        create(&SessionRow { created_at, updated_at, on_parent_exit, ..row })
+    }
+
+    fn moved(self, store: &MemoryStorage) -> Op {
+        let children: Vec<_> = store.all_sessions().into_iter().filter(|row| row.parent.is_some()).collect();
+        let child = self.some(&children);
+        let session = child.map_or_else(|| self.name.clone(), |row| row.key.clone());
+        let from = child.and_then(|row| row.parent.clone()).unwrap_or(self.name);
+        Op::MoveSession { session, from, to: self.flag.then_some(self.other) }
     }
 
     fn insert(self, store: &MemoryStorage) -> Op {
         let number = if self.blind { self.number % 10 } else { store.all_runs().len() as u64 };
         let session = self.session(store);
-        let plain = child_run(number, &session, &self.other, self.flag.then(|| run_id(0)));
+        let row = store.all_sessions().into_iter().find(|row| row.key == session);
+        let parent = row.and_then(|row| row.parent).filter(|_| self.number % 3 > 0);
+        let to = parent.as_ref().unwrap_or(&self.other);
+        let plain = child_run(number, &session, to, self.flag.then(|| run_id(0)));
         let announce_to = if self.flag { plain.announce_to.clone() } else { None };
         let cause = if self.flag { Cause::Spawn } else { Cause::Announce };
         insert(&RunRow { announce_to, cause, accepted_at: self.at, usage: self.usage(), ..plain })

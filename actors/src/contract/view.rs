@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::ports::{
-    Consequences, DeliveryFilter, DeliveryRow, DeliveryTally, Host, LeftRun, ListFilter, OpenCallback,
-    OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession, RunRow, SessionRow, Storage,
-    StoredPairing, Unfinished,
+    Consequences, DeliveryFilter, DeliveryRow, DeliveryTally, Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession, RunRow, SessionRow, Storage, StoredPairing, Survivors, Unfinished,
 };
 use crate::types::{Cleanup, RunId, SessionKey, Timestamp, Usage};
 
@@ -27,6 +25,7 @@ pub struct View {
     delivery_tally: DeliveryTally,
     consequences: Vec<Consequences>,
     quiet: Vec<QuietSession>,
+    survivors: BTreeMap<SessionKey, Survivors>,
 }
 
 impl View {
@@ -39,9 +38,11 @@ impl View {
         let mut keys: Vec<_> = sessions.iter().map(|row| &row.key).collect();
         keys.extend(runs.iter().map(|row| &row.session));
         let (mut loaded, mut subtrees, mut unfinished) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut survivors = BTreeMap::new();
         for key in keys {
             let session = store.load_session(key.clone()).await.unwrap();
             loaded.insert(key.clone(), format!("{session:?}"));
+            survivors.insert(key.clone(), store.survivors(key.clone()).await.unwrap());
             let open = store.open_in_subtree(key.clone()).await.unwrap();
             let open = open.iter().map(|open| open.row.id).collect();
             subtrees.insert(key.clone(), (open, store.subtree_usage(key.clone()).await.unwrap()));
@@ -82,7 +83,7 @@ impl View {
             deliveries,
             delivery_tally,
             consequences,
-            quiet,
+            quiet, survivors,
         }
     }
 

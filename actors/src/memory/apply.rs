@@ -102,6 +102,9 @@ impl State {
                 });
                 Ok(())
             }
+            Op::MoveSession { session, from, to } => self.move_session(&session, &from, to.as_ref()),
+            Op::ExpectParent { session, parent } => self.expect_parent(session, parent.as_ref()),
+            Op::AbandonAnnounce { run } => self.abandon_announce(run),
             Op::PutDevice(_)
             | Op::RemoveDevice { .. }
             | Op::PutDeviceToken(_)
@@ -121,11 +124,11 @@ impl State {
         }
     }
 
-    fn stored_session(&self, key: &SessionKey) -> Result<&Session, Refused> {
+    pub(super) fn stored_session(&self, key: &SessionKey) -> Result<&Session, Refused> {
         self.sessions.get(key).ok_or_else(|| Refused::no_session(key))
     }
 
-    fn stored_run(&self, run: RunId) -> Result<&Run, Refused> {
+    pub(super) fn stored_run(&self, run: RunId) -> Result<&Run, Refused> {
         self.runs.get(&run).ok_or_else(|| Refused::no_run(run))
     }
 
@@ -305,7 +308,9 @@ impl State {
 
     fn take_announce(&mut self, session: &SessionKey, run: RunId, by: Option<RunId>) -> Result<(), Refused> {
         let place: Option<Place> = match self.runs.get(&run).and_then(|stored| stored.announced.as_ref()) {
-            Some(Announced::Open(place)) if place.0 == *session => Some(place.clone()),
+            Some(Announced::Open(place)) if place.0 == *session && !self.abandoned.contains(&run) => {
+                Some(place.clone())
+            }
             _ => None,
         };
         let place = place.ok_or_else(|| Refused::no_announce(session, run))?;
@@ -365,12 +370,14 @@ impl State {
         let key = &session.row.key;
         let on_its_way = |run: &RunId| {
             self.runs.get(run).is_some_and(|run| {
-                run.session == session.number && matches!(run.announced, Some(Announced::Open(_)))
+                run.session == session.number
+                    && matches!(run.announced, Some(Announced::Open(_)))
+                    && !self.abandoned.contains(&run.row.id)
             })
         };
         self.open_of.range(places(key)).next().is_some()
             || self.children.range(places(key)).next().is_some()
-            || self.outbox.range(places(key)).next().is_some()
+            || self.waiting_for(key).next().is_some()
             || self.steers.range(places(key)).next().is_some()
             || self.runs_of.range(places(key)).any(|(_, run)| on_its_way(run))
     }

@@ -15,7 +15,10 @@ impl State {
     ) -> Consequences {
         let Some(first) = self.runs.get(&run) else { return Consequences::default() };
         let led = self.led_to_by(first);
-        let waits = |run: &Run| stays_below(run, first) && matches!(run.announced, Some(Announced::Open(_)));
+        let waits = |run: &Run| {
+            let open = matches!(run.announced, Some(Announced::Open(_)));
+            open && !self.abandoned.contains(&run.row.id) && stays_below(run, first)
+        };
         let pending = led.values().any(|(run, _)| run.row.state.is_open() || waits(run));
         let asked = |(run, _): &&(&Run, bool)| session.is_none_or(|session| run.row.session == *session);
         let mut found: Vec<_> = led.values().rev().filter(asked).take(limit).collect();

@@ -83,6 +83,8 @@ pub(super) struct State {
     pub(super) open_to: Table<Place, RunId>,
     pub(super) tools: Table<(RunId, u32, Arc<str>), Tool>,
     pub(super) outbox: Table<Place, Announce>,
+    /// Results in the outbox that have no receiver any more.
+    pub(super) abandoned: Table<RunId, ()>,
     pub(super) steers: Table<Place, Steer>,
     pub(super) steer_places: Table<Uuid, Place>,
     pub(super) requests: Table<RequestKey, Request>,
@@ -109,6 +111,7 @@ macro_rules! each_table {
         $state.open_to.$method();
         $state.tools.$method();
         $state.outbox.$method();
+        $state.abandoned.$method();
         $state.steers.$method();
         $state.steer_places.$method();
         $state.requests.$method();
@@ -139,7 +142,7 @@ impl State {
             row: session.row.clone(),
             transcript: self.transcript(session.number, 0).cloned().collect(),
             runs: self.open_of.range(places(key)).filter_map(|(_, run)| self.run(*run)).collect(),
-            announces: self.outbox.range(places(key)).map(|(_, announce)| announce.clone()).collect(),
+            announces: self.waiting_for(key).cloned().collect(),
             steers: self.steers.range(places(key)).map(|(_, steer)| steer.clone()).collect(),
             children: self.open_to.range(places(key)).filter_map(|(_, run)| self.open_run(*run)).collect(),
             traces: self.open_of.range(places(key)).filter_map(|(_, run)| self.trace(*run)).collect(),
@@ -162,8 +165,14 @@ impl State {
         Some(RunTrace {
             run,
             started: started.collect(),
-            spawned: children.filter(by_run).cloned().collect(),
+            spawned: children.filter(|key| !self.outlives(key)).filter(by_run).cloned().collect(),
         })
+    }
+
+    /// The results that a session is to take.
+    pub(super) fn waiting_for(&self, key: &SessionKey) -> impl Iterator<Item = &Announce> {
+        let found = self.outbox.range(places(key)).map(|(_, announce)| announce);
+        found.filter(|announce| !self.abandoned.contains(&announce.item.run))
     }
 
     pub(super) fn session(&self, key: &SessionKey) -> Option<SessionRow> {
@@ -231,6 +240,7 @@ impl State {
             cause: row.cause,
             spawner: row.spawner,
             host: row.host,
+            on_parent_exit: session.on_parent_exit,
         })
     }
 
@@ -280,8 +290,8 @@ impl State {
     }
 
     pub(super) fn waiting_sessions(&self) -> Vec<SessionKey> {
-        let places =
-            self.outbox.iter().map(|(place, _)| place).chain(self.steers.iter().map(|(place, _)| place));
+        let due = self.outbox.iter().filter(|(_, announce)| !self.abandoned.contains(&announce.item.run));
+        let places = due.map(|(place, _)| place).chain(self.steers.iter().map(|(place, _)| place));
         let keys: BTreeSet<_> = places.map(|(key, _)| key).collect();
         keys.into_iter().cloned().collect()
     }
@@ -299,9 +309,10 @@ impl State {
     }
 
     pub(super) fn undelivered(&self, key: &SessionKey) -> Option<SessionKey> {
-        let tree: BTreeSet<SessionKey> = self.subtree(key).into_iter().collect();
+        let tree: BTreeSet<SessionKey> = self.gone_with(key).into_iter().collect();
         let results = self.outbox.iter().filter(|((receiver, _), announce)| {
-            tree.contains(receiver) || tree.contains(&announce.item.session)
+            !self.abandoned.contains(&announce.item.run)
+                && (tree.contains(receiver) || tree.contains(&announce.item.session))
         });
         let steers = self.steers.iter().map(|(place, _)| place).filter(|place| tree.contains(&place.0));
         results.map(|(place, _)| place).chain(steers).map(|(receiver, _)| receiver).min().cloned()
@@ -402,6 +413,9 @@ impl State {
     pub(super) fn outbox_rows(&self) -> Vec<OutboxRow> {
         let rows = self.run_order.iter().filter_map(|(_, run)| {
             let (delivery, announce) = match self.runs.get(run)?.announced.as_ref()? {
+                Announced::Open(place) if self.abandoned.contains(run) => {
+                    (Delivery::Abandoned, self.outbox.get(place).cloned())
+                }
                 Announced::Open(place) => (Delivery::Open, self.outbox.get(place).cloned()),
                 Announced::Delivered(_) => (Delivery::Delivered, None),
                 Announced::Dismissed => (Delivery::Dismissed, None),

@@ -1,6 +1,7 @@
 //! Decisions as pure functions: no actor, no waiting, no clock. The actors ask, these answer.
 
 pub mod admission;
+pub mod exits;
 pub mod lanes;
 pub mod pairing;
 pub mod recovery;

@@ -27,7 +27,7 @@ pub const QUARANTINED: &str = "quarantined";
 /// Decides on a run; `waits` tells whether it waits for children that have not ended.
 #[must_use]
 pub fn decide(run: &LeftRun, waits: bool, settings: &Settings, now: Timestamp) -> Decision {
-    if run.spawner_ended.is_some_and(Terminal::stops_children) {
+    if run.spawner_ended.is_some_and(Terminal::stops_children) && !run.open.on_parent_exit.outlives() {
         return Decision::Stop;
     }
     let agent = run.open.session.agent();
@@ -87,7 +87,7 @@ mod tests {
 
     use super::*;
     use crate::contract::{key, run};
-    use crate::types::{AgentId, AgentSettings, ModelRef, RecoveryOverrides};
+    use crate::types::{AgentId, AgentSettings, ModelRef, OnParentExit, RecoveryOverrides};
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
 
@@ -96,7 +96,7 @@ mod tests {
     }
 
     fn left(state: RunState, attempts: u32, seconds_ago: i64) -> LeftRun {
-        let open = run(1, &key("main")).open(&key("main"), 0);
+        let open = run(1, &key("main")).open(&key("main"), 0, OnParentExit::Stop);
         let written_at = Timestamp(NOW.0 - seconds_ago * 1_000);
         LeftRun { open, state, recovery: None, attempts, spawner_ended: None, written_at }
     }
@@ -138,6 +138,9 @@ mod tests {
         let mut run = left(RunState::Running, 0, 0);
         run.spawner_ended = Some(Terminal::Cancelled);
         assert_eq!(decide(&run, false, &settings(), NOW), Decision::Stop);
+        run.open.on_parent_exit = OnParentExit::HandOver;
+        assert_eq!(decide(&run, false, &settings(), NOW), Decision::Resume);
+        run.open.on_parent_exit = OnParentExit::Stop;
         run.spawner_ended = Some(Terminal::Ok);
         assert_eq!(decide(&run, false, &settings(), NOW), Decision::Resume);
     }

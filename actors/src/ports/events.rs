@@ -138,6 +138,15 @@ pub enum Event {
         /// Model calls that it made.
         steps: u32,
     },
+    /// A session has outlived its parent.
+    Moved {
+        /// The session.
+        session: SessionKey,
+        /// The parent that goes away.
+        from: SessionKey,
+        /// The one that came in its place, which gets its results; none if nobody takes them.
+        to: Option<SessionKey>,
+    },
     /// Something happened to a device.
     Pairing(PairingEvent),
 }
@@ -157,7 +166,11 @@ impl Event {
             | Self::ToolFinished { run, .. }
             | Self::Yielded { run, .. }
             | Self::Ended { run, .. } => Some(*run),
-            Self::Refused { .. } | Self::Announced { .. } | Self::Appended { .. } | Self::Pairing(_) => None,
+            Self::Refused { .. }
+            | Self::Announced { .. }
+            | Self::Appended { .. }
+            | Self::Moved { .. }
+            | Self::Pairing(_) => None,
         }
     }
 }

@@ -72,6 +72,18 @@ impl Refused {
         Self::Conflict(format!("the result of run {run} was put on its way before"))
     }
 
+    /// A run's result is not on its way.
+    #[must_use]
+    pub fn not_announced(run: RunId) -> Self {
+        Self::Conflict(format!("no result of run {run} is on its way"))
+    }
+
+    /// A session hangs below another one, or below none.
+    #[must_use]
+    pub fn not_below(session: &SessionKey, parent: &SessionKey) -> Self {
+        Self::Conflict(format!("session {session} is no child of session {parent}"))
+    }
+
     /// A run's result is not on its way to that session.
     #[must_use]
     pub fn no_announce(session: &SessionKey, run: RunId) -> Self {

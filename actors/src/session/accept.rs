@@ -36,7 +36,7 @@ pub(super) fn tell_accepted(shared: &Shared, meta: &SessionMeta, row: &RunRow) {
         wire_id: row.wire_id.clone(),
     });
     if let Some(parent) = &row.announce_to {
-        let open = Box::new(row.open(&meta.root, meta.depth));
+        let open = Box::new(row.open(&meta.root, meta.depth, meta.on_parent_exit));
         shared.deliver(parent, SessionMsg::ChildOpened { open });
     }
 }
@@ -108,7 +108,7 @@ impl Session {
     /// The deadline of a run whose request asks for this one.
     fn timeout(&self, asked: Option<Duration>) -> Result<Option<Duration>, Refusal> {
         let settings = self.shared.settings();
-        if self.meta.parent.is_some() {
+        if self.meta.depth > 0 {
             let setting = "agents.defaults.subagents.runTimeoutSeconds";
             return deadline(asked, settings.subagents.run_timeout, setting);
         }
@@ -159,6 +159,7 @@ impl Session {
         }
         row.input = Some(Entry::User { text, origin });
         transaction.insert(0, Op::InsertRun(row.clone()));
+        self.expect_parent(&mut transaction, Some(&row));
         transaction.push(Op::Audit(Box::new(audit)));
         self.accepting += 1;
         let (myself, shared, meta) = (ctx.myself().clone(), Arc::clone(&self.shared), Arc::clone(&self.meta));
@@ -230,7 +231,9 @@ impl Session {
             session: self.meta.key.clone(),
             cause,
             spawner: None,
-            expects_completion: announce_to.is_some(),
+            // What follows on results was for the parent that is gone, too.
+            expects_completion: announce_to.is_some()
+                || (cause == Cause::Announce && self.meta.outlived.is_some()),
             announce_to,
             wire_id: None,
             model,

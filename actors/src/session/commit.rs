@@ -243,6 +243,10 @@ impl Session {
                 self.suspect = Some(self.inbox());
                 self.ended(*end, ctx);
             }
+            (Ticket::End(end), Err(Refused::Moved { to, .. })) => {
+                self.hang_below(to);
+                self.commit_end(end, ctx);
+            }
             (Ticket::End(end), Err(refused)) => self.end_refused(end, &refused, ctx),
             (Ticket::Deliver { delivery, injected, .. }, Err(refused)) => {
                 answer_injected(injected, Err(&refused));
@@ -250,6 +254,9 @@ impl Session {
                     return self.advance(ctx);
                 }
                 self.next = None;
+                if let Refused::Moved { to, .. } = &refused {
+                    self.hang_below(to.clone());
+                }
                 tracing::warn!(session = %self.meta.key, %refused, "results could not be appended, will try again");
                 self.transcript = None;
                 self.suspect = Some(self.inbox());
@@ -298,7 +305,8 @@ impl Session {
         let end = RunEnd { run: row.id, outcome, usage, steps, at };
         let (label, cleanup) = (self.meta.label.as_ref(), self.meta.cleanup);
         let used = self.used.unwrap_or_default() + usage;
-        let announce = announce_of(&row, &end, started, closing.quiet, used, label, cleanup);
+        let to = receiver(&row, self.meta.outlived.as_ref());
+        let announce = announce_of(&row, to, &end, started, closing.quiet, used, label, cleanup);
         let counted = announce.is_none() || self.used.is_some();
         // A stop is on record once, by its own name, and not again for each run that it ends.
         let asked_for = end.outcome.state == Terminal::Cancelled && closing.origin != Origin::Timer;
@@ -316,11 +324,15 @@ impl Session {
         self.commit_end(end, ctx);
     }
 
-    pub(super) fn commit_end(&mut self, end: Box<End>, ctx: &Ctx<Self>) {
+    pub(super) fn commit_end(&mut self, mut end: Box<End>, ctx: &Ctx<Self>) {
         if !end.counted {
             return self.count(end, ctx);
         }
+        if self.meta.on_parent_exit.outlives() {
+            self.readdress(&mut end);
+        }
         let mut transaction = Transaction::new();
+        self.expect_parent(&mut transaction, Some(&end.row));
         if let Some(taken) = &end.taken {
             taken.ops(&self.meta.key, Some(end.end.run), &mut transaction);
             transaction.extend(taken.step(end.end.run, end.end.steps, end.end.usage));
@@ -328,9 +340,16 @@ impl Session {
         transaction.extend(end.next.iter().map(|next| Op::InsertRun(next.clone())));
         transaction.push(Op::EndRun(Box::new(end.end.clone())));
         match &end.announce {
-            Some(announce) => transaction.push(Op::QueueAnnounce(Box::new(announce.clone()))),
+            Some(announce) => {
+                transaction.push(Op::QueueAnnounce(Box::new(announce.clone())));
+                if end.row.announce_to.is_none() {
+                    transaction.push(Op::AbandonAnnounce { run: end.end.run });
+                }
+            }
             // A child that announces nothing is deleted by itself.
-            None if end.row.announce_to.is_some() && self.deletes_at_once(self.meta.cleanup) => {
+            None if (end.row.announce_to.is_some() || self.meta.outlived.is_some())
+                && self.deletes_at_once(self.meta.cleanup) =>
+            {
                 transaction.push(Op::DeleteSession { session: self.meta.key.clone(), with_parents: true });
             }
             None => {}
@@ -362,6 +381,19 @@ impl Session {
             self.suspect = Some(self.inbox());
         }
         self.end_later(end, ctx);
+    }
+
+    /// Sees to it that the result is for whom it is to be by now: the session may have outlived its parent since the end
+    /// was decided.
+    fn readdress(&self, end: &mut End) {
+        let to = &self.meta.parent;
+        let rows = [Some(&mut end.row), end.next.as_mut()].into_iter().flatten();
+        for row in rows.filter(|row| row.announce_to.is_some()) {
+            row.announce_to.clone_from(to);
+        }
+        if let (Some(announce), Some(to)) = (&mut end.announce, to.as_ref().or(self.meta.outlived.as_ref())) {
+            announce.to.clone_from(to);
+        }
     }
 
     pub(super) fn end_later(&mut self, end: Box<End>, ctx: &Ctx<Self>) {
@@ -412,6 +444,9 @@ impl Session {
             if self.is_awaited(&ticket) {
                 self.commit(transaction, *ticket, ctx);
             }
+        }
+        if self.inheriting.is_some() {
+            self.load(ctx);
         }
         // What waits for the session to be read again.
         self.resume_loading(ctx);
@@ -487,9 +522,16 @@ impl Session {
     }
 }
 
-/// The announce of a run's end, if its parent is to have one; `used` is what the tree of its session has used.
+/// Who gets a run's result: of one that was to have it and went away, the name.
+pub(crate) fn receiver(row: &RunRow, outlived: Option<&SessionKey>) -> Option<SessionKey> {
+    row.announce_to.as_ref().or(outlived.filter(|_| row.expects_completion)).cloned()
+}
+
+/// The announce of a run's end for `to`, if that one is to have one; `used` is what the tree of its session has used.
+#[expect(clippy::too_many_arguments, reason = "each is one fact of the result")]
 pub(crate) fn announce_of(
     row: &RunRow,
+    to: Option<SessionKey>,
     end: &RunEnd,
     started: Option<Timestamp>,
     quiet: bool,
@@ -497,7 +539,7 @@ pub(crate) fn announce_of(
     label: Option<&String>,
     cleanup: Cleanup,
 ) -> Option<Announce> {
-    let to = row.announce_to.clone()?;
+    let to = to?;
     let silent = end.outcome.state == Terminal::Ok
         && end.outcome.text.as_deref().is_some_and(super::prompts::is_silent);
     if !row.expects_completion || silent {

@@ -13,7 +13,7 @@ use crate::sessions::SessionsMsg;
 use crate::types::{Cleanup, Entry, RunId, SessionKey, Transcript};
 
 /// A child session may have a stop of its own subtree to finish.
-const STOP_CHILD_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+pub(super) const STOP_CHILD_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Stands for one transaction that changes the transcript while no run has its turn. What comes back of one that was sent
 /// before a panic is known from the store since, and maybe more.
@@ -45,7 +45,7 @@ impl Session {
     pub(super) fn on_start_child(&mut self, args: SessionArgs, ctx: &mut Ctx<Self>) {
         let key: SessionKey = args.meta.key.clone();
         let child = SessionChild::Session(key.clone());
-        let name: Arc<str> = key.as_str().into();
+        let (name, outlives): (Arc<str>, _) = (key.as_str().into(), args.meta.on_parent_exit.outlives());
         if let Some(handle) = ctx.children().handle::<SessionMsg>(&child) {
             // It lives, or is about to end; either way it says so.
             drop(handle.send(SessionMsg::Hello));
@@ -53,7 +53,7 @@ impl Session {
         }
         if let Err(error) = ctx.spawn::<Self>(child, name, ChildSpec::alike(STOP_CHILD_WITHIN), args) {
             self.tell_manager(SessionsMsg::Down { key, failure: Some(error.to_string()) });
-        } else if matches!(self.standing, Standing::Stopping { .. }) {
+        } else if matches!(self.standing, Standing::Stopping { .. }) && !outlives {
             self.stop_child(&key, None, ctx);
         }
     }
@@ -62,7 +62,7 @@ impl Session {
         let spawner = open.spawner.and_then(|run| self.runs.get_mut(&run));
         // It was asked for by a run that was cancelled meanwhile.
         let fated = |active: &&mut Box<Active>| active.cell.fate.get().is_some_and(Fate::stops_children);
-        if let Some(active) = spawner.filter(fated) {
+        if let Some(active) = spawner.filter(fated).filter(|_| !open.on_parent_exit.outlives()) {
             active.stopping += 1;
             self.stop_child(&open.session, open.spawner, ctx);
         }
@@ -77,6 +77,7 @@ impl Session {
         ctx: &mut Ctx<Self>,
     ) {
         let was_open = self.children.remove(&run).is_some();
+        self.note_ended(run);
         if let Some(announce) = announce
             && !self.announces.contains(run)
         {
@@ -175,6 +176,7 @@ impl Session {
         self.next = row.as_ref().map(|row| row.id);
         let taken = self.take_inbox(transcript, self.next, None, due, ctx);
         let mut transaction = Transaction::new();
+        self.expect_parent(&mut transaction, row.as_ref());
         if let Some(row) = &row {
             transaction.push(Op::InsertRun(Box::new(row.clone())));
         }
@@ -284,6 +286,7 @@ impl Session {
                 return self.try_again(ctx);
             }
         };
+        self.take_inheritance(stored.children);
         if let Some(run) = self.doubted.take().filter(|run| stored.runs.iter().all(|row| row.id != *run)) {
             self.drop_ended(run, ctx);
         }

@@ -16,10 +16,17 @@ pub(super) async fn start(args: &mut SessionArgs, ctx: &mut Ctx<Session>) -> Res
         Some(stored) => *stored,
         None => read(args).await?,
     };
-    if again && (stored.row.label != args.meta.label || stored.row.model != args.meta.model) {
-        // They were changed since the session was woken.
-        let (label, model) = (stored.row.label.clone(), stored.row.model.clone());
-        args.meta = Arc::new(SessionMeta { label, model, ..SessionMeta::clone(&args.meta) });
+    if again {
+        // They may have been changed since the session was woken.
+        let StoredSession { row, .. } = &stored;
+        args.meta = Arc::new(SessionMeta {
+            label: row.label.clone(),
+            model: row.model.clone(),
+            parent: row.parent.clone(),
+            outlived: row.outlived.clone(),
+            ..SessionMeta::clone(&args.meta)
+        });
+        Session::forget_adopted(ctx);
     }
     let mut session = build(args, stored, ctx);
     if again {
@@ -68,6 +75,7 @@ fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> S
         injected: VecDeque::new(),
         used: (spawned && children.is_empty()).then(Usage::default),
         children: children.into_iter().filter(own).map(|child| (child.run, child)).collect(),
+        inheriting: None,
         delivering: None,
         next: None,
         accepting: 0,
@@ -176,6 +184,7 @@ impl Session {
             self.go_through(run, ctx);
         }
         if matches!(self.standing, Standing::Stopping { .. }) {
+            self.bequeath();
             self.stop_all(true, ctx);
         }
     }

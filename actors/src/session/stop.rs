@@ -157,7 +157,7 @@ impl Session {
 
     /// Stops a child session, because `run` that spawned it is aborted or because this session stops.
     pub(super) fn stop_child(&self, key: &SessionKey, run: Option<RunId>, ctx: &Ctx<Self>) {
-        if let Some(entry) = self.shared.live.get(key) {
+        if let Some(entry) = self.shared.live.get(key).filter(|entry| !entry.meta.on_parent_exit.outlives()) {
             entry.meta.scope.cancel();
         }
         let told = Told { myself: ctx.myself().clone(), run, ended: Vec::new() };
@@ -165,6 +165,10 @@ impl Session {
             let mut told = told;
             told.ended = ended;
         });
+        // Those below it that do not end with it.
+        if run.is_some() {
+            self.tell_manager(SessionsMsg::Bequeath { of: key.clone(), reply: None });
+        }
         let message = SessionMsg::Stop { cascade: true, reply };
         match ctx.children().handle::<SessionMsg>(&SessionChild::Session(key.clone())) {
             Some(handle) => drop(handle.send(message)),
@@ -213,6 +217,10 @@ impl Session {
     }
 
     pub(super) fn on_stop(&mut self, cascade: bool, reply: Reply<Vec<RunId>>, ctx: &mut Ctx<Self>) {
+        // Its parent goes away, and it does not go with it.
+        if cascade && self.meta.on_parent_exit.outlives() && !self.meta.scope.is_cancelled() {
+            return reply.send(Vec::new());
+        }
         self.meta.scope.cancel();
         match &mut self.standing {
             Standing::Stopping { replies, .. } => return replies.push(reply),
@@ -231,7 +239,8 @@ impl Session {
             SessionChild::Session(key) => Some(key),
             SessionChild::Run(_) => None,
         });
-        let open = self.children.values().map(|child| &child.session);
+        let open = self.children.values().filter(|child| !child.on_parent_exit.outlives());
+        let open = open.map(|child| &child.session);
         let children: BTreeSet<SessionKey> = awake.chain(open).cloned().collect();
         for key in children {
             self.stop_child(&key, None, ctx);

@@ -30,6 +30,7 @@ impl Session {
         }
         let woken = self.yielded.filter(|run| {
             self.children.is_empty()
+                && self.inheriting.is_none()
                 && self.runs.get(run).is_some_and(|active| matches!(active.stage, Stage::Yielded))
         });
         if let Some(run) = woken {
@@ -89,6 +90,9 @@ impl Session {
     /// have been ended in the store, and does not begin before that is known.
     pub(super) fn on_hello(&mut self, ctx: &mut Ctx<Self>) {
         self.say_up(ctx);
+        if matches!(self.standing, Standing::Stopping { .. }) {
+            self.bequeath();
+        }
         if let Some(run) = self.current.filter(|run| self.has_not_begun(*run, ctx)) {
             self.transcript = None;
             // What is being read may be older than what was lost.
@@ -436,6 +440,7 @@ impl Session {
             && !self.has_news()
             && self.injected.is_empty()
             && self.loading.is_none()
+            && self.inheriting.is_none()
     }
 
     /// Asks the manager for sleep, and again later if that came to nothing: the manager may know of a spawn that

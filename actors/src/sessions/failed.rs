@@ -14,10 +14,16 @@ use crate::types::SessionKey;
 impl Sessions {
     /// A session failed for good, and with it everything below: what was open there is ended in the store, and
     /// nothing of it is woken before that is done.
-    pub(super) fn settle_subtree(&mut self, key: &SessionKey, reason: &str, ctx: &Ctx<Self>) {
-        let residents = self.residents.keys();
-        let mut keys: Vec<SessionKey> =
-            residents.filter(|other| self.is_below(other, key)).cloned().collect();
+    pub(super) fn settle_subtree(&mut self, key: &SessionKey, reason: &str, ctx: &mut Ctx<Self>) {
+        // One that was moved and lives hangs elsewhere by now.
+        let lives = |other: &SessionKey, resident: &Resident| {
+            let alive = matches!(resident, Resident::Awake(entry) if !entry.handle.info().has_left());
+            alive && self.moves.contains(other)
+        };
+        let residents = self.residents.iter();
+        let below =
+            residents.filter(|(other, resident)| self.is_below(other, key) && !lives(other, resident));
+        let mut keys: Vec<SessionKey> = below.map(|(other, _)| other.clone()).collect();
         keys.push(key.clone());
         for key in &keys {
             self.shared.live.remove(key);
@@ -27,8 +33,18 @@ impl Sessions {
                 meta.scope.cancel();
             }
             let waiting = resident.as_mut().and_then(Resident::waiting).map(std::mem::take);
-            let waiting = waiting.unwrap_or_default();
+            let mut waiting = waiting.unwrap_or_default();
+            // It died with the session that it was to outlive: what it had open is not among what is ended here.
+            waiting.extend(self.moves.contains(key).then_some(Waiting::Nothing));
             self.residents.insert(key.clone(), Resident::Settling { waiting });
+        }
+        for key in &keys {
+            self.left(key);
+            self.arrived(key, false, ctx);
+        }
+        // Whoever was to hang below one of them needs another place.
+        for key in keys.iter().filter(|key| self.moves.has_below(key)).cloned().collect::<Vec<_>>() {
+            self.on_bequeath(key, None, ctx);
         }
         self.unsettled.add(&keys);
         let unsettled = Arc::clone(&self.unsettled);
@@ -56,11 +72,18 @@ impl Sessions {
             let waiting = read(&shared, DETACHED, || shared.storage.waiting_sessions()).await;
             let waiting = waiting.unwrap_or_default();
             unsettled.remove(&keys);
+            // Those that were awake have other places by now; it may have been asleep with children that sleep.
+            drop(myself.send(SessionsMsg::Bequeath { of: key, reply: None }));
             drop(myself.send(SessionsMsg::Settled { keys, waiting }));
         });
     }
 
-    pub(super) fn on_settled(&mut self, keys: &[SessionKey], waiting: &[SessionKey], ctx: &Ctx<Self>) {
+    pub(super) fn on_settled(
+        &mut self,
+        keys: &[SessionKey],
+        waiting: &[SessionKey],
+        ctx: &mut Ctx<Self>,
+    ) {
         self.settlements += 1;
         for key in keys {
             if let Some(Resident::Settling { waiting: items }) = self.residents.get_mut(key) {

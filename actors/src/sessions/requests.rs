@@ -37,6 +37,9 @@ impl Named {
         if let Some(recovery) = request.recovery {
             hash.update(recovery.as_str());
         }
+        if request.on_parent_exit.outlives() {
+            hash.update(request.on_parent_exit.as_str());
+        }
         let key = RequestKey { principal: origin.principal(), method: "spawn", key: idempotency.key.clone() };
         Some(Self { key, digest: hash.finalize().into() })
     }

@@ -17,10 +17,10 @@ use crate::policy::tools::{Role, effective};
 use crate::ports::{Op, Refused, SessionRow, StoreError, StoredSession};
 use crate::session::{Session, SessionArgs, SessionMeta, SessionMsg, refused_by_store, stopping};
 use crate::shared::LiveEntry;
-use crate::types::{Cleanup, Mode, Refusal, SessionKey};
+use crate::types::{Cleanup, Mode, OnParentExit, Refusal, SessionKey};
 
 /// A session may have the stop of its subtree to finish.
-const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(20);
+pub(super) const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Where a session is between asleep and awake. One without an entry is asleep.
 #[derive(Debug)]
@@ -201,6 +201,8 @@ impl Sessions {
             model: None,
             tools: None,
             yielded: None,
+            on_parent_exit: OnParentExit::default(),
+            outlived: None,
             created_at: at,
             updated_at: at,
         };
@@ -261,7 +263,9 @@ impl Sessions {
         let Some(parent) = stored.row.parent.clone() else { return self.start(stored, None, ctx) };
         let only_asked = self.only_asked(&stored);
         match self.residents.get(&parent) {
-            Some(Resident::Awake(entry)) if entry.meta.scope.is_cancelled() && only_asked => {
+            Some(Resident::Awake(entry))
+                if entry.meta.scope.is_cancelled() && only_asked && !stored.row.on_parent_exit.outlives() =>
+            {
                 // It would be stopped at once and come back with the same message, again and again.
                 self.give_up(&stored.row.key, &stopping(), ctx);
             }
@@ -324,10 +328,12 @@ impl Sessions {
             depth: row.depth,
             mode: row.mode,
             cleanup: row.cleanup,
+            on_parent_exit: row.on_parent_exit,
+            outlived: row.outlived.clone(),
             label: row.label.clone(),
             model: row.model.clone(),
             tools: effective(self.shared.tools.catalog(), &settings, agent, role, row.tools.as_deref()),
-            scope: parent.map_or_else(CancellationToken::new, |parent| parent.meta.scope.child_token()),
+            scope: parent.filter(|_| !row.on_parent_exit.outlives()).map_or_else(CancellationToken::new, |parent| parent.meta.scope.child_token()),
         }
     }
 
@@ -346,8 +352,10 @@ impl Sessions {
         // Those who wait come before those who find it in the index.
         self.flush(&entry, waiting, ctx);
         if matches!(self.residents.get(&key), Some(Resident::Awake(_))) {
-            self.shared.live.insert(key, entry);
+            self.shared.live.insert(key.clone(), entry);
         }
+        self.pursue(&key, ctx);
+        self.pursue_below(&key, ctx);
     }
 
     /// A session was rebuilt after a panic: if that was on the start of a child, the child is started again.
@@ -453,12 +461,14 @@ impl Sessions {
     }
 
     /// A session has ended: whoever came meanwhile wakes it again, and so do children whose start it lost to a panic.
-    pub(super) fn leave(&mut self, key: &SessionKey, ctx: &Ctx<Self>) {
+    pub(super) fn leave(&mut self, key: &SessionKey, ctx: &mut Ctx<Self>) {
+        self.left(key);
         self.start_again_under(key, ctx);
         let waiting =
             self.residents.remove(key).and_then(|mut resident| resident.waiting().map(std::mem::take));
         if let Some(waiting) = waiting.filter(|waiting| !waiting.is_empty()) {
             self.wake(key.clone(), waiting, ctx);
         }
+        self.arrived(key, false, ctx);
     }
 }

@@ -206,6 +206,10 @@ async fn submit(
             Ok((run, Ok(()))) => ended.push(run.run()),
             // Whoever ended it before has told whoever waits.
             Ok((_, Err(Refused::Ended { .. }))) | Err(_) => {}
+            Ok((mut run, Err(Refused::Moved { session, to }))) => {
+                run.moved(to.clone());
+                refused.push(((run, deliver), Refused::Moved { session, to }));
+            }
             Ok((run, Err(error))) => refused.push(((run, deliver), error)),
         }
     }

@@ -44,11 +44,12 @@ impl Reserved {
     /// Tells everybody of the spawn that is committed. Called by the commit itself, so that no panic of the manager
     /// can swallow it, and before the answer: the parent counts the child before its run can ask to wait for it.
     fn tell(&self, shared: &Shared) {
-        if let Some(asker) = &self.asker {
+        if let Some(asker) = self.asker.as_ref().filter(|_| !self.session.on_parent_exit.outlives()) {
             asker.spawned().insert(self.session.key.clone());
         }
         if let Some(parent) = &self.row.announce_to {
-            let open = Box::new(self.row.open(&self.session.root, self.session.depth));
+            let SessionRow { root, depth, on_parent_exit, .. } = &self.session;
+            let open = Box::new(self.row.open(root, *depth, *on_parent_exit));
             shared.deliver(parent, SessionMsg::ChildOpened { open });
         }
         shared.publish(Event::Spawned {
@@ -198,6 +199,8 @@ impl Sessions {
             model: Some(admitted.model.clone()),
             tools: Some(Arc::clone(&admitted.tools)),
             yielded: None,
+            on_parent_exit: request.on_parent_exit,
+            outlived: None,
             created_at: at,
             updated_at: at,
         };
@@ -260,7 +263,7 @@ impl Sessions {
             expects_completion: request.expects_completion,
             tools: admitted.tools,
         };
-        self.tally.add(run, &parent.key, &parent.root);
+        self.tally.add(run, &session.key, Some(&parent.key), &parent.root);
         let reserved = Box::new(Reserved { session, row, task, accepted, origin, named, asker, reply });
         let (myself, shared) = (ctx.myself().clone(), Arc::clone(&self.shared));
         self.shared.commit(transaction, move |result| {
@@ -315,9 +318,7 @@ impl Sessions {
         let Reserved { session, row, task, accepted, asker, reply, .. } = reserved;
         let parent = session.parent.clone();
         // A rebuilt manager may have read the store before this was committed.
-        if let Some(parent) = &parent {
-            self.tally.add(row.id, parent, &session.root);
-        }
+        self.tally.add(row.id, &session.key, parent.as_ref(), &session.root);
         let entry = parent.as_ref().and_then(|key| self.shared.live.get(key).map(|entry| entry.clone()));
         let Some(entry) = entry else {
             // The parent went away meanwhile: the child is started like any session with an open run.
@@ -327,7 +328,8 @@ impl Sessions {
         };
         // While it was committed its parent or the run that asked for it was stopped.
         let fated = |cell: Arc<RunCell>| cell.fate.get().is_some_and(Fate::stops_children);
-        if entry.meta.scope.is_cancelled() || asker.is_some_and(fated) {
+        let stopped = entry.meta.scope.is_cancelled() || asker.is_some_and(fated);
+        if stopped && !session.on_parent_exit.outlives() {
             reply.send(Ok(accepted));
             self.end_spawned(SubtreeRun { row, session }, ctx);
             return;

@@ -27,8 +27,8 @@ pub use settings::{
     SubagentOverrides, SubagentSettings, ToolRules, Visibility,
 };
 pub use spawn::{
-    Accepted, Callback, Cleanup, IdempotencyKey, Mode, PromptRequest, Refusal, RefusalKind, SpawnRequest,
-    Submitted,
+    Accepted, Callback, Cleanup, IdempotencyKey, Mode, OnParentExit, PromptRequest, Refusal, RefusalKind,
+    SpawnRequest, Submitted,
 };
 pub use time::{Monotonic, Timestamp};
 pub use usage::Usage;

@@ -30,6 +30,40 @@ pub enum Cleanup {
     Delete,
 }
 
+/// What becomes of a child session when its parent goes away: is stopped with its subtree, is deleted, or fails for good.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnParentExit {
+    /// It is stopped with it.
+    #[default]
+    Stop,
+    /// It goes on without a parent; nobody takes its result.
+    Continue,
+    /// It goes on below the nearest ancestor that stays, which gets its result; without one it goes on alone.
+    HandOver,
+}
+
+impl OnParentExit {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Stop, Self::Continue, Self::HandOver];
+
+    /// The name in the store, on the wire and on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Continue => "continue",
+            Self::HandOver => "hand-over",
+        }
+    }
+
+    /// Whether the child goes on.
+    #[must_use]
+    pub const fn outlives(self) -> bool {
+        !matches!(self, Self::Stop)
+    }
+}
+
 /// A client's name for a request, so that a repeat is the same request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey {
@@ -62,6 +96,8 @@ pub struct SpawnRequest {
     pub expects_completion: bool,
     /// What becomes of it when the daemon goes down; none means what the configuration says.
     pub recovery: Option<RecoveryMode>,
+    /// What becomes of it when its parent goes away.
+    pub on_parent_exit: OnParentExit,
     /// The client's key for this request.
     pub idempotency: Option<IdempotencyKey>,
 }
@@ -81,6 +117,7 @@ impl SpawnRequest {
             cleanup: Cleanup::Keep,
             expects_completion: true,
             recovery: None,
+            on_parent_exit: OnParentExit::default(),
             idempotency: None,
         }
     }

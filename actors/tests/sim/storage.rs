@@ -7,10 +7,7 @@ use std::time::Duration;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, Clock, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier,
-    Host, LeftRun, ListFilter, Op, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter,
-    QuietSession, Refused, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError, StoredPairing,
-    StoredSession, SubtreeRun, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    BoxFuture, Clock, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host, LeftRun, ListFilter, Op, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession, Refused, RequestKey, RunRow, RunUse, SessionRow, Storage, StoredPairing, StoredSession, StoreError, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use tokio::sync::Notify;
@@ -249,6 +246,10 @@ impl Storage for SimStorage {
 
     fn open_in_subtree(&self, key: SessionKey) -> BoxFuture<Result<Vec<SubtreeRun>, StoreError>> {
         self.read(|store| store.open_in_subtree(key))
+    }
+
+    fn survivors(&self, key: SessionKey) -> BoxFuture<Result<Survivors, StoreError>> {
+        self.read(|store| store.survivors(key))
     }
 
     fn waiting_sessions(&self) -> BoxFuture<Result<Vec<SessionKey>, StoreError>> {

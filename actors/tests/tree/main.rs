@@ -12,6 +12,7 @@ mod changes;
 mod deadlines;
 mod deliveries;
 mod full;
+mod exits;
 #[cfg(feature = "faults")]
 mod held;
 mod injects;

@@ -27,6 +27,7 @@ fn told(rig: &Rig) -> Vec<String> {
             Event::Appended { session, entries } => (session, format!("appended {}", entries.len())),
             Event::Announced { session, runs } => (session, format!("took {}", runs.len())),
             Event::Ended { session, outcome, .. } => (session, format!("ended {}", outcome.state)),
+            Event::Moved { session, .. } => (session, "moved".to_owned()),
             Event::Pairing(event) => unreachable!("nothing here is about devices: {event:?}"),
         };
         let name = names.iter().find(|(key, _)| key == session).map(|(_, name)| name.clone());

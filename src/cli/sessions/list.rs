@@ -104,6 +104,8 @@ pub(super) fn document(row: &SessionRow) -> Value {
         "label": row.label,
         "mode": row.mode,
         "cleanup": row.cleanup,
+        "onParentExit": row.on_parent_exit,
+        "outlived": row.outlived,
         "model": row.model,
         "waitingRun": row.yielded,
         "createdAt": row.created_at,

@@ -76,7 +76,11 @@ fn print(
     let mut facts = vec![("session", row.key.to_string()), ("agent", row.agent.to_string())];
     facts.extend(row.label.as_deref().map(|label| ("label", one_line(label, 200))));
     facts.extend(row.parent.as_ref().map(|parent| ("parent", parent.to_string())));
+    facts.extend(row.outlived.as_ref().map(|parent| ("outlived", parent.to_string())));
     facts.push(("depth", row.depth.to_string()));
+    if row.on_parent_exit.outlives() {
+        facts.push(("at exit", format!("{} when its parent goes away", row.on_parent_exit.as_str())));
+    }
     facts.push(("created", ago(row.created_at, now)));
     facts.push(("updated", ago(row.updated_at, now)));
     facts.extend(open.into_iter().map(|run| ("open run", run)));

@@ -180,6 +180,14 @@ impl Projection {
                 self.run(run, &session, name);
                 self.ended(run, &outcome, usage, steps, now, tell);
             }
+            Event::Moved { session, to, .. } => {
+                let waited_for = self.runs.values_mut().filter(|run| run.session == session);
+                if let Some(to) = &to {
+                    waited_for.for_each(|run| run.hand_over(to));
+                }
+                let about = json!({ "reason": "moved", "parentSessionKey": to });
+                tell(changed(&session, about, None, now));
+            }
             Event::Refused { .. } | Event::Yielded { .. } | Event::Announced { .. } | Event::Pairing(_) => {}
         }
     }

@@ -87,6 +87,13 @@ impl Run {
         }
     }
 
+    /// Another session comes in the place of its parent.
+    pub(super) fn hand_over(&mut self, to: &SessionKey) {
+        if let Some(spawned) = &mut self.spawned {
+            spawned.parent.clone_from(to);
+        }
+    }
+
     /// What the newer generation is told with each event of a run.
     pub(super) fn newer(&self) -> Value {
         json!({

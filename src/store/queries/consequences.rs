@@ -51,7 +51,7 @@ pub(in crate::store) fn consequences(
             led_to!(),
             "SELECT 1 FROM led l CROSS JOIN runs r ON r.number = l.number WHERE r.ended_at IS NULL \
              OR (r.session <> (SELECT session FROM runs WHERE id = ?1) \
-             AND EXISTS (SELECT 1 FROM outbox o WHERE o.run_id = r.id)) LIMIT 1"
+             AND EXISTS (SELECT 1 FROM outbox o WHERE o.run_id = r.id AND NOT o.abandoned)) LIMIT 1"
         ))?
         .exists(params![IdText::from(run)])?;
     snapshot.finish()?;

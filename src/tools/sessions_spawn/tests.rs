@@ -25,6 +25,7 @@ fn a_task_is_enough() {
     assert_eq!(request.task, "Do it");
     assert_eq!((request.label, request.agent, request.model, request.timeout), (None, None, None, None));
     assert_eq!((request.mode, request.cleanup), (Mode::Run, Cleanup::Keep));
+    assert_eq!(request.on_parent_exit, OnParentExit::Stop);
     assert!(request.expects_completion);
 }
 
@@ -33,9 +34,10 @@ fn every_parameter_arrives() {
     let request = parsed(json!({
         "task": "Do it", "label": "l", "agentId": "helper", "model": "p/m", "runTimeoutSeconds": 1.5,
         "timeoutSeconds": 9, "mode": "session", "cleanup": "delete", "runtime": "subagent",
-        "expectsCompletionMessage": false,
+        "expectsCompletionMessage": false, "onParentExit": "hand-over",
     }))
     .unwrap();
+    assert_eq!(request.on_parent_exit, OnParentExit::HandOver);
     assert_eq!(request.label.as_deref(), Some("l"));
     assert_eq!(request.agent.as_deref(), Some("helper"));
     assert_eq!(request.model.as_deref(), Some("p/m"));

@@ -27,8 +27,7 @@ pub use self::ops::{AuditRecord, Done, Op, Refused, RunEnd, StoreError, ToolMark
 pub use self::pairing::{BootstrapRow, DeviceRow, DeviceTokenRow, PairRequestRow, StoredPairing};
 pub use self::reads::{
     Consequences, DAY_MS, DayUsage, Earlier, LeftRun, ListFilter, OpenRun, Overview, OverviewFilter,
-    Overviews, Page, QuietFilter, QuietSession, RunGlance, RunTally, RunTrace, RunUse, StoredSession,
-    SubtreeRun, Tallies, ToolUse, ToolUseFilter, Unfinished,
+    Overviews, Page, QuietFilter, QuietSession, RunGlance, RunTally, RunTrace, RunUse, StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Unfinished,
 };
 pub use self::rows::{Announce, CallbackRow, Cause, Host, RequestKey, RunRow, RunState, SessionRow, Steer};
 use super::BoxFuture;
@@ -85,6 +84,9 @@ pub trait Storage: Send + Sync + 'static {
     /// The open runs of a session and of all its descendants, deepest first.
     fn open_in_subtree(&self, key: SessionKey) -> BoxFuture<Result<Vec<SubtreeRun>, StoreError>>;
 
+    /// Who outlives this session if it goes away with all that goes with it, and who is above it. All of one moment.
+    fn survivors(&self, key: SessionKey) -> BoxFuture<Result<Survivors, StoreError>>;
+
     /// Sessions that have results or steering messages waiting for them.
     fn waiting_sessions(&self) -> BoxFuture<Result<Vec<SessionKey>, StoreError>>;
 
@@ -93,7 +95,7 @@ pub trait Storage: Send + Sync + 'static {
     fn unfinished(&self, root: SessionKey, host: Host) -> BoxFuture<Result<Unfinished, StoreError>>;
 
     /// Some session that is still to take a result of this session or of one of its descendants, or anything that
-    /// waits for one of them.
+    /// waits for one of them. Descendants that outlive their parents, and results that nobody takes, are left out.
     fn undelivered(&self, key: SessionKey) -> BoxFuture<Result<Option<SessionKey>, StoreError>>;
 
     /// Tokens of all runs of a session and of all its descendants, the deleted ones included.

@@ -228,6 +228,31 @@ pub enum Op {
         /// The model, or that the agent's applies.
         model: Option<Option<ModelChoice>>,
     },
+    /// A session outlives its parent. Below another one (`to`): that gets the results of its open runs and those that are
+    /// on their way to `from`. Without one: nobody takes these results, and its row says whom it has outlived. Its root
+    /// and its depth stay. Refused if its parent is not `from`, or `to` does not exist or is the session itself.
+    MoveSession {
+        /// The session.
+        session: SessionKey,
+        /// The parent that goes away.
+        from: SessionKey,
+        /// The one that comes in its place.
+        to: Option<SessionKey>,
+    },
+    /// Changes nothing: a condition for the others. Refused with [`Refused::Moved`] if the session hangs below another
+    /// one, and as any change of a session that does not exist.
+    ExpectParent {
+        /// The session.
+        session: SessionKey,
+        /// Its parent.
+        parent: Option<SessionKey>,
+    },
+    /// A result that is on its way has no receiver any more: it stays where it is, visible to people, and nothing waits
+    /// for it. Refused if it is not on its way.
+    AbandonAnnounce {
+        /// The child's run.
+        run: RunId,
+    },
     /// Adds a device, or puts the row in the place of the one that it has.
     PutDevice(Box<DeviceRow>),
     /// Removes a device with its tokens and its request for approval. Refused if it is not there.
@@ -328,6 +353,14 @@ pub enum Refused {
         run: RunId,
         /// How it had ended.
         state: Terminal,
+    },
+    /// The session hangs below another one than was expected, or below none.
+    #[error("session {session} has outlived its parent")]
+    Moved {
+        /// The session.
+        session: SessionKey,
+        /// Its parent.
+        to: Option<SessionKey>,
     },
     /// A condition of a change does not hold.
     #[error("{0}")]

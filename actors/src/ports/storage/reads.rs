@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::rows::{Announce, Cause, Host, RunRow, RunState, SessionRow, Steer};
 use crate::types::{
-    AgentId, Cleanup, ModelRef, RecoveryMode, RunId, SessionKey, StoredEntry, Terminal, Timestamp, Usage,
+    AgentId, Cleanup, ModelRef, OnParentExit, RecoveryMode, RunId, SessionKey, StoredEntry, Terminal, Timestamp, Usage,
 };
 
 /// A request that was carried out before.
@@ -46,7 +46,8 @@ pub struct RunTrace {
     pub run: RunId,
     /// Tool calls, by id, that were started and have no result.
     pub started: Vec<Arc<str>>,
-    /// Children of its session that its tool calls spawned, the deleted ones left out, oldest first.
+    /// Children of its session that its tool calls spawned and that end with it if it is cancelled, the deleted ones left
+    /// out, oldest first.
     pub spawned: Vec<SessionKey>,
 }
 
@@ -70,7 +71,7 @@ pub struct LeftRun {
 impl RunRow {
     /// What others know of it while it is open.
     #[must_use]
-    pub fn open(&self, root: &SessionKey, depth: u32) -> OpenRun {
+    pub fn open(&self, root: &SessionKey, depth: u32, on_parent_exit: OnParentExit) -> OpenRun {
         OpenRun {
             run: self.id,
             session: self.session.clone(),
@@ -80,6 +81,7 @@ impl RunRow {
             cause: self.cause,
             spawner: self.spawner,
             host: self.host,
+            on_parent_exit,
         }
     }
 }
@@ -116,6 +118,8 @@ pub struct OpenRun {
     pub spawner: Option<RunId>,
     /// What kind of process accepted it.
     pub host: Host,
+    /// What becomes of its session when the parent of that goes away. A run that is cancelled ends only what goes with it.
+    pub on_parent_exit: OnParentExit,
 }
 
 /// An open run of a subtree with its whole row.
@@ -125,6 +129,15 @@ pub struct SubtreeRun {
     pub row: RunRow,
     /// Its session.
     pub session: SessionRow,
+}
+
+/// What is to be done about the children of a session that goes away with all that goes with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survivors {
+    /// The sessions above it, the nearest one first.
+    pub ancestors: Vec<SessionKey>,
+    /// Sessions below it that outlive the parent that they have, of which each goes away: oldest first.
+    pub sessions: Vec<SessionRow>,
 }
 
 /// What is not done in the tree of a root session.

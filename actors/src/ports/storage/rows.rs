@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::types::{
-    AgentId, AnnounceItem, Cleanup, Entry, Mode, ModelChoice, ModelRef, Origin, Outcome, RecoveryMode, RunId,
+    AgentId, AnnounceItem, Cleanup, Entry, Mode, ModelChoice, ModelRef, Origin, OnParentExit, Outcome,
+    RecoveryMode, RunId,
     Secret, SessionKey, Terminal, Timestamp, Usage,
 };
 
@@ -104,7 +105,7 @@ pub struct SessionRow {
     pub key: SessionKey,
     /// Its agent.
     pub agent: AgentId,
-    /// The session that spawned it.
+    /// The session that spawned it, or the one that it was handed over to.
     pub parent: Option<SessionKey>,
     /// The first session of its tree; itself if nobody spawned it.
     pub root: SessionKey,
@@ -122,6 +123,10 @@ pub struct SessionRow {
     pub tools: Option<Arc<[Arc<str>]>>,
     /// The run that waits for this session's children.
     pub yielded: Option<RunId>,
+    /// What becomes of it when its parent goes away.
+    pub on_parent_exit: OnParentExit,
+    /// The parent that it has outlived, if nobody came in its place: its results were for that one.
+    pub outlived: Option<SessionKey>,
     /// When it was made, or its transcript was emptied last.
     pub created_at: Timestamp,
     /// When a run was last added to it or ended, or an entry was appended.

@@ -8,10 +8,7 @@ use std::time::Duration;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, Clock, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier,
-    Host, LeftRun, ListFilter, Op, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter,
-    QuietSession, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError, StoredPairing, StoredSession,
-    SubtreeRun, Tallies, TokioClock, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    BoxFuture, Clock, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host, LeftRun, ListFilter, Op, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession, RequestKey, RunRow, RunUse, SessionRow, Storage, StoredPairing, StoredSession, StoreError, SubtreeRun, Survivors, Tallies, TokioClock, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
@@ -21,6 +18,7 @@ pub enum Asked<'a> {
     Submit(&'a Transaction),
     Load(&'a SessionKey),
     Subtree(&'a SessionKey),
+    Survivors(&'a SessionKey),
     Waiting,
     Unfinished(&'a SessionKey),
     Pairing,
@@ -229,6 +227,10 @@ impl Storage for Faulty {
 
     fn open_in_subtree(&self, key: SessionKey) -> BoxFuture<Result<Vec<SubtreeRun>, StoreError>> {
         self.answer(&Asked::Subtree(&key.clone()), |store| store.open_in_subtree(key))
+    }
+
+    fn survivors(&self, key: SessionKey) -> BoxFuture<Result<Survivors, StoreError>> {
+        self.answer(&Asked::Survivors(&key.clone()), |store| store.survivors(key))
     }
 
     fn waiting_sessions(&self) -> BoxFuture<Result<Vec<SessionKey>, StoreError>> {

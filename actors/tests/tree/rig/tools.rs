@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use offshoot_actors::ports::{BoxFuture, Clock, Effect, ToolContext, ToolOutput, ToolSpec, Tools};
 use offshoot_actors::types::{
-    Cleanup, IdempotencyKey, Mode, Origin, SessionKey, SpawnRequest, ToolCall, ToolStatus,
+    Cleanup, IdempotencyKey, Mode, OnParentExit, Origin, SessionKey, SpawnRequest, ToolCall, ToolStatus,
 };
 
 use super::model::Log;
@@ -57,6 +57,10 @@ pub fn request(parent: SessionKey, arguments: &str) -> SpawnRequest {
             "session" => request.mode = Mode::Session,
             "quiet" => request.expects_completion = false,
             "timeout" => request.timeout = Some(Duration::from_millis(value.parse().unwrap())),
+            "exit" => {
+                let exit = OnParentExit::ALL.into_iter().find(|exit| exit.as_str() == value);
+                request.on_parent_exit = exit.unwrap();
+            }
             "label" => request.label = Some(value.to_owned()),
             "model" => request.model = Some(value.to_owned()),
             "key" => {
