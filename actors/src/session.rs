@@ -154,7 +154,7 @@ pub(crate) enum SessionMsg {
     ChildOpened { open: Box<OpenRun> },
     /// Take over this live child of a session that goes away. From the manager.
     Adopt { child: Box<LiveEntry> },
-    /// Children were handed over to this session that are not awake. From the manager.
+    /// A session was handed over to this one, with open runs or results. From the store.
     Inherited,
     /// The session hangs below another one, or below none. From that one, or the manager.
     Moved { to: Option<SessionKey> },

@@ -88,8 +88,7 @@ struct Parameters {
     expects_completion_message: Option<bool>,
     /// If the daemon restarts meanwhile: resume goes on, interrupt ends the run; as configured if left out.
     recovery: Option<WireRecovery>,
-    /// If your session is stopped or deleted meanwhile: stop ends the sub-agent with it, continue lets it go on and nobody
-    /// gets its result, hand-over gives it with its result to the session above yours. stop if left out.
+    /// If your session is stopped: stop it too (as if left out), continue without a receiver, or hand-over to your parent.
     on_parent_exit: Option<WireExit>,
 }
 

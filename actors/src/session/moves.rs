@@ -58,7 +58,6 @@ impl Session {
         }
         // One that has just died is told of as down.
         drop(child.handle.send(SessionMsg::Moved { to: Some(self.meta.key.clone()) }));
-        self.inherit(ctx);
     }
 
     /// Reads which results of new children are there and which are to come.

@@ -234,9 +234,9 @@ impl Sessions {
             // It says so when it is up, or has ended.
             Some(Resident::Starting { .. } | Resident::Sleeping { .. }) => return,
             Some(Resident::Loading { .. } | Resident::Settling { .. }) | None => {
-                return self.arrived(key, false, ctx);
+                return self.arrived(key);
             }
-            Some(Resident::Awake(entry)) if entry.meta.parent == to => return self.arrived(key, true, ctx),
+            Some(Resident::Awake(entry)) if entry.meta.parent == to => return self.arrived(key),
             Some(Resident::Awake(entry)) => entry.clone(),
         };
         match to {
@@ -272,16 +272,13 @@ impl Sessions {
     }
 
     /// A session hangs where it belongs, or has no actor that hangs elsewhere.
-    pub(super) fn arrived(&mut self, key: &SessionKey, awake: bool, ctx: &mut Ctx<Self>) {
-        let Some(Moving { from, to }) = self.moves.lock().remove(key) else { return };
+    pub(super) fn arrived(&mut self, key: &SessionKey) {
+        let Some(Moving { from, .. }) = self.moves.lock().remove(key) else { return };
         for former in from {
             if let Some(Resident::Awake(entry)) = self.residents.get(&former) {
                 // One that has ended waits for nobody.
                 drop(entry.handle.send(SessionMsg::ChildMoved { child: key.clone() }));
             }
-        }
-        if let Some(to) = to.filter(|_| !awake) {
-            self.wait_for(&to, Waiting::Message(Box::new(SessionMsg::Inherited)), ctx);
         }
         self.answer_bequests();
     }
@@ -314,6 +311,10 @@ impl Sessions {
 fn tell(shared: &Shared, moving: &Moves, moves: &[Move]) {
     moving.add(moves);
     for Move { session, from, to } in moves {
+        // It must not wake as one whose children have all ended.
+        if let Some(to) = to {
+            shared.deliver(to, SessionMsg::Inherited);
+        }
         let (session, from, to) = (session.clone(), from.clone(), to.clone());
         shared.publish(Event::Moved { session, from, to });
     }

@@ -40,7 +40,7 @@ impl Sessions {
         }
         for key in &keys {
             self.left(key);
-            self.arrived(key, false, ctx);
+            self.arrived(key);
         }
         // Whoever was to hang below one of them needs another place.
         for key in keys.iter().filter(|key| self.moves.has_below(key)).cloned().collect::<Vec<_>>() {

@@ -469,6 +469,6 @@ impl Sessions {
         if let Some(waiting) = waiting.filter(|waiting| !waiting.is_empty()) {
             self.wake(key.clone(), waiting, ctx);
         }
-        self.arrived(key, false, ctx);
+        self.arrived(key);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use offshoot_actors::TreeHandle;
 use offshoot_actors::ports::Clock;
 use offshoot_actors::types::{
-    Cleanup, IdempotencyKey, Mode, Origin, PromptRequest, RecoveryMode, RunId, SessionKey, SpawnRequest,
+    Cleanup, IdempotencyKey, Mode, OnParentExit, Origin, PromptRequest, RecoveryMode, RunId, SessionKey, SpawnRequest,
 };
 
 use super::history::{Ask, Heard, History};
@@ -97,6 +97,11 @@ impl World {
             0..=9 => Some(RecoveryMode::Interrupt),
             10..=14 => Some(RecoveryMode::Resume),
             _ => None,
+        };
+        request.on_parent_exit = match random.below(10) {
+            0..=5 => OnParentExit::Stop,
+            6..=7 => OnParentExit::Continue,
+            _ => OnParentExit::HandOver,
         };
         request
     }

@@ -67,6 +67,16 @@ fn at_rest(facts: &Facts<'_>, broken: &mut Vec<String>) {
     for row in store.outbox().into_iter().filter(|row| row.delivery == Delivery::Open) {
         broken.push(format!("I3: the result of run {} waits at rest", row.run));
     }
+    // What was for a parent that went away is there for people to see, and nothing else is.
+    let wanted = facts.rows.values().filter(|row| row.announce_to.is_none() && row.expects_completion);
+    let wanted = wanted.filter(|row| row.outcome.as_ref().is_some_and(|outcome| !silent(outcome)));
+    let wanted: BTreeSet<RunId> = wanted.map(|row| row.id).collect();
+    let left = store.outbox().into_iter().filter(|row| row.delivery == Delivery::Abandoned);
+    let left: BTreeSet<RunId> = left.map(|row| row.run).collect();
+    for run in wanted.symmetric_difference(&left) {
+        let there = if left.contains(run) { "is kept for nobody" } else { "is lost, its receiver went away" };
+        broken.push(format!("I2: the result of run {run} {there}"));
+    }
     for steer in store.steers() {
         broken.push(format!("I3: steering message {} of {} waits at rest", steer.id, steer.session));
     }
@@ -134,6 +144,14 @@ fn waits(facts: &Facts<'_>, broken: &mut Vec<String>) {
                 // A child that goes on with results of its own may do so just as its parent stops to wait for it.
                 Op::InsertRun(row) if row.cause == Cause::Spawn => {
                     open.insert(row.id, row.announce_to.clone());
+                }
+                Op::MoveSession { session, from, to } => {
+                    for (run, receiver) in &mut open {
+                        let of = facts.rows.get(run).is_some_and(|row| row.session == *session);
+                        if of && receiver.as_ref() == Some(from) {
+                            receiver.clone_from(to);
+                        }
+                    }
                 }
                 Op::EndRun(end) => {
                     open.remove(&end.run);

@@ -19,7 +19,7 @@ pub fn check(facts: &Facts<'_>, broken: &mut Vec<String>) {
 
 fn caps(facts: &Facts<'_>, broken: &mut Vec<String>) {
     let settings = &facts.played.scenario.settings.subagents;
-    let mut open: BTreeMap<RunId, (SessionKey, SessionKey)> = BTreeMap::new();
+    let mut open: BTreeMap<RunId, (Option<SessionKey>, SessionKey)> = BTreeMap::new();
     let mut children: BTreeMap<SessionKey, u32> = BTreeMap::new();
     let mut descendants: BTreeMap<SessionKey, u32> = BTreeMap::new();
     for transaction in &facts.log {
@@ -31,7 +31,7 @@ fn caps(facts: &Facts<'_>, broken: &mut Vec<String>) {
                         broken.push(format!("spawn {} has no parent or no session", row.id));
                         continue;
                     };
-                    open.insert(row.id, (parent.clone(), session.root.clone()));
+                    open.insert(row.id, (Some(parent.clone()), session.root.clone()));
                     for (counts, key, max, what) in [
                         (&mut children, parent, settings.max_children, "children"),
                         (&mut descendants, &session.root, settings.max_descendants, "descendants"),
@@ -43,9 +43,26 @@ fn caps(facts: &Facts<'_>, broken: &mut Vec<String>) {
                         }
                     }
                 }
+                // Who gets a child by this is not allowed to spawn before it has fewer.
+                Op::MoveSession { session, to, .. } => {
+                    let moved = open.iter_mut().filter(|(run, _)| {
+                        facts.rows.get(run).is_some_and(|row| row.session == *session)
+                    });
+                    for (_, (parent, _)) in moved {
+                        if let Some(former) = parent {
+                            *children.get_mut(former).unwrap() -= 1;
+                        }
+                        parent.clone_from(to);
+                        if let Some(heir) = to {
+                            *children.entry(heir.clone()).or_default() += 1;
+                        }
+                    }
+                }
                 Op::EndRun(end) => {
                     if let Some((parent, root)) = open.remove(&end.run) {
-                        *children.get_mut(&parent).unwrap() -= 1;
+                        if let Some(parent) = parent {
+                            *children.get_mut(&parent).unwrap() -= 1;
+                        }
                         *descendants.get_mut(&root).unwrap() -= 1;
                     }
                 }
@@ -91,6 +108,7 @@ struct Child {
 /// of a child, on a message or on results, takes a turn of its parent like a spawn. Where an actor panicked or the
 /// store refused, queues are built anew, and what was before does not count.
 fn fairness(facts: &Facts<'_>, broken: &mut Vec<String>) {
+    let mut parents: BTreeMap<SessionKey, SessionKey> = BTreeMap::new();
     for (life, played) in facts.played.lives.iter().enumerate() {
         // What an earlier process had begun goes on ahead of what has not.
         let resumed = &played.begun_before;
@@ -99,13 +117,20 @@ fn fairness(facts: &Facts<'_>, broken: &mut Vec<String>) {
         let mut begun: BTreeMap<RunId, (SessionKey, i64)> = BTreeMap::new();
         for record in facts.records.iter().filter(|record| record.life == life) {
             match &record.what {
+                What::Event(Event::Moved { session, to, .. }) => {
+                    parents.insert(session.clone(), to.clone().unwrap_or_else(|| session.clone()));
+                }
                 What::Event(Event::Spawned { parent, child, .. }) => {
+                    parents.insert(child.session.clone(), parent.clone());
                     let (parent, queued) = (parent.clone(), record.at);
                     children.insert(child.run, Child { parent, queued, started: None });
                 }
                 What::Event(Event::Started { run, .. }) if resumed.contains(run) => {}
                 What::Event(Event::Started { session, run }) => {
-                    if let Some(parent) = facts.sessions.get(session).and_then(|row| row.parent.clone()) {
+                    let row = facts.sessions.get(session).filter(|row| row.depth > 0);
+                    let parent = row.map(|row| row.parent.clone().unwrap_or_else(|| row.key.clone()));
+                    // At that time it may have had another one than at the end.
+                    if let Some(parent) = parents.get(session).cloned().or(parent) {
                         begun.entry(*run).or_insert((parent, record.at.0));
                     }
                     if let Some(child) = children.get_mut(run) {
@@ -116,6 +141,12 @@ fn fairness(facts: &Facts<'_>, broken: &mut Vec<String>) {
                 _ => {}
             }
         }
+        // Whose turn one takes that has had several parents depends on when it took it.
+        let moves = |run: &RunId| {
+            let session = facts.rows.get(run).and_then(|row| facts.sessions.get(&row.session));
+            session.is_some_and(|session| session.on_parent_exit.outlives())
+        };
+        children.retain(|run, _| !moves(run));
         for (run, child) in &children {
             let Some(started) = child.started else { continue };
             let fault = faults.iter().copied().filter(|at| *at <= started.0).max().unwrap_or(0);

@@ -238,7 +238,7 @@ fn repeats(facts: &Facts<'_>, broken: &mut Vec<String>) {
         }
     }
     let spawns = facts.rows.values().filter(|row| row.cause == Cause::Spawn).count();
-    let sessions = facts.sessions.values().filter(|row| row.parent.is_some()).count();
+    let sessions = facts.sessions.values().filter(|row| row.depth > 0).count();
     if spawns != sessions {
         broken.push(format!("{spawns} spawns made {sessions} sessions"));
     }

@@ -54,8 +54,12 @@ fn stopped(facts: &Facts<'_>, broken: &mut Vec<String>) {
 fn below(facts: &Facts<'_>, run: RunId, accepted: &[RunId]) -> BTreeSet<RunId> {
     let mut found = BTreeSet::from([run]);
     for run in accepted {
-        let spawner = facts.rows.get(run).and_then(|row| row.spawner);
-        if spawner.is_some_and(|spawner| found.contains(&spawner)) {
+        let row = facts.rows.get(run);
+        let spawner = row.and_then(|row| row.spawner);
+        let outlives = row
+            .and_then(|row| facts.sessions.get(&row.session))
+            .is_some_and(|session| session.on_parent_exit.outlives());
+        if !outlives && spawner.is_some_and(|spawner| found.contains(&spawner)) {
             found.insert(*run);
         }
     }
