@@ -22,6 +22,7 @@ mod inbox;
 mod inject;
 mod moves;
 mod prompts;
+mod results;
 mod start;
 mod stop;
 mod turn;
@@ -36,11 +37,11 @@ pub(crate) use self::accept::{refused_by_store, stopping, submitted};
 use self::announces::Announces;
 pub(crate) use self::change::{Change, SessionChange};
 use self::commit::{End, Inbox, Ticket};
-pub(crate) use self::commit::{announce_of, notify_end, receiver, tell_end};
 use self::inbox::Delivery;
 use self::inject::Injected;
 use self::moves::Inheritance;
 pub use self::prompts::is_silent;
+pub(crate) use self::results::{announce_of, notify_end, receiver, tell_end};
 pub(crate) use self::stop::{already_ended, name_once};
 use crate::kit::{Behaviour, Ctx, Exit, Handle, Intensity, Msg, Reply, StartError, Task};
 use crate::ports::{Announce, OpenRun, Refused, RunRow, Steer, StoreError, StoredSession, Transaction};
@@ -405,7 +406,8 @@ impl Behaviour for Session {
                 // Of no use to whoever is woken; to be woken by these would have no end.
                 SessionMsg::Sleep | SessionMsg::Quiet | SessionMsg::Retry | SessionMsg::ChildLeft => {}
                 // Whoever is woken reads it; heard after the child's end it would count for good.
-                SessionMsg::ChildOpened { .. } | SessionMsg::Moved { .. } | SessionMsg::ChildMoved { .. } => {}
+                SessionMsg::ChildOpened { .. } | SessionMsg::Moved { .. } | SessionMsg::ChildMoved { .. } => {
+                }
                 // Nothing of it is open. Woken below a parent that stops, it would be stopped again.
                 SessionMsg::Stop { reply, .. } => reply.send(Vec::new()),
                 message => self.hand_back(message),

@@ -59,7 +59,13 @@ pub(crate) struct SessionsArgs {
 
 impl From<Arc<Shared>> for SessionsArgs {
     fn from(shared: Arc<Shared>) -> Self {
-        Self { shared, held: Default::default(), unsettled: Arc::default(), moves: Arc::default(), booted: false }
+        Self {
+            shared,
+            held: Default::default(),
+            unsettled: Arc::default(),
+            moves: Arc::default(),
+            booted: false,
+        }
     }
 }
 
@@ -363,7 +369,9 @@ async fn settle_orphans(
             None => None,
         };
         match outcome {
-            Some(outcome) if outcome.state.stops_children() && !run.on_parent_exit.outlives() => orphans.push(run),
+            Some(outcome) if outcome.state.stops_children() && !run.on_parent_exit.outlives() => {
+                orphans.push(run)
+            }
             _ => kept.push(run),
         }
     }

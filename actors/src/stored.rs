@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 pub use self::delete::{deletable, delete_stored};
 use crate::ending::{Ending, Record};
+use crate::policy::exits::moves;
 use crate::ports::{
     Cause, Clock, ListFilter, Page, Refused, RunRow, Storage, StoreError, SubtreeRun, Transaction,
 };
@@ -31,6 +32,7 @@ pub async fn cancel_stored(
         return Ok(Stopped { ended: Vec::new(), already: row.outcome });
     }
     let cancel = Cancel { storage, clock, origin };
+    cancel.bequeath(&row).await?;
     let (own, below) = cancel.subtree(row).await.map_err(failed)?;
     let mut ended = Vec::new();
     for descendant in below {
@@ -79,6 +81,16 @@ impl Cancel<'_> {
         Ok((own, below))
     }
 
+    /// Has those below the sessions that the run spawned find other places that are to outlive them.
+    async fn bequeath(&self, row: &RunRow) -> Result<(), Refusal> {
+        let session = self.storage.load_session(row.session.clone()).await.map_err(failed)?;
+        let traces = session.into_iter().flat_map(|session| session.traces);
+        for spawned in traces.filter(|trace| trace.run == row.id).flat_map(|trace| trace.spawned) {
+            bequeath(self.storage, self.clock, &spawned).await?;
+        }
+        Ok(())
+    }
+
     /// The child of `parent` in or below which a run is open; none if it is open in `parent` itself.
     async fn child_above(
         &self,
@@ -103,7 +115,9 @@ impl Cancel<'_> {
         loop {
             let runs = self.storage.list_runs(filter.clone(), page).await?;
             if let Some(spawn) = runs.iter().find(|row| row.cause == Cause::Spawn) {
-                return Ok(spawn.spawner == Some(run));
+                let row = self.storage.session(session.clone()).await?;
+                let outlives = row.is_some_and(|row| row.on_parent_exit.outlives());
+                return Ok(spawn.spawner == Some(run) && !outlives);
             }
             if runs.len() < page.limit as usize {
                 return Ok(false);
@@ -128,6 +142,18 @@ impl Cancel<'_> {
             Err(refused) => Err(Refusal::error("store", refused.to_string())),
         }
     }
+}
+
+/// Gives those other places who outlive a session that goes away.
+async fn bequeath(storage: &dyn Storage, clock: &dyn Clock, session: &SessionKey) -> Result<(), Refusal> {
+    let survivors = storage.survivors(session.clone()).await.map_err(failed)?;
+    let moves = moves(&survivors, |_| true);
+    if moves.is_empty() {
+        return Ok(());
+    }
+    let at = clock.now();
+    let transaction = moves.into_iter().flat_map(|wanted| wanted.ops(at)).collect();
+    apply(storage, transaction).await.map_err(|refused| Refusal::error("store", refused.to_string()))
 }
 
 async fn apply(storage: &dyn Storage, transaction: Transaction) -> Result<(), Refused> {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use offshoot_actors::ports::{Announce, CallbackRow, Cause, Host, RunRow, RunState, SessionRow, Steer};
 use offshoot_actors::types::{
-    Cleanup, Mode, ModelChoice, ModelRef, OnParentExit, Outcome, RecoveryMode, RunId, Secret, StoredEntry, Timestamp,
-    ToolStatus, Usage,
+    Cleanup, Mode, ModelChoice, ModelRef, OnParentExit, Outcome, RecoveryMode, RunId, Secret, StoredEntry,
+    Timestamp, ToolStatus, Usage,
 };
 use rusqlite::types::{FromSql, FromSqlError, ToSql, ToSqlOutput, Type, ValueRef};
 use rusqlite::{Error, Result, Row};

@@ -26,7 +26,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0005_consequences.sql")),
     M::up(include_str!("migrations/0006_recovery.sql")),
     M::up(include_str!("migrations/0007_deliveries.sql")),
-    M::up(include_str!("migrations/0010_retention.sql")),
+    M::up(include_str!("migrations/0008_retention.sql")),
     M::up(include_str!("migrations/0009_exit.sql")),
 ];
 pub(super) const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);

@@ -11,8 +11,8 @@ use crate::ports::{
     Storage, Transaction,
 };
 use crate::types::{
-    AnnounceItem, Cleanup, Entry, Mode, ModelChoice, ModelRef, OnParentExit, Origin, Outcome, RunId, SessionKey,
-    StoredEntry, Terminal, Timestamp, Usage,
+    AnnounceItem, Cleanup, Entry, Mode, ModelChoice, ModelRef, OnParentExit, Origin, Outcome, RunId,
+    SessionKey, StoredEntry, Terminal, Timestamp, Usage,
 };
 
 /// Runs a case to its end on this thread.

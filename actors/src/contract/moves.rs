@@ -1,8 +1,8 @@
 //! Sessions that outlive their parents.
 
 use super::{
-    announce, apply, child, child_run, conflict, create, end, insert, queue, run, run_id, session, spawn, submit,
-    take,
+    announce, apply, child, child_run, conflict, create, end, insert, queue, run, run_id, session, spawn,
+    submit, take,
 };
 use crate::ports::{Host, Op, Refused, SessionRow, Storage, Survivors, Unfinished};
 use crate::types::{OnParentExit, SessionKey, Terminal, Timestamp};
@@ -43,7 +43,7 @@ pub async fn a_session_that_is_handed_over_takes_its_results_along(store: &dyn S
     let new = store.load_session(main.key.clone()).await.unwrap().unwrap();
     assert_eq!(new.announces, [announce(3, &row.key, &main.key)]);
     assert_eq!(new.children.iter().map(|open| open.run).collect::<Vec<_>>(), [run_id(2)]);
-    assert_eq!(store.waiting_sessions().await.unwrap(), [main.key.clone()]);
+    assert_eq!(store.waiting_sessions().await.unwrap(), std::slice::from_ref(&main.key));
     // What the former parent has taken is still its own.
     let receiver = |number| async move { store.run(run_id(number)).await.unwrap().unwrap().announce_to };
     assert_eq!((receiver(3).await, receiver(4).await), (Some(main.key.clone()), Some(parent.key.clone())));
@@ -98,7 +98,8 @@ pub async fn a_session_is_moved_from_the_parent_that_it_has(store: &dyn Storage)
         conflict(store, vec![op]).await;
     }
     conflict(store, vec![Op::AbandonAnnounce { run: run_id(2) }]).await;
-    let expect = |parent: Option<&SessionKey>| Op::ExpectParent { session: row.key.clone(), parent: parent.cloned() };
+    let expect =
+        |parent: Option<&SessionKey>| Op::ExpectParent { session: row.key.clone(), parent: parent.cloned() };
     apply(store, vec![expect(Some(&parent.key))]).await;
     apply(store, vec![move_to(&row, &parent, Some(&main)), expect(Some(&main.key))]).await;
     let moved = |to: Option<&SessionKey>| Err(Refused::Moved { session: row.key.clone(), to: to.cloned() });

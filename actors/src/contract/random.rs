@@ -212,7 +212,7 @@ impl Draft {
             Kind::Queue => {
                 let run = self.run(store, false);
                 let row = store.all_runs().into_iter().find(|row| row.id == run);
-                let to = row.and_then(|row| row.announce_to).filter(|_| self.number % 3 > 0);
+                let to = row.and_then(|row| row.announce_to).filter(|_| !self.number.is_multiple_of(3));
                 let mut result = announce(0, &self.other, to.as_ref().unwrap_or(&self.name));
                 result.item.run = run;
                 queue(&result)
@@ -318,7 +318,7 @@ impl Draft {
         let number = if self.blind { self.number % 10 } else { store.all_runs().len() as u64 };
         let session = self.session(store);
         let row = store.all_sessions().into_iter().find(|row| row.key == session);
-        let parent = row.and_then(|row| row.parent).filter(|_| self.number % 3 > 0);
+        let parent = row.and_then(|row| row.parent).filter(|_| !self.number.is_multiple_of(3));
         let to = parent.as_ref().unwrap_or(&self.other);
         let plain = child_run(number, &session, to, self.flag.then(|| run_id(0)));
         let announce_to = if self.flag { plain.announce_to.clone() } else { None };

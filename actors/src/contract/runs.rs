@@ -119,7 +119,10 @@ pub async fn a_run_leaves_its_traces(store: &dyn Storage) {
     let left = store.left_runs().await.unwrap();
     let first = &left[0];
     assert_eq!((first.state, first.recovery), (RunState::Running, Some(RecoveryMode::Interrupt)));
-    assert_eq!((first.open.clone(), first.written_at), (row.open(&main.key, 0, main.on_parent_exit), Timestamp(1_000)));
+    assert_eq!(
+        (first.open.clone(), first.written_at),
+        (row.open(&main.key, 0, main.on_parent_exit), Timestamp(1_000))
+    );
     assert_eq!(left[1].spawner_ended, None);
     apply(store, vec![end(1, Terminal::Cancelled)]).await;
     assert_eq!(store.left_runs().await.unwrap()[0].spawner_ended, Some(Terminal::Cancelled));

@@ -157,7 +157,10 @@ impl<B: Behaviour> Ctx<B> {
             Some(supervisor) if supervisor.get_id() == myself.get_id() => child.hang_below(myself.get_id()),
             Some(_) => {
                 self.children.remove(id);
-                return Err(StartError(format!("{} cannot be linked: it is ending, or this actor is", child.name)));
+                return Err(StartError(format!(
+                    "{} cannot be linked: it is ending, or this actor is",
+                    child.name
+                )));
             }
             // It has ended by now, and one of the two parents is being told: if it is this one, before its next message.
             None => self.myself.sweep(id),

@@ -31,7 +31,8 @@ impl State {
         let ancestors = std::iter::successors(self.parent_of(key), |up| self.parent_of(up)).collect();
         let gone = self.gone_with(key);
         let below = gone.iter().flat_map(|parent| self.children.range(places(parent)));
-        let survive = below.filter(|(_, key)| self.outlives(key)).filter_map(|(_, key)| self.sessions.get(key));
+        let survive =
+            below.filter(|(_, key)| self.outlives(key)).filter_map(|(_, key)| self.sessions.get(key));
         let mut survivors: Vec<_> = survive.collect();
         survivors.sort_by_key(|session| session.number);
         let sessions: Vec<SessionRow> = survivors.into_iter().map(|session| session.row.clone()).collect();
@@ -116,7 +117,8 @@ impl State {
     }
 
     pub(super) fn abandon_announce(&mut self, run: RunId) -> Result<(), Refused> {
-        let open = matches!(self.runs.get(&run).and_then(|run| run.announced.as_ref()), Some(Announced::Open(_)));
+        let open =
+            matches!(self.runs.get(&run).and_then(|run| run.announced.as_ref()), Some(Announced::Open(_)));
         if !open {
             return Err(Refused::not_announced(run));
         }

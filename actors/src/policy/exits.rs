@@ -1,7 +1,7 @@
 //! What becomes of children whose parent goes away.
 
-use crate::ports::Survivors;
-use crate::types::{OnParentExit, SessionKey};
+use crate::ports::{AuditRecord, Op, SessionRow, Survivors};
+use crate::types::{OnParentExit, Origin, SessionKey, Timestamp};
 
 /// Where a session goes whose parent goes away.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +37,29 @@ pub struct Move {
     pub to: Option<SessionKey>,
 }
 
+impl Move {
+    /// The change, and its line of the audit record.
+    #[must_use]
+    pub fn ops(&self, at: Timestamp) -> [Op; 2] {
+        let Self { session, from, to } = self.clone();
+        let below = to.as_ref().map_or("none", SessionKey::as_str).to_owned();
+        let audit = AuditRecord {
+            at,
+            event: "session.moved",
+            origin: Origin::Timer,
+            session: Some(session.clone()),
+            run: None,
+            facts: vec![("from", from.to_string()), ("to", below)],
+        };
+        [Op::MoveSession { session, from, to }, Op::Audit(Box::new(audit))]
+    }
+}
+
 /// Decides for all that outlive a session. It does not depend on caps: these bound what is spawned, and a session that
 /// gets children by this is not allowed to spawn more until it has fewer.
 #[must_use]
 pub fn moves(survivors: &Survivors, stays: impl Fn(&SessionKey) -> bool) -> Vec<Move> {
-    let decide = |row: &crate::ports::SessionRow| {
+    let decide = |row: &SessionRow| {
         let (session, from) = (row.key.clone(), row.parent.clone()?);
         match place(row.on_parent_exit, &survivors.ancestors, &stays) {
             Place::None => None,
@@ -56,7 +74,6 @@ pub fn moves(survivors: &Survivors, stays: impl Fn(&SessionKey) -> bool) -> Vec<
 mod tests {
     use super::*;
     use crate::contract::{child, key, session};
-    use crate::ports::SessionRow;
 
     #[test]
     fn a_child_that_is_handed_over_goes_to_the_nearest_ancestor_that_stays() {

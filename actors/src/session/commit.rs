@@ -8,15 +8,15 @@ use uuid::Uuid;
 
 use super::inbox::Delivery;
 use super::inject::{InjectedAt, answer_injected};
+use super::results::{announce_of, notify_end, receiver};
 use super::{Session, SessionChild, SessionMeta, SessionMsg, Stage, name_once};
 use crate::kit::{Backoff, Ctx};
 use crate::ports::{Announce, AuditRecord, Event, Op, Refused, RunEnd, RunRow, Transaction};
 use crate::run::{Continue, RunMsg};
-use crate::sessions::{Permit, SessionsMsg};
+use crate::sessions::Permit;
 use crate::shared::Shared;
 use crate::types::{
-    AnnounceItem, Cleanup, Entry, Origin, Outcome, RunId, SessionKey, StoredEntry, Terminal, Timestamp,
-    Transcript, Usage,
+    Cleanup, Entry, Origin, Outcome, RunId, SessionKey, StoredEntry, Terminal, Transcript, Usage,
 };
 
 /// How long to wait before the store is asked again.
@@ -520,65 +520,4 @@ impl Session {
             drop(handle.send(RunMsg::Continue(Box::new(Continue { transcript, permit, soft_at }))));
         }
     }
-}
-
-/// Who gets a run's result: of one that was to have it and went away, the name.
-pub(crate) fn receiver(row: &RunRow, outlived: Option<&SessionKey>) -> Option<SessionKey> {
-    row.announce_to.as_ref().or(outlived.filter(|_| row.expects_completion)).cloned()
-}
-
-/// The announce of a run's end for `to`, if that one is to have one; `used` is what the tree of its session has used.
-#[expect(clippy::too_many_arguments, reason = "each is one fact of the result")]
-pub(crate) fn announce_of(
-    row: &RunRow,
-    to: Option<SessionKey>,
-    end: &RunEnd,
-    started: Option<Timestamp>,
-    quiet: bool,
-    used: Usage,
-    label: Option<&String>,
-    cleanup: Cleanup,
-) -> Option<Announce> {
-    let to = to?;
-    let silent = end.outcome.state == Terminal::Ok
-        && end.outcome.text.as_deref().is_some_and(super::prompts::is_silent);
-    if !row.expects_completion || silent {
-        return None;
-    }
-    let item = AnnounceItem {
-        run: row.id,
-        session: row.session.clone(),
-        label: label.cloned(),
-        state: end.outcome.state,
-        reason: end.outcome.reason.clone(),
-        text: end.outcome.text.clone(),
-        usage: used,
-        duration_ms: started
-            .map_or(0, |started| u64::try_from((end.at - started).as_millis()).unwrap_or(u64::MAX)),
-        steps: end.steps,
-    };
-    Some(Announce { to, spawner: row.spawner, cleanup, quiet, at: end.at, item })
-}
-
-/// Tells everybody of a run's end that is committed.
-pub(crate) fn notify_end(shared: &Shared, row: &RunRow, end: &RunEnd, announce: Option<Announce>) {
-    tell_end(shared, row, end);
-    if let Some(parent) = &row.announce_to {
-        let announce = announce.map(Box::new);
-        shared.deliver(parent, SessionMsg::ChildEnded { run: end.run, announce });
-    }
-}
-
-/// Tells everybody but the parent of a run's end that is committed.
-pub(crate) fn tell_end(shared: &Shared, row: &RunRow, end: &RunEnd) {
-    shared.publish(Event::Ended {
-        session: row.session.clone(),
-        run: end.run,
-        outcome: end.outcome.clone(),
-        usage: end.usage,
-        steps: end.steps,
-    });
-    shared.ended(end.run, &end.outcome);
-    // A manager that is being restarted counts anew when it starts.
-    drop(shared.sessions.send(SessionsMsg::RunEnded { run: end.run }));
 }

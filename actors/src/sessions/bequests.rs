@@ -13,10 +13,10 @@ use super::waiting::Waiting;
 use super::{Sessions, SessionsMsg};
 use crate::kit::{ChildSpec, Ctx, Reply};
 use crate::policy::exits::{Move, moves};
-use crate::ports::{AuditRecord, BoxFuture, Event, Op, Refused, StoreError, Survivors, Transaction};
+use crate::ports::{BoxFuture, Event, Refused, StoreError, Survivors, Transaction};
 use crate::session::SessionMsg;
 use crate::shared::Shared;
-use crate::types::{Origin, SessionKey};
+use crate::types::SessionKey;
 
 /// A session goes away, and those that outlive it need another place.
 #[derive(Debug)]
@@ -153,17 +153,10 @@ impl Sessions {
             return self.on_bequeathed(bequests, Vec::new(), Ok(()), ctx);
         }
         let at = ctx.system().clock.now();
-        let mut transaction = Transaction::new();
-        for Move { session, from, to } in &all {
-            let (key, from, to) = (session.clone(), from.clone(), to.clone());
-            let below = to.as_ref().map_or("none", SessionKey::as_str).to_owned();
-            let facts = vec![("from", from.to_string()), ("to", below)];
-            // Before the commit: a spawn meanwhile must find it counted.
+        let transaction: Transaction = all.iter().flat_map(|wanted| wanted.ops(at)).collect();
+        // Before the commit: a spawn meanwhile must find them counted.
+        for Move { session, to, .. } in &all {
             self.tally.hand_over(session, to.as_ref());
-            transaction.push(Op::MoveSession { session: key.clone(), from, to });
-            let (event, origin, session) = ("session.moved", Origin::Timer, Some(key));
-            transaction
-                .push(Op::Audit(Box::new(AuditRecord { at, event, origin, session, run: None, facts })));
         }
         let (myself, shared, moving) =
             (ctx.myself().clone(), Arc::clone(&self.shared), Arc::clone(&self.moves));

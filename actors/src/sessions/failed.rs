@@ -78,12 +78,7 @@ impl Sessions {
         });
     }
 
-    pub(super) fn on_settled(
-        &mut self,
-        keys: &[SessionKey],
-        waiting: &[SessionKey],
-        ctx: &mut Ctx<Self>,
-    ) {
+    pub(super) fn on_settled(&mut self, keys: &[SessionKey], waiting: &[SessionKey], ctx: &mut Ctx<Self>) {
         self.settlements += 1;
         for key in keys {
             if let Some(Resident::Settling { waiting: items }) = self.residents.get_mut(key) {

@@ -333,7 +333,9 @@ impl Sessions {
             label: row.label.clone(),
             model: row.model.clone(),
             tools: effective(self.shared.tools.catalog(), &settings, agent, role, row.tools.as_deref()),
-            scope: parent.filter(|_| !row.on_parent_exit.outlives()).map_or_else(CancellationToken::new, |parent| parent.meta.scope.child_token()),
+            scope: parent
+                .filter(|_| !row.on_parent_exit.outlives())
+                .map_or_else(CancellationToken::new, |parent| parent.meta.scope.child_token()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Deletes a session with all that is below it.
 
-use super::{apply, failed};
+use super::{apply, bequeath, failed};
 use crate::ports::{AuditRecord, Clock, ListFilter, Op, Page, Storage, StoreError};
 use crate::types::{Origin, Refusal, SessionKey};
 
@@ -10,7 +10,7 @@ const BATCH: usize = 200;
 const PAGE: u32 = 500;
 
 /// A session and every session below it, leaves first, if all of them can be deleted from a store on which no tree
-/// runs.
+/// runs. Those that outlive their parents, with what is below them, are left out: they stay.
 ///
 /// # Errors
 /// There is no such session, a run in one of them is open, a result is on its way to or from one of them, or the
@@ -19,8 +19,9 @@ pub async fn deletable(storage: &dyn Storage, session: &SessionKey) -> Result<Ve
     if storage.session(session.clone()).await.map_err(failed)?.is_none() {
         return Err(Refusal::unknown_session(session));
     }
+    let doomed = subtree(storage, session).await.map_err(failed)?;
     let open = storage.open_in_subtree(session.clone()).await.map_err(failed)?;
-    if let Some(first) = open.first() {
+    if let Some(first) = open.iter().find(|run| doomed.contains(&run.session.key)) {
         let (run, of) = (first.row.id, &first.row.session);
         return Err(Refusal::forbidden(
             "session_open",
@@ -29,7 +30,7 @@ pub async fn deletable(storage: &dyn Storage, session: &SessionKey) -> Result<Ve
         ));
     }
     match storage.undelivered(session.clone()).await.map_err(failed)? {
-        None => subtree(storage, session).await.map_err(failed),
+        None => Ok(doomed),
         Some(receiver) => Err(Refusal::forbidden(
             "session_open",
             format!("session {session} cannot be deleted: something waits to be taken by session {receiver}"),
@@ -49,6 +50,7 @@ pub async fn delete_stored(
     origin: Origin,
 ) -> Result<Vec<SessionKey>, Refusal> {
     let doomed = deletable(storage, session).await?;
+    bequeath(storage, clock, session).await?;
     for batch in doomed.chunks(BATCH) {
         let mut transaction = Vec::with_capacity(2 * batch.len());
         for key in batch {
@@ -78,7 +80,7 @@ pub async fn delete_stored(
     Ok(doomed)
 }
 
-/// The session and those below it, leaves first.
+/// The session and those below it that go with it, leaves first.
 async fn subtree(storage: &dyn Storage, session: &SessionKey) -> Result<Vec<SessionKey>, StoreError> {
     let mut found = vec![session.clone()];
     let mut next = 0;
@@ -88,7 +90,8 @@ async fn subtree(storage: &dyn Storage, session: &SessionKey) -> Result<Vec<Sess
         loop {
             let children = storage.list_sessions(filter.clone(), page).await?;
             let last = children.len() < PAGE as usize;
-            found.extend(children.into_iter().map(|row| row.key));
+            let gone = children.into_iter().filter(|row| !row.on_parent_exit.outlives());
+            found.extend(gone.map(|row| row.key));
             if last {
                 break;
             }

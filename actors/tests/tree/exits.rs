@@ -106,7 +106,9 @@ fn setup_for(doing: Doing) -> Setup {
 impl End {
     async fn of(self, rig: &Rig, session: &SessionKey) {
         match self {
-            Self::Stop => drop(soon("a stop", rig.handle.stop(session.clone(), Origin::Operator)).await.unwrap()),
+            Self::Stop => {
+                drop(soon("a stop", rig.handle.stop(session.clone(), Origin::Operator)).await.unwrap())
+            }
             Self::Delete => {
                 let deleted = soon("a deletion", rig.handle.delete_session(session, Origin::Operator)).await;
                 assert_eq!(deleted.unwrap(), [session.clone()]);
@@ -258,9 +260,10 @@ async fn a_parent_that_waits_for_a_grandchild_that_it_got_wakes_once_when_that_i
         .start(|call_: Call| async move {
             let task = call_.task();
             match (&*task, call_.request.step) {
-                ("parent", 1) => {
-                    Ok(Answer::tools(vec![call("s", "spawn", "exit=hand-over|model"), call("y", "yield", "")]))
-                }
+                ("parent", 1) => Ok(Answer::tools(vec![
+                    call("s", "spawn", "exit=hand-over|model"),
+                    call("y", "yield", ""),
+                ])),
                 _ => script(call_).await,
             }
         })
@@ -280,8 +283,10 @@ async fn the_move_is_committed_and_told_before_the_parent_has_ended() {
     let rig = setup().start(script).await;
     let (parent, child) = family(&rig, "hand-over", Doing::ModelCall).await;
     soon("a stop", rig.handle.stop(parent.session.clone(), Origin::Operator)).await.unwrap();
-    let moved = |event: &Event| matches!(event, Event::Moved { session, to: Some(to), .. }
-        if *session == child.session && *to == main_key());
+    let moved = |event: &Event| {
+        matches!(event, Event::Moved { session, to: Some(to), .. }
+        if *session == child.session && *to == main_key())
+    };
     assert_eq!(rig.events.count(moved), 1);
     assert_eq!(rig.storage.audit().iter().filter(|line| line.event == "session.moved").count(), 1);
     rig.finish().await;
@@ -308,7 +313,9 @@ async fn a_restart_at_any_commit_of_a_hand_over_neither_loses_nor_doubles_the_re
                 assert_eq!(rig.outcome(child.run).await.state, Terminal::Ok, "{exit} {doing:?} {commit}");
                 rig.quiet().await;
                 let row = storage.all_sessions().into_iter().find(|row| row.key == child.session).unwrap();
-                let told = |key: &SessionKey| items(&rig.transcript(key)).iter().filter(|item| item.run == child.run).count();
+                let told = |key: &SessionKey| {
+                    items(&rig.transcript(key)).iter().filter(|item| item.run == child.run).count()
+                };
                 let outbox = storage.outbox();
                 let abandoned = outbox.iter().filter(|row| row.delivery == Delivery::Abandoned).count();
                 let found = (told(&main_key()), told(&parent.session), abandoned);

@@ -152,3 +152,39 @@ async fn a_session_is_deleted_with_what_is_below_it_once_all_of_it_is_quiet() {
     assert!(storage.run(prompt).await.unwrap().is_some(), "runs stay");
     assert_eq!(delete(main).await.unwrap_err().code, "unknown_session");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_and_a_deletion_leave_those_that_outlive_what_goes_away() {
+    let rig = setup()
+        .start(|call_: Call| async move {
+            let next = match (call_.request.step, &*call_.task()) {
+                (1, "prompt") => "session|child",
+                (1, "child") => "exit=hand-over|grandchild",
+                _ => return std::future::pending().await,
+            };
+            Ok(Answer::tools(vec![call("1", "spawn", next)]))
+        })
+        .await;
+    let prompt = rig.say("prompt").await;
+    rig.until("all three run", |rig| rig.log.in_flight() == 3).await;
+    let storage = Arc::clone(&rig.storage);
+    rig.stop().await;
+    let clock = TokioClock::starting_at(Timestamp(1));
+    let stopped = cancel_stored(storage.as_ref(), &clock, prompt, Origin::Operator).await.unwrap();
+    assert_eq!(stopped.ended.len(), 2);
+    let open: Vec<_> = storage.all_runs().into_iter().filter(|run| run.state.is_open()).collect();
+    assert_eq!(open.len(), 1);
+    let main: SessionKey = "agent:main:main".parse().unwrap();
+    assert_eq!(open[0].announce_to.as_ref(), Some(&main));
+    let grandchild = storage.session(open[0].session.clone()).await.unwrap().unwrap();
+    assert_eq!((grandchild.parent, grandchild.depth), (Some(main.clone()), 2));
+
+    // Of what waits for the main session somebody takes care first.
+    let result = storage.outbox()[0].announce.clone().unwrap();
+    let taken = Op::TakeAnnounces { session: main.clone(), runs: vec![result.item.run], by: None };
+    offshoot_actors::contract::apply(storage.as_ref(), vec![taken]).await;
+    let deleted = delete_stored(storage.as_ref(), &clock, &main, Origin::Operator).await.unwrap();
+    assert_eq!(deleted, [result.item.session, main.clone()]);
+    let alone = storage.session(open[0].session.clone()).await.unwrap().unwrap();
+    assert_eq!((alone.parent, alone.outlived), (None, Some(main)));
+}

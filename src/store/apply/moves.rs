@@ -16,7 +16,10 @@ impl Apply<'_> {
         to: Option<&SessionKey>,
     ) -> Applied {
         let session = self.session(key)?.id;
-        if !self.exists("SELECT 1 FROM sessions WHERE id = ?1 AND parent_key = ?2", params![session, from.as_str()])? {
+        if !self.exists(
+            "SELECT 1 FROM sessions WHERE id = ?1 AND parent_key = ?2",
+            params![session, from.as_str()],
+        )? {
             return Err(Refused::not_below(key, from).into());
         }
         if let Some(to) = to {
@@ -73,7 +76,11 @@ impl Apply<'_> {
         let mut found = self.connection.prepare_cached("SELECT parent_key FROM sessions WHERE key = ?1")?;
         let now = found.query_row([session.as_str()], |row| Columns::of(row).parsed_or_null::<SessionKey>());
         let to = now.optional()?.ok_or_else(|| Refused::no_session(session))?;
-        if to.as_ref() == parent { Ok(()) } else { Err(Refused::Moved { session: session.clone(), to }.into()) }
+        if to.as_ref() == parent {
+            Ok(())
+        } else {
+            Err(Refused::Moved { session: session.clone(), to }.into())
+        }
     }
 
     pub(super) fn abandon_announce(&self, run: RunId) -> Applied {

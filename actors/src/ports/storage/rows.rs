@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::types::{
-    AgentId, AnnounceItem, Cleanup, Entry, Mode, ModelChoice, ModelRef, Origin, OnParentExit, Outcome,
-    RecoveryMode, RunId,
-    Secret, SessionKey, Terminal, Timestamp, Usage,
+    AgentId, AnnounceItem, Cleanup, Entry, Mode, ModelChoice, ModelRef, OnParentExit, Origin, Outcome,
+    RecoveryMode, RunId, Secret, SessionKey, Terminal, Timestamp, Usage,
 };
 
 /// Why a run exists.

@@ -45,9 +45,9 @@ fn caps(facts: &Facts<'_>, broken: &mut Vec<String>) {
                 }
                 // Who gets a child by this is not allowed to spawn before it has fewer.
                 Op::MoveSession { session, to, .. } => {
-                    let moved = open.iter_mut().filter(|(run, _)| {
-                        facts.rows.get(run).is_some_and(|row| row.session == *session)
-                    });
+                    let moved = open
+                        .iter_mut()
+                        .filter(|(run, _)| facts.rows.get(run).is_some_and(|row| row.session == *session));
                     for (_, (parent, _)) in moved {
                         if let Some(former) = parent {
                             *children.get_mut(former).unwrap() -= 1;
@@ -108,20 +108,21 @@ struct Child {
 /// of a child, on a message or on results, takes a turn of its parent like a spawn. Where an actor panicked or the
 /// store refused, queues are built anew, and what was before does not count.
 fn fairness(facts: &Facts<'_>, broken: &mut Vec<String>) {
-    let mut parents: BTreeMap<SessionKey, SessionKey> = BTreeMap::new();
+    let mut parents: BTreeMap<SessionKey, Vec<SessionKey>> = BTreeMap::new();
     for (life, played) in facts.played.lives.iter().enumerate() {
         // What an earlier process had begun goes on ahead of what has not.
         let resumed = &played.begun_before;
         let mut children: BTreeMap<RunId, Child> = BTreeMap::new();
         let mut faults = Vec::new();
-        let mut begun: BTreeMap<RunId, (SessionKey, i64)> = BTreeMap::new();
+        let mut begun: BTreeMap<RunId, (Vec<SessionKey>, i64)> = BTreeMap::new();
         for record in facts.records.iter().filter(|record| record.life == life) {
             match &record.what {
-                What::Event(Event::Moved { session, to, .. }) => {
-                    parents.insert(session.clone(), to.clone().unwrap_or_else(|| session.clone()));
+                What::Event(Event::Moved { session, from, to }) => {
+                    let now = to.clone().unwrap_or_else(|| session.clone());
+                    parents.entry(session.clone()).or_insert_with(|| vec![from.clone()]).push(now);
                 }
                 What::Event(Event::Spawned { parent, child, .. }) => {
-                    parents.insert(child.session.clone(), parent.clone());
+                    parents.insert(child.session.clone(), vec![parent.clone()]);
                     let (parent, queued) = (parent.clone(), record.at);
                     children.insert(child.run, Child { parent, queued, started: None });
                 }
@@ -129,9 +130,10 @@ fn fairness(facts: &Facts<'_>, broken: &mut Vec<String>) {
                 What::Event(Event::Started { session, run }) => {
                     let row = facts.sessions.get(session).filter(|row| row.depth > 0);
                     let parent = row.map(|row| row.parent.clone().unwrap_or_else(|| row.key.clone()));
-                    // At that time it may have had another one than at the end.
-                    if let Some(parent) = parents.get(session).cloned().or(parent) {
-                        begun.entry(*run).or_insert((parent, record.at.0));
+                    // One that has been moved may have queued for its turn as a child of any of them.
+                    let all = parents.get(session).cloned().unwrap_or_else(|| parent.into_iter().collect());
+                    if !all.is_empty() {
+                        begun.entry(*run).or_insert((all, record.at.0));
                     }
                     if let Some(child) = children.get_mut(run) {
                         child.started.get_or_insert(record.at);
@@ -152,10 +154,14 @@ fn fairness(facts: &Facts<'_>, broken: &mut Vec<String>) {
             let fault = faults.iter().copied().filter(|at| *at <= started.0).max().unwrap_or(0);
             let window = (child.queued.0.max(fault) + LAG)..started.0;
             let mut turns: BTreeMap<&SessionKey, u32> = BTreeMap::new();
-            for (parent, _) in begun.values().filter(|(_, at)| window.contains(at)) {
-                *turns.entry(parent).or_default() += 1;
+            let mut own = 0;
+            for (parents, _) in begun.values().filter(|(_, at)| window.contains(at)) {
+                if parents.contains(&child.parent) {
+                    own += 1;
+                } else if let [parent] = parents.as_slice() {
+                    *turns.entry(parent).or_default() += 1;
+                }
             }
-            let own = turns.get(&child.parent).copied().unwrap_or(0);
             for (parent, count) in turns {
                 if count > own + 2 {
                     broken.push(format!(

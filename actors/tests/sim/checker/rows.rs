@@ -130,7 +130,10 @@ fn results(facts: &Facts<'_>, broken: &mut Vec<String>) {
 }
 
 /// All that is reached from a session by these steps, itself too.
-fn reach<'a>(from: &'a SessionKey, next: impl Fn(&SessionKey) -> Vec<&'a SessionKey>) -> BTreeSet<SessionKey> {
+fn reach<'a>(
+    from: &'a SessionKey,
+    next: impl Fn(&SessionKey) -> Vec<&'a SessionKey>,
+) -> BTreeSet<SessionKey> {
     let mut found = BTreeSet::new();
     let mut todo = vec![from];
     while let Some(key) = todo.pop() {
