@@ -23,7 +23,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use self::state::State;
 pub(crate) use self::table::Table;
 use crate::ports::{
-    Announce, AuditRecord, BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession, Refused, RequestKey, RunRow, RunUse, SessionRow, Steer, Storage, StoredPairing, StoredSession, StoreError, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    Announce, AuditRecord, BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally,
+    Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page,
+    QuietFilter, QuietSession, Refused, RequestKey, RunRow, RunUse, SessionRow, Steer, Storage, StoreError,
+    StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction,
+    Unfinished,
 };
 use crate::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
 

@@ -26,8 +26,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-pub use self::lanes::LaneView;
 use self::bequests::{Bequest, Bequests, Moves};
+pub use self::lanes::LaneView;
 use self::lanes::{Lane, Waiter};
 pub(crate) use self::lanes::{LaneName, Permit};
 use self::recover::{Ended, Recovered, STABLE_AFTER};

@@ -2,8 +2,8 @@
 
 mod callbacks;
 mod devices;
-mod retention;
 mod moves;
+mod retention;
 mod runs;
 
 use std::collections::BTreeSet;

@@ -10,7 +10,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    DAY_MS, DayUsage, Earlier, Host, LeftRun, ListFilter, OpenRun, Page, RequestKey, RunRow, RunState, RunTally, RunTrace, SessionRow, StoredSession, SubtreeRun, Survivors, Tallies, Unfinished,
+    DAY_MS, DayUsage, Earlier, Host, LeftRun, ListFilter, OpenRun, Page, RequestKey, RunRow, RunState,
+    RunTally, RunTrace, SessionRow, StoredSession, SubtreeRun, Survivors, Tallies, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use rusqlite::{Connection, OptionalExtension, Params, Result, ToSql, params};

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    BoxFuture, Cause, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession, RequestKey, RunRow, RunState, RunUse, SessionRow, Storage, StoredPairing, StoredSession, StoreError, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    BoxFuture, Cause, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier,
+    Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter,
+    QuietSession, RequestKey, RunRow, RunState, RunUse, SessionRow, Storage, StoreError, StoredPairing,
+    StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{
     AgentId, AgentSettings, Cleanup, Entry, Mode, ModelChoice, Origin, Outcome, RunId, SessionKey, Settings,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::ports::{
-    Consequences, DeliveryFilter, DeliveryRow, DeliveryTally, Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession, RunRow, SessionRow, Storage, StoredPairing, Survivors, Unfinished,
+    Consequences, DeliveryFilter, DeliveryRow, DeliveryTally, Host, LeftRun, ListFilter, OpenCallback,
+    OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession, RunRow, SessionRow, Storage,
+    StoredPairing, Survivors, Unfinished,
 };
 use crate::types::{Cleanup, RunId, SessionKey, Timestamp, Usage};
 
@@ -83,7 +85,8 @@ impl View {
             deliveries,
             delivery_tally,
             consequences,
-            quiet, survivors,
+            quiet,
+            survivors,
         }
     }
 

@@ -15,9 +15,7 @@ use crate::ports::{Announce, AuditRecord, Event, Op, Refused, RunEnd, RunRow, Tr
 use crate::run::{Continue, RunMsg};
 use crate::sessions::Permit;
 use crate::shared::Shared;
-use crate::types::{
-    Cleanup, Entry, Origin, Outcome, RunId, SessionKey, StoredEntry, Terminal, Transcript, Usage,
-};
+use crate::types::{Entry, Origin, Outcome, RunId, SessionKey, StoredEntry, Terminal, Transcript, Usage};
 
 /// How long to wait before the store is asked again.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(5) };

@@ -10,8 +10,8 @@ use offshoot_actors::ports::{
     Transaction,
 };
 use offshoot_actors::types::{
-    AnnounceItem, Cleanup, Entry, Mode, ModelChoice, ModelRef, Origin, Outcome, RunId, SessionKey,
-    StoredEntry, Timestamp, Usage,
+    AnnounceItem, Cleanup, Entry, Mode, ModelChoice, ModelRef, OnParentExit, Origin, Outcome, RunId,
+    SessionKey, StoredEntry, Timestamp, Usage,
 };
 use offshoot_actors::{Delivery, MemoryStorage};
 use uuid::Uuid;
@@ -388,6 +388,8 @@ fn session_row(world: &World, session: usize) -> SessionRow {
         label: None,
         mode: Mode::Session,
         cleanup: Cleanup::Keep,
+        on_parent_exit: OnParentExit::Stop,
+        outlived: None,
         model: None,
         tools: None,
         yielded: None,

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use offshoot_actors::TreeHandle;
 use offshoot_actors::ports::Clock;
 use offshoot_actors::types::{
-    Cleanup, IdempotencyKey, Mode, OnParentExit, Origin, PromptRequest, RecoveryMode, RunId, SessionKey, SpawnRequest,
+    Cleanup, IdempotencyKey, Mode, OnParentExit, Origin, PromptRequest, RecoveryMode, RunId, SessionKey,
+    SpawnRequest,
 };
 
 use super::history::{Ask, Heard, History};

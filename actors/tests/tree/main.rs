@@ -11,8 +11,8 @@ mod caps;
 mod changes;
 mod deadlines;
 mod deliveries;
-mod full;
 mod exits;
+mod full;
 #[cfg(feature = "faults")]
 mod held;
 mod injects;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::rows::{Announce, Cause, Host, RunRow, RunState, SessionRow, Steer};
 use crate::types::{
-    AgentId, Cleanup, ModelRef, OnParentExit, RecoveryMode, RunId, SessionKey, StoredEntry, Terminal, Timestamp, Usage,
+    AgentId, Cleanup, ModelRef, OnParentExit, RecoveryMode, RunId, SessionKey, StoredEntry, Terminal,
+    Timestamp, Usage,
 };
 
 /// A request that was carried out before.
