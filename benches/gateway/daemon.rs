@@ -28,11 +28,20 @@ impl Daemon {
 
     /// Starts one in a home directory. Returns how long it took from the start of the process to `hello-ok`.
     pub async fn timed(home: TempDir) -> (Self, Duration) {
+        Self::with_lane(home, 64).await
+    }
+
+    /// The same, with so many sub-agents at work at once.
+    pub async fn with_lane(home: TempDir, lane: usize) -> (Self, Duration) {
+        let lanes = format!(
+            "subagents: {{ maxChildrenPerAgent: 1000000, maxDescendants: 1000000, maxConcurrent: {lane} }}"
+        );
         let address = free_address();
         let config = format!(
             "{{ gateway: {{ port: {}, auth: {{ mode: 'token', token: '{TOKEN}' }} }},
-                agents: {{ defaults: {{ subagents: {{ maxChildrenPerAgent: 1000000, maxDescendants: 1000000, maxConcurrent: 64 }} }} }} }}",
-            address.port()
+                agents: {{ defaults: {{ {} }} }} }}",
+            address.port(),
+            lanes
         );
         let state = home.path().join(".offshoot");
         fs::create_dir_all(&state).unwrap();
@@ -57,6 +66,13 @@ impl Daemon {
     /// Time that it has spent on all cores, in microseconds.
     pub fn spent(&self) -> f64 {
         machine::spent_by(self.child.id())
+    }
+
+    /// Ends it like `kill -9`, and returns its home.
+    pub fn kill(mut self) -> TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::mem::replace(&mut self.home, machine::state_dir())
     }
 
     /// Ends it as a signal does, and returns its home.

@@ -23,6 +23,7 @@ mod events;
 mod floor;
 mod health;
 mod idle;
+mod recovery;
 mod start;
 
 use common::Args;
@@ -35,6 +36,7 @@ const GROUPS: &[Group] = &[
     ("spawns", |args| run(async move { health::beside_spawns(&args).await })),
     ("idle", |args| run(async move { idle::measure(&args).await })),
     ("event", |args| run(async move { events::measure(&args).await })),
+    ("recovery", |args| run(async move { recovery::measure(&args).await })),
     ("command", |args| command::measure(&args)),
 ];
 

@@ -1,0 +1,174 @@
+//! What a start costs that finds work of a daemon that was killed.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use offshoot::store::{Durability, SqliteStorage};
+use offshoot_actors::policy::recovery::{Decision, decide};
+use offshoot_actors::ports::{Host, Op, Storage};
+use offshoot_actors::types::{AgentId, ModelRef, RunId, Settings, Timestamp};
+use rusqlite::Connection;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::client::{Client, Identity};
+use super::common::report::{Row, Verdict};
+use super::common::{Args, Samples, machine};
+use super::daemon::Daemon;
+
+/// Runs that are at work when the daemon is killed.
+const OPEN: usize = 1_000;
+/// Sessions that have ended before.
+const ENDED: usize = 100_000;
+/// Runs that one sweep decides on.
+const SWEPT: usize = 2_000;
+
+pub async fn measure(args: &Args) -> Vec<Row> {
+    let open = args.samples(OPEN, 50);
+    let home = killed(open).await;
+    let mut goes_on = Samples::default();
+    let mut home = Some(home);
+    for _ in 0..args.samples(5, 1) {
+        // Each start that dies counts against the runs.
+        forgive(home.as_ref().map(TempDir::path));
+        let begun = Instant::now();
+        let (daemon, _) = Daemon::with_lane(home.take().unwrap(), open).await;
+        all_at_work(&daemon, open).await;
+        goes_on.push(begun.elapsed());
+        home = Some(daemon.kill());
+    }
+    let home = home.unwrap();
+    add_ended(&database(home.path()), args.samples(ENDED, 500));
+    let (mut accepts, mut home) = (Samples::default(), Some(home));
+    for _ in 0..args.samples(5, 1) {
+        forgive(home.as_ref().map(TempDir::path));
+        let (daemon, took) = Daemon::with_lane(home.take().unwrap(), open).await;
+        accepts.push(took);
+        home = Some(daemon.kill());
+    }
+    vec![
+        Row::new(format!("kill -9 with {OPEN} runs open, to all at work again"))
+            .verdict(Verdict::at_most(goes_on.p50() / 1e3, 1_000.0, "ms").by("from the start of the process"))
+            .samples("to all at work", &goes_on),
+        Row::new(format!("start with {ENDED} ended sessions and {OPEN} open runs, to hello-ok"))
+            .verdict(Verdict::at_most(accepts.p50() / 1e3, 100.0, "ms"))
+            .samples("to hello-ok", &accepts),
+        sweep(args).await,
+    ]
+}
+
+/// The home of a daemon that was killed with so many runs at work.
+async fn killed(open: usize) -> TempDir {
+    let (daemon, _) = Daemon::with_lane(machine::state_dir(), open).await;
+    let mut client = Client::connect(daemon.address, &Identity::Command).await;
+    for number in 0..open {
+        let key = format!("agent:main:bench-{}", number / 10);
+        client.call("sessions.spawn", json!({ "key": key, "task": "Wait: 2h" })).await;
+    }
+    all_at_work(&daemon, open).await;
+    daemon.kill()
+}
+
+async fn all_at_work(daemon: &Daemon, open: usize) {
+    let mut client = Client::connect(daemon.address, &Identity::Command).await;
+    loop {
+        let answer = client.call("diagnostics.lanes", json!({})).await;
+        let lanes = answer["lanes"].as_array().unwrap();
+        let active: u64 = lanes.iter().map(|lane| lane["activeCount"].as_u64().unwrap()).sum();
+        if active as usize >= open {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+fn database(home: &Path) -> PathBuf {
+    home.join(".offshoot/offshoot.db")
+}
+
+fn forgive(home: Option<&Path>) {
+    let connection = Connection::open(database(home.unwrap())).unwrap();
+    connection.execute("UPDATE runs SET attempts = 0 WHERE ended_at IS NULL", []).unwrap();
+}
+
+/// Sessions with a run that has ended and two entries, like those that there are.
+fn add_ended(file: &Path, count: usize) {
+    let mut connection = Connection::open(file).unwrap();
+    let now: i64 =
+        connection.query_row("SELECT max(updated_at) FROM sessions", [], |row| row.get(0)).unwrap();
+    let (session, run): (i64, i64) = connection
+        .query_row("SELECT (SELECT max(id) FROM sessions), (SELECT max(number) FROM runs)", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
+    let transaction = connection.transaction().unwrap();
+    for at in 1..=count as i64 {
+        let key = format!("agent:main:ended-{at}");
+        let id = uuid::Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0000 + at as u128).to_string();
+        transaction
+            .prepare_cached(
+                "INSERT INTO sessions (id, key, agent, root_key, depth, mode, cleanup, next_seq, created_at, \
+                 updated_at) VALUES (?1, ?2, 'main', ?2, 0, 'session', 'keep', 2, ?3, ?3)",
+            )
+            .unwrap()
+            .execute(rusqlite::params![session + at, key, now])
+            .unwrap();
+        transaction
+            .prepare_cached(
+                "INSERT INTO runs (number, id, session, session_key, state, cause, expects_completion, model, \
+                 fallbacks, steps, input_tokens, output_tokens, cached_tokens, accepted_at, ended_at, host, result) \
+                 VALUES (?1, ?2, ?3, ?4, 'ok', 'message', 0, 'builtin/rehearsal', '[]', 1, 10, 10, 0, ?5, ?5, \
+                 'daemon', 'done')",
+            )
+            .unwrap()
+            .execute(rusqlite::params![run + at, id, session + at, key, now])
+            .unwrap();
+        for seq in 0..2 {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO entries (session, seq, run_id, at, content) VALUES (?1, ?2, ?3, ?4, ?5)",
+                )
+                .unwrap()
+                .execute(rusqlite::params![
+                    session + at,
+                    seq,
+                    id,
+                    now,
+                    r#"{"type":"notice","text":"an entry"}"#
+                ])
+                .unwrap();
+        }
+    }
+    transaction.commit().unwrap();
+}
+
+/// The decisions alone, in this process: read, made, committed.
+async fn sweep(args: &Args) -> Row {
+    let count = args.samples(SWEPT, 100);
+    let home = killed(count).await;
+    forgive(Some(home.path()));
+    let storage = SqliteStorage::open(&home.path().join(".offshoot"), Durability::Full).unwrap();
+    let settings = Settings::with_model(AgentId::main(), ModelRef::rehearsal());
+    let (mut swept, mut floor) = (Samples::default(), Samples::default());
+    for _ in 0..args.samples(20, 2) {
+        let begun = Instant::now();
+        let left = storage.left_runs().await.unwrap();
+        let resumed = |run: &&_| decide(run, false, &settings, Timestamp(0)) == Decision::Resume;
+        let runs: Vec<RunId> = left.iter().filter(resumed).map(|run| run.open.run).collect();
+        assert_eq!(runs.len(), left.len());
+        commit(&storage, vec![Op::ResumeRuns { runs }]).await;
+        swept.push(begun.elapsed());
+        commit(&storage, vec![Op::ForgetAttempts { host: Host::Daemon }]).await;
+        floor.push(super::common::timed(storage.open_runs()).await.1);
+    }
+    Row::new(format!("sweep over {SWEPT} open runs, read and decisions committed"))
+        .verdict(Verdict::at_most(swept.p50() / 1e3, 10.0, "ms"))
+        .samples("sweep", &swept)
+        .samples("floor: the rows are read", &floor)
+}
+
+async fn commit(storage: &SqliteStorage, transaction: Vec<Op>) {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    storage.submit(transaction, Box::new(|result| sender.send(result).unwrap()));
+    receiver.await.unwrap().unwrap();
+}
