@@ -30,7 +30,7 @@ use self::bequests::{Bequest, Bequests, Moves};
 pub use self::lanes::LaneView;
 use self::lanes::{Lane, Waiter};
 pub(crate) use self::lanes::{LaneName, Permit};
-use self::recover::{Ended, Recovered, STABLE_AFTER};
+use self::recover::{Ended, Recovered};
 pub(crate) use self::requests::Named;
 use self::residents::Resident;
 use self::settle::Unsettled;
@@ -175,7 +175,7 @@ pub(crate) struct Sessions {
     settlements: u64,
     /// Sessions that have something to do since the start, until all actors of the tree have started.
     to_wake: Vec<SessionKey>,
-    /// Fires when this process has been up for a while with what it resumed.
+    /// Fires when this process has been up for a while with the runs that it has.
     stable: Option<Task>,
 }
 
@@ -223,11 +223,10 @@ impl Behaviour for Sessions {
             sessions.shared.runs.clear();
             let Recovered { open, resumed, late, undecided } =
                 recover::recover(&sessions.shared).await.map_err(read)?;
+            let open = open.into_iter().chain(undecided.iter().cloned());
+            let open: Vec<OpenRun> = open.chain(late.iter().map(|(run, _)| run.open())).collect();
             sessions.settle_late(late, ctx);
             sessions.resume_late(undecided, ctx);
-            if !resumed.is_empty() {
-                sessions.stable = Some(ctx.after(STABLE_AFTER, SessionsMsg::Stable));
-            }
             sessions.to_wake = resumed;
             sessions.shared.leave_other_roots_asleep().await.map_err(read)?;
             open
@@ -237,6 +236,7 @@ impl Behaviour for Sessions {
         for run in open.iter().filter(counts) {
             sessions.tally.add(run.run, &run.session, run.announce_to.as_ref(), &run.root);
         }
+        sessions.await_stability(ctx);
         // After a panic the message that told of a result may be the one that was lost.
         sessions.to_wake.extend(sessions.shared.waiting_sessions().await.map_err(read)?);
         if std::mem::replace(&mut args.booted, true) {
@@ -291,7 +291,7 @@ impl Behaviour for Sessions {
                 self.serve(LaneName::Subagent);
             }
             SessionsMsg::Begin => self.wake_all(ctx),
-            SessionsMsg::Stable => self.on_stable(),
+            SessionsMsg::Stable => self.on_stable(ctx),
             SessionsMsg::Suspend { within, reply } => self.on_suspend(within, reply, ctx),
         }
     }

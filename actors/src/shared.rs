@@ -21,7 +21,7 @@ use crate::session::{SessionMeta, SessionMsg};
 use crate::sessions::SessionsMsg;
 use crate::store::StoreMsg;
 use crate::tree::TreeOptions;
-use crate::types::{ModelRef, Monotonic, Outcome, RunId, SessionKey, Settings, StoredEntry};
+use crate::types::{ModelRef, Monotonic, Outcome, RunId, SessionKey, Settings, StoredEntry, Timestamp};
 
 /// The address of an actor of which there is one: a restarted one takes the place of its predecessor.
 pub(crate) struct Slot<M: Msg>(RwLock<Option<Handle<M>>>);
@@ -79,6 +79,8 @@ pub(crate) struct Shared {
     /// When model calls of resumed runs are made, by provider.
     paces: Mutex<BTreeMap<String, Pace>>,
     started_at: Monotonic,
+    /// The same by the calendar.
+    started_on: Timestamp,
     /// Set once the tree is asked to suspend its runs.
     suspending: AtomicBool,
     /// Who waits for the tree of a root to be quiet.
@@ -90,6 +92,7 @@ impl Shared {
         Self {
             paces: Mutex::default(),
             started_at: system.clock.monotonic(),
+            started_on: system.clock.now(),
             suspending: AtomicBool::new(false),
             system,
             storage: options.storage,
@@ -129,6 +132,16 @@ impl Shared {
         let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
         let pace = paces.entry(model.provider().to_owned()).or_default();
         pace.next_at().saturating_sub(now.since(self.started_at))
+    }
+
+    /// Whether this process has accepted what was accepted at that time.
+    pub(crate) fn has_accepted(&self, at: Timestamp) -> bool {
+        at >= self.started_on
+    }
+
+    /// How long this process has been up.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.system.clock.monotonic().since(self.started_at)
     }
 
     /// From now on runs stop at the end of their step, and nothing else begins.

@@ -162,7 +162,7 @@ impl Inspection {
     /// It cannot be read.
     pub fn undeliverable(&self) -> Result<NamedRuns, StoreError> {
         self.runs(
-            "SELECT run_id, receiver, state FROM outbox WHERE receiver NOT IN (SELECT key FROM sessions) \
+            "SELECT run_id, receiver, state FROM outbox WHERE abandoned OR receiver NOT IN (SELECT key FROM sessions) \
              ORDER BY number",
         )
     }

@@ -15,7 +15,7 @@ use crate::plan::Plan;
 
 /// What is written down: how sockets are read and written, and what reaches the disk. Answers are shown that far.
 const TRACE: &str = "trace=recvfrom,read,readv,recvmsg,sendto,sendmsg,write,writev,pwrite64,fsync,fdatasync";
-const SHOWN: &str = "512";
+const SHOWN: &str = "65536";
 /// The end of a trace is written when its process has ended.
 const PATIENCE: Duration = Duration::from_secs(30);
 

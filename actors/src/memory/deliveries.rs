@@ -131,8 +131,9 @@ impl State {
         let ended = || row.ended_at.unwrap_or(row.accepted_at);
         let (receiver, at, state) = match announced {
             Announced::Open(place) => {
-                let state =
-                    self.obstacle(&place.0, agents).map_or(DeliveryState::Open, DeliveryState::Undeliverable);
+                let left = self.abandoned.contains(&row.id).then_some(Undeliverable::NoSession);
+                let obstacle = left.or_else(|| self.obstacle(&place.0, agents));
+                let state = obstacle.map_or(DeliveryState::Open, DeliveryState::Undeliverable);
                 (place.0.clone(), self.outbox.get(place)?.at, state)
             }
             Announced::Delivered(_) => (row.announce_to.clone()?, ended(), DeliveryState::Delivered),

@@ -21,6 +21,13 @@ pub(super) struct Finished {
     pub(super) started: bool,
 }
 
+impl Finished {
+    fn entry(self) -> Entry {
+        let Self { call, output, .. } = self;
+        Entry::ToolResult { call: call.id, name: call.name, text: output.text, status: output.status }
+    }
+}
+
 /// Gives every call whose id an earlier call of its step has an id that no other has, so that each row and each
 /// result belongs to one call. Returns the places of these calls with the ids that they had.
 pub(super) fn tell_apart(calls: &mut [ToolCall]) -> BTreeMap<usize, Arc<str>> {
@@ -52,17 +59,22 @@ impl Run {
         ctx: &mut Ctx<Self>,
     ) {
         let at = ctx.system().clock.now();
-        let entry = self.transcript.push(Some(self.id()), at, answer);
-        let session = self.meta.key.clone();
-        let mut transaction = vec![Op::Append { session, open_run: Some(self.id()), entries: vec![entry] }];
-        transaction.extend(self.record_step(ctx));
+        let mut entries = vec![self.transcript.push(Some(self.id()), at, answer)];
         let mut tools = Tools::default();
         for (index, call) in calls.into_iter().enumerate() {
             match self.check(&call, index, repeated.get(&index)) {
                 None => tools.waiting.push_back(call),
-                Some(output) => tools.finished.push(Finished { call, output, started: false }),
+                // That it is not carried out is decided with the answer that asks for it, whatever happens next.
+                Some(output) => {
+                    self.publish_finished(&call, output.status);
+                    let entry = Finished { call, output, started: false }.entry();
+                    entries.push(self.transcript.push(Some(self.id()), at, entry));
+                }
             }
         }
+        let session = self.meta.key.clone();
+        let mut transaction = vec![Op::Append { session, open_run: Some(self.id()), entries }];
+        transaction.extend(self.record_step(ctx));
         self.start_batch(&mut tools, &mut transaction, ctx);
         tools.committing = true;
         self.doing = Doing::Tools(Box::new(tools));
@@ -228,12 +240,7 @@ impl Run {
                 });
             }
             self.publish_finished(&call, output.status);
-            let entry = Entry::ToolResult {
-                call: call.id,
-                name: call.name,
-                text: output.text,
-                status: output.status,
-            };
+            let entry = Finished { call, output, started }.entry();
             entries.push(self.transcript.push(Some(self.id()), at, entry));
         }
         if !entries.is_empty() {

@@ -66,6 +66,9 @@ impl Session {
             active.stopping += 1;
             self.stop_child(&open.session, open.spawner, ctx);
         }
+        if open.on_parent_exit.outlives() && matches!(self.standing, Standing::Stopping { .. }) {
+            self.bequeath();
+        }
         self.children.insert(open.run, open);
         self.used = None;
     }
@@ -84,8 +87,9 @@ impl Session {
             if was_open {
                 self.announces.add(*announce);
             } else {
-                // After a rebuild it may be taken already; the store knows.
-                self.load(ctx);
+                // After a rebuild it may be taken already; the store knows. What is being read may be older than the end.
+                self.loading = None;
+                self.read_again(None, ctx);
             }
         }
         self.check_joined(ctx);

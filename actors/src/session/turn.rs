@@ -174,11 +174,13 @@ impl Session {
             return self.run_begins(run, transcript, permit, ctx);
         }
         let input = active.row.input.take();
+        let fresh = self.shared.has_accepted(active.row.accepted_at);
         let taken = self.take_inbox(transcript, Some(run), input, self.due(), ctx);
         let mut transaction = vec![Op::StartRun { run, at }];
         taken.ops(&self.meta.key, Some(run), &mut transaction);
-        // Where the store is known to refuse, a run waits with its first call until it does not.
-        if taken.entries.is_empty() && self.shared.storage.health().refuses.is_none() {
+        // One that a daemon accepted which died may be what it died of: that it begins is counted first. Where the store
+        // is known to refuse, a run waits with its first call until it does not.
+        if fresh && taken.entries.is_empty() && self.shared.storage.health().refuses.is_none() {
             let myself = ctx.myself().clone();
             self.shared.commit(transaction, move |result| {
                 if let Err(refused) = result {

@@ -83,7 +83,9 @@ impl Sessions {
         for key in keys {
             if let Some(Resident::Settling { waiting: items }) = self.residents.get_mut(key) {
                 items.extend(waiting.contains(key).then_some(Waiting::Nothing));
-                self.leave(key, ctx);
+                if !self.unsettled.holds(key) {
+                    self.leave(key, ctx);
+                }
             }
         }
     }

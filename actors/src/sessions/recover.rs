@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -16,9 +15,6 @@ use crate::ports::{
 };
 use crate::shared::Shared;
 use crate::types::{Origin, RunId, SessionKey};
-
-/// A daemon that has been up for so long does not die of the runs that it resumed.
-pub(super) const STABLE_AFTER: Duration = Duration::from_secs(600);
 
 /// A run that is to be ended, and why.
 pub(super) type Ended = (SubtreeRun, Decision);
@@ -127,13 +123,12 @@ fn record(shared: &Arc<Shared>, resumed: &[OpenRun], interrupted: usize) {
 
 /// Commits the decision to resume these runs; a store that refuses is asked `tries` times.
 async fn commit_resumed(shared: &Arc<Shared>, runs: &[OpenRun], tries: u32) -> Result<(), Refused> {
-    let runs: Vec<RunId> = runs.iter().map(|run| run.run).collect();
-    if runs.is_empty() {
-        return Ok(());
-    }
+    let mut runs: Vec<RunId> = runs.iter().map(|run| run.run).collect();
     let mut tried = 1;
-    loop {
+    while !runs.is_empty() {
         match commit(shared, vec![Op::ResumeRuns { runs: runs.clone() }]).await {
+            // Somebody was first, and told whoever had to know.
+            Err(Refused::Ended { run, .. }) => runs.retain(|other| *other != run),
             Err(refused) if tried < tries => {
                 tracing::warn!(%refused, "runs cannot be resumed yet, will try again");
                 let pause = BACKOFF.delay(tried.min(16), shared.system.ids.below(u64::MAX));
@@ -143,6 +138,7 @@ async fn commit_resumed(shared: &Arc<Shared>, runs: &[OpenRun], tries: u32) -> R
             answer => return answer,
         }
     }
+    Ok(())
 }
 
 pub(super) async fn commit(shared: &Shared, transaction: Transaction) -> Result<(), Refused> {

@@ -1,6 +1,6 @@
 //! Ends runs whose actors are gone: of a process that died, or of a subtree whose session failed for good.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,31 +19,43 @@ pub(super) const BACKOFF: Backoff =
 
 /// How often a store that refuses is asked where somebody waits, and where nobody does.
 pub(crate) const WAITED_FOR: u32 = 4;
-pub(crate) const DETACHED: u32 = 200;
+pub(crate) const DETACHED: u32 = u32::MAX;
 
 /// The sessions whose open runs are being ended by a task that a panic of the manager does not end: a rebuilt manager
 /// must not wake them either. The task takes them out before it tells the manager, which may lose that message: then it
-/// finds in the store what waits for them.
+/// finds in the store what waits for them. By how many tasks each of them is held: the last one lets it go.
 #[derive(Debug, Default)]
-pub(super) struct Unsettled(Mutex<BTreeSet<SessionKey>>);
+pub(super) struct Unsettled(Mutex<BTreeMap<SessionKey, u32>>);
 
 impl Unsettled {
     pub(super) fn add(&self, keys: &[SessionKey]) {
-        self.lock().extend(keys.iter().cloned());
+        let mut unsettled = self.lock();
+        for key in keys {
+            *unsettled.entry(key.clone()).or_default() += 1;
+        }
     }
 
     pub(super) fn remove(&self, keys: &[SessionKey]) {
         let mut unsettled = self.lock();
         for key in keys {
-            unsettled.remove(key);
+            if let Some(holders) = unsettled.get_mut(key) {
+                *holders -= 1;
+                if *holders == 0 {
+                    unsettled.remove(key);
+                }
+            }
         }
     }
 
-    pub(super) fn keys(&self) -> BTreeSet<SessionKey> {
-        self.lock().clone()
+    pub(super) fn holds(&self, key: &SessionKey) -> bool {
+        self.lock().contains_key(key)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<SessionKey>> {
+    pub(super) fn keys(&self) -> BTreeSet<SessionKey> {
+        self.lock().keys().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionKey, u32>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,9 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::recover::commit;
-use super::{LaneName, Sessions};
+use super::{LaneName, Sessions, SessionsMsg};
 use crate::kit::{Ctx, Reply};
-use crate::ports::{Op, Transaction};
+use crate::ports::{Host, Op};
+
+/// A daemon that has been up for so long does not die of the runs that it resumed.
+const STABLE_AFTER: Duration = Duration::from_secs(600);
+/// From then on runs that have begun since are forgiven as often as this.
+const STABLE_EVERY: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether the last run has stopped.
 const LOOK: Duration = Duration::from_millis(5);
@@ -25,19 +30,27 @@ impl Sessions {
                 clock.sleep(LOOK).await;
             }
             let now = clock.monotonic();
-            let times = shared.runs.iter().filter(|cell| cell.fate.get().is_none());
-            let mut transaction: Transaction = times.filter_map(|cell| cell.time(now)).collect();
-            transaction.push(Op::ForgetAttempts { host: shared.host });
-            if let Err(refused) = commit(&shared, transaction).await {
+            let times: Vec<Op> = shared.runs.iter().filter_map(|cell| cell.time(now)).collect();
+            for time in times {
+                // Each for itself: a run may be ending, and then its time is of no use.
+                shared.commit(vec![time], |_| {});
+            }
+            if let Err(refused) = commit(&shared, vec![Op::ForgetAttempts { host: shared.host }]).await {
                 tracing::warn!(%refused, "the next start counts this end of the process as one that was not asked for");
             }
             reply.send(());
         });
     }
 
-    /// None of the runs that were resumed has brought this process down.
-    pub(super) fn on_stable(&mut self) {
-        self.stable = None;
+    /// Sets the next time at which no run counts as what may bring this process down.
+    pub(super) fn await_stability(&mut self, ctx: &Ctx<Self>) {
+        let pause = STABLE_AFTER.saturating_sub(self.shared.uptime()).max(STABLE_EVERY);
+        self.stable = (self.shared.host == Host::Daemon).then(|| ctx.after(pause, SessionsMsg::Stable));
+    }
+
+    /// This process has been up for a while with the runs that it has.
+    pub(super) fn on_stable(&mut self, ctx: &Ctx<Self>) {
+        self.await_stability(ctx);
         self.shared.commit(vec![Op::ForgetAttempts { host: self.shared.host }], |result| {
             if let Err(refused) = result {
                 tracing::warn!(%refused, "runs that were resumed still count as attempts");

@@ -102,8 +102,12 @@ impl TreeHandle {
             }
             Receiver::Session(key) => {
                 // One that is awake has the result in its hands, and would find that it is gone.
-                let takes = !matches!(row.state, DeliveryState::Undeliverable(_));
-                if takes || self.shared.live.contains_key(key) {
+                // What somebody left behind who went away, nobody has.
+                let left = matches!(row.state, DeliveryState::Undeliverable(Undeliverable::NoSession));
+                let takes = !left
+                    && (!matches!(row.state, DeliveryState::Undeliverable(_))
+                        || self.shared.live.contains_key(key));
+                if takes {
                     let text =
                         format!("the result of run {run} is on its way to session {key}, which takes it");
                     let hint = format!(

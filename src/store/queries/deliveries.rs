@@ -15,7 +15,7 @@ use crate::store::rows::{Columns, IdText};
 /// Results on their way to a session, with what stands in their way. To begin with, whether the agents are known, and
 /// their list.
 const OPEN: &str = "SELECT r.number, 'announce', r.id, r.session_key, o.receiver, o.at, NULL, \
-     CASE WHEN s.id IS NULL THEN 'no session' \
+     CASE WHEN s.id IS NULL OR o.abandoned THEN 'no session' \
      WHEN ? AND s.agent NOT IN (SELECT value FROM json_each(?)) THEN 'no agent' ELSE 'open' END AS standing, NULL, 0, NULL \
      FROM outbox o JOIN runs r ON r.id = o.run_id LEFT JOIN sessions s ON s.key = o.receiver WHERE true";
 /// The others. Of these the run tells, and that the outbox does not have them.
@@ -92,7 +92,7 @@ pub(in crate::store) fn delivery_tally(
     let counts = all(
         connection,
         // One statement sees one moment.
-        "SELECT CASE WHEN s.id IS NULL OR (?1 AND s.agent NOT IN (SELECT value FROM json_each(?2))) \
+        "SELECT CASE WHEN s.id IS NULL OR o.abandoned OR (?1 AND s.agent NOT IN (SELECT value FROM json_each(?2))) \
          THEN 'undeliverable' ELSE 'open' END AS what, count(*) \
          FROM outbox o LEFT JOIN sessions s ON s.key = o.receiver GROUP BY what \
          UNION ALL SELECT iif(state = 'failed' AND next_at IS NULL, 'given up', state) AS what, count(*) \

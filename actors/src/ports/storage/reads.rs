@@ -141,6 +141,15 @@ pub struct Survivors {
     pub sessions: Vec<SessionRow>,
 }
 
+impl SubtreeRun {
+    /// What others know of it while it is open.
+    #[must_use]
+    pub fn open(&self) -> OpenRun {
+        let Self { row, session } = self;
+        row.open(&session.root, session.depth, session.on_parent_exit)
+    }
+}
+
 /// What is not done in the tree of a root session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unfinished {
