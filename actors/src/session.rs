@@ -395,6 +395,10 @@ impl Behaviour for Session {
         start::start(args, ctx).await
     }
 
+    fn child_swept(&mut self, _: SessionChild, ctx: &mut Ctx<Self>) {
+        self.advance(ctx);
+    }
+
     async fn failing(args: &mut SessionArgs, ctx: &mut Ctx<Self>) {
         moves::hand_on(args, ctx).await;
     }

@@ -59,6 +59,9 @@ pub trait Behaviour: Sized + Send + 'static {
     /// A child ended. It is off the book already.
     fn child_exited(&mut self, _child: Self::Child, _exit: Exit, _ctx: &mut Ctx<Self>) {}
 
+    /// A child is off the book that hangs elsewhere, or of whose end another actor was told.
+    fn child_swept(&mut self, _child: Self::Child, _ctx: &mut Ctx<Self>) {}
+
     /// The actor has failed for good, its state is gone, and its children are about to be stopped: it may see to it that
     /// some of them are adopted before that. Must come to an end by itself.
     fn failing(_args: &mut Self::Args, _ctx: &mut Ctx<Self>) -> impl Future<Output = ()> + Send {
@@ -168,9 +171,18 @@ impl<B: Behaviour> Ctx<B> {
         Ok(())
     }
 
-    /// Takes a child off the book that another actor adopted. Returns whether it did.
+    /// Takes a child off the book that another actor adopted, whether it lives or not. Returns whether it did. Not to be
+    /// called before it is known to be adopted: the end of a child that was not might be lost.
     pub fn release(&mut self, key: &B::Child) -> bool {
         self.children.release(key, self.myself.cell().get_id())
+    }
+
+    /// After a rebuild: takes children off the book that other actors have adopted, as soon as all ends are told that are
+    /// to be told here. Of each the behaviour hears as [`Behaviour::child_swept`].
+    pub fn sweep(&self) {
+        for child in self.children.strangers(self.myself.cell().get_id()) {
+            self.myself.sweep(child);
+        }
     }
 
     /// Runs `work` beside the actor; its result comes back as a message. A panic in it counts as the actor's.

@@ -146,12 +146,21 @@ impl<K: Ord + Clone> Children<K> {
         self.by_id.len()
     }
 
-    /// Takes a child off the book that hangs below another actor by now. Returns whether it did.
+    /// Takes a child off the book that does not hang below this actor any more. Returns whether it did.
     pub(super) fn release(&mut self, key: &K, myself: ActorId) -> bool {
-        let moved = |id: &Order| self.by_id.get(id).is_some_and(|child| child.is_elsewhere(myself));
-        let Some(id) = self.by_key.get(key).copied().filter(moved) else { return false };
-        self.by_key.remove(key);
-        self.by_id.remove(&id).is_some()
+        self.id_of(key).is_some_and(|id| self.sweep(id, myself).is_some())
+    }
+
+    /// The same for a child by its id. Returns its key.
+    pub(super) fn sweep(&mut self, id: ActorId, myself: ActorId) -> Option<K> {
+        self.by_id.get(&id.into()).filter(|child| !child.is_here(myself))?;
+        self.remove(id).map(|(key, ..)| key)
+    }
+
+    /// Those that do not hang below this actor any more: adopted by another one, or ended.
+    pub(super) fn strangers(&self, myself: ActorId) -> Vec<ActorId> {
+        let strangers = self.by_id.values().filter(|child| !child.is_here(myself));
+        strangers.map(|child| child.info.cell().get_id()).collect()
     }
 
     /// Ends a child at its next await; its `stopping` does not run. Returns whether it was there.
@@ -182,6 +191,11 @@ impl<K: Ord + Clone> Children<K> {
 }
 
 impl<K> Child<K> {
+    /// Whether it hangs below this actor.
+    fn is_here(&self, myself: ActorId) -> bool {
+        self.info.cell().try_get_supervisor().is_some_and(|supervisor| supervisor.get_id() == myself)
+    }
+
     /// Whether it hangs below another actor than this one.
     fn is_elsewhere(&self, myself: ActorId) -> bool {
         self.info.cell().try_get_supervisor().is_some_and(|supervisor| supervisor.get_id() != myself)

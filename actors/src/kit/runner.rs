@@ -285,9 +285,14 @@ impl<B: Behaviour> Actor for Runner<B> {
             }
             Body::Sweep(child) => {
                 let begun = cell.begin("sweep", envelope.sent);
-                cell.ctx.children.remove(child);
+                let myself = cell.info().cell().get_id();
+                let swept = cell.ctx.children.sweep(child, myself);
+                let called = swept.map_or(Ok(()), |key| {
+                    cell.call("child_swept", |behaviour, ctx| behaviour.child_swept(key, ctx))
+                });
+                let result = cell.settle(called).await;
                 cell.end(begun);
-                Ok(())
+                result
             }
             Body::TaskPanicked(reason) => {
                 let begun = cell.begin("task_panicked", envelope.sent);

@@ -130,14 +130,6 @@ impl Session {
         self.advance(ctx);
     }
 
-    /// After a rebuild: forgets children that have been adopted, and asks again for what a stop waits for.
-    pub(super) fn forget_adopted(ctx: &mut Ctx<Self>) {
-        let children: Vec<SessionChild> = ctx.children().keys().cloned().collect();
-        for child in children {
-            ctx.release(&child);
-        }
-    }
-
     /// Asks the manager to find other parents for those that outlive this session.
     pub(super) fn bequeath(&self) {
         self.tell_manager(SessionsMsg::Bequeath { of: self.meta.key.clone(), reply: None });

@@ -26,7 +26,8 @@ pub(super) async fn start(args: &mut SessionArgs, ctx: &mut Ctx<Session>) -> Res
             outlived: row.outlived.clone(),
             ..SessionMeta::clone(&args.meta)
         });
-        Session::forget_adopted(ctx);
+        // The word that they hang elsewhere may be what was lost.
+        ctx.sweep();
     }
     let mut session = build(args, stored, ctx);
     if again {

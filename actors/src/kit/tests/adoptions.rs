@@ -63,9 +63,28 @@ async fn of_the_end_of_an_adopted_child_the_new_parent_hears_and_the_old_one_doe
     let told: Vec<_> = world.log.take().into_iter().filter(|line| line == "child stopped").collect();
     assert_eq!(told.len(), 1);
     assert_eq!(new.ask(|_, ctx| ctx.children().is_empty()).await, Ok(true));
-    // It is in the old one's book until that one looks; its stop waits for nothing.
+    // It is in the old one's book until that one looks.
+    assert_eq!(old.ask(|_, ctx| ctx.children().len()).await, Ok(1));
+    assert!(release(&old).await);
+    assert_eq!(old.ask(|_, ctx| ctx.children().is_empty()).await, Ok(true));
     old.stop();
     old.ended().await;
+    world.end(root).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_takes_off_what_hangs_elsewhere_and_loses_no_end() {
+    let world = World::new();
+    let [root, old, new, child] = family(&world).await;
+    spawn::<Node>(&old, "ends", alike(), world.args()).await.unwrap().stop();
+    spawn::<Node>(&old, "stays", alike(), world.args()).await.unwrap();
+    adopt(&new, &child).await.unwrap();
+    old.job(|_, ctx| ctx.sweep());
+    world.settle().await;
+    let left = old.ask(|_, ctx| ctx.children().keys().copied().collect::<Vec<_>>()).await;
+    assert_eq!(left, Ok(vec!["stays"]));
+    let told: Vec<_> = world.log.take().into_iter().filter(|line| line.ends_with(" stopped")).collect();
+    assert_eq!(told, ["ends stopped"]);
     world.end(root).await;
 }
 
