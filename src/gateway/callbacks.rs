@@ -4,7 +4,7 @@
 //! there. A receiver may get a result twice, never not at all: the run's id is the key by which it knows a repeat. After the
 //! last attempt the delivery stays in the store as failed, until somebody has it tried again or dismisses it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,6 +77,8 @@ pub(crate) struct CallbacksArgs {
 pub(crate) struct Callbacks {
     courier: Courier,
     under_way: BTreeMap<RunId, UnderWay>,
+    /// Runs whose deliveries came to an end since the store began to be read, while it is.
+    done: Option<BTreeSet<RunId>>,
     tasks: u64,
     _reading: Task,
 }
@@ -110,7 +112,13 @@ impl Behaviour for Callbacks {
         let courier = Courier { daemon: Arc::clone(&args.daemon), tree: args.tree.clone(), client };
         let reading = ctx.task(args.tree.storage().callbacks(), CallbacksMsg::Found);
         args.daemon.set_callbacks(ctx.myself().clone());
-        Ok(Self { courier, under_way: BTreeMap::new(), tasks: 0, _reading: reading })
+        Ok(Self {
+            courier,
+            under_way: BTreeMap::new(),
+            done: Some(BTreeSet::new()),
+            tasks: 0,
+            _reading: reading,
+        })
     }
 
     fn handle(&mut self, message: CallbacksMsg, ctx: &mut Ctx<Self>) {
@@ -126,11 +134,16 @@ impl Behaviour for Callbacks {
                 }
                 None => self.read(ctx),
             },
-            CallbacksMsg::Dismissed(run) => drop(self.under_way.remove(&run)),
+            CallbacksMsg::Dismissed(run) => {
+                self.under_way.remove(&run);
+                self.note_done(run);
+            }
             CallbacksMsg::Found(Ok(callbacks)) => {
+                let done = self.done.take().unwrap_or_default();
                 for open in callbacks {
-                    // One that came by message meanwhile is on its way.
-                    if !self.under_way.contains_key(&open.callback.run) {
+                    let run = open.callback.run;
+                    // One that came by message meanwhile is on its way; of another the end may be newer than what was read.
+                    if !self.under_way.contains_key(&run) && !done.contains(&run) {
                         self.send(open, ctx);
                     }
                 }
@@ -142,10 +155,11 @@ impl Behaviour for Callbacks {
             CallbacksMsg::ReadAgain => self.read(ctx),
             CallbacksMsg::Settled(run, number) => {
                 let is_current = |current: &UnderWay| current.number == number;
-                if self.under_way.get(&run).is_some_and(is_current)
-                    && self.under_way.remove(&run).is_some_and(|ended| ended.again)
-                {
-                    self.read(ctx);
+                if self.under_way.get(&run).is_some_and(is_current) {
+                    self.note_done(run);
+                    if self.under_way.remove(&run).is_some_and(|ended| ended.again) {
+                        self.read(ctx);
+                    }
                 }
             }
         }
@@ -153,7 +167,14 @@ impl Behaviour for Callbacks {
 }
 
 impl Callbacks {
+    fn note_done(&mut self, run: RunId) {
+        if let Some(done) = &mut self.done {
+            done.insert(run);
+        }
+    }
+
     fn read(&mut self, ctx: &Ctx<Self>) {
+        self.done = Some(BTreeSet::new());
         self._reading = ctx.task(self.courier.tree.storage().callbacks(), CallbacksMsg::Found);
     }
 

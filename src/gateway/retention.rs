@@ -192,9 +192,16 @@ impl Keeper<'_> {
     async fn retire(&self, sessions: &[QuietSession], export: bool) -> Result<u32, RetentionError> {
         let at = self.clock.now();
         let (mut transactions, mut directories) = (Vec::with_capacity(sessions.len()), BTreeSet::new());
+        let mut unwritten = None;
         for QuietSession { row, entries } in sessions {
             let (event, facts) = if export {
-                let (file, written) = archive::write(&self.state_dir, self.storage.as_ref(), row, at).await?;
+                let archived = archive::write(&self.state_dir, self.storage.as_ref(), row, at).await;
+                // One that cannot be read or written holds nobody else up.
+                let Ok((file, written)) =
+                    archived.map_err(|error| unwritten = Some((row.key.clone(), error)))
+                else {
+                    continue;
+                };
                 if written != *entries {
                     continue;
                 }
@@ -208,6 +215,9 @@ impl Keeper<'_> {
             let (origin, about) = (Origin::Timer, Some(session.clone()));
             let audit = AuditRecord { at, event, origin, session: about, run: None, facts };
             transactions.push((session, vec![retired, Op::Audit(Box::new(audit))]));
+        }
+        if let Some((session, error)) = unwritten {
+            tracing::warn!(%session, %error, "a session could not be archived, perhaps others too; it stays");
         }
         archive::settle(directories).await?;
         let fates = transactions.into_iter().map(|(session, transaction)| {

@@ -143,6 +143,8 @@ pub fn compact(dir: &Path) -> Result<(u64, u64), OpenError> {
     let sqlite = OpenError::sqlite(database.file());
     log(&connection).map_err(&sqlite)?;
     let before = size()?;
+    // The copy may be larger than memory.
+    connection.pragma_update(None, "temp_store", "FILE").map_err(&sqlite)?;
     let written = prepare(&connection).and_then(|()| connection.execute_batch("VACUUM"));
     written.and_then(|()| log(&connection)).map_err(&sqlite)?;
     Ok((before, size()?))

@@ -409,7 +409,8 @@ impl Session {
             Ticket::Start { run, .. } => matches!(stage(run), Some(Stage::Starting)),
             Ticket::Boundary { run, .. } => matches!(stage(run), Some(Stage::Boundary)),
             Ticket::Yield { run } => matches!(stage(run), Some(Stage::Yielding)),
-            Ticket::Begun { run } => stage(run).is_some_and(|stage| !stage.is_last()),
+            // One that waits for its children would be woken by it; one that made a step runs in the store as well.
+            Ticket::Begun { run } => matches!(stage(run), Some(Stage::Running)),
             Ticket::Deliver { .. } | Ticket::End(_) => false,
         }
     }

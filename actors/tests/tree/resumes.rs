@@ -290,6 +290,7 @@ async fn model_calls_of_many_resumed_runs_are_spread() {
     rig.until("all work", |rig| rig.log.in_flight() == 300).await;
     rig.stop().await;
     let rig = daemon().with(many).on(&storage, 2).start(script).await;
+    rig.sleep(1).await;
     let soon = rig.log.in_flight();
     assert!((100..=110).contains(&soon), "{soon}");
     rig.sleep(50).await;

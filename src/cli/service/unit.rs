@@ -30,7 +30,7 @@ pub(super) fn systemd(service: &Service) -> String {
          EnvironmentFile=-{}\n\
          Restart=on-failure\n\
          RestartSec=2\n\
-         TimeoutStopSec=30\n\
+         TimeoutStopSec=660\n\
          LimitNOFILE=524288\n\
          \n\
          [Install]\n\
@@ -81,7 +81,7 @@ pub(super) fn launchd(service: &Service, label: &str) -> String {
          \x20   <false/>\n\
          \x20 </dict>\n\
          \x20 <key>ExitTimeOut</key>\n\
-         \x20 <integer>30</integer>\n\
+         \x20 <integer>660</integer>\n\
          \x20 <key>StandardOutPath</key>\n\
          \x20 <string>{log}</string>\n\
          \x20 <key>StandardErrorPath</key>\n\

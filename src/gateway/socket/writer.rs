@@ -57,11 +57,13 @@ pub(super) struct Writer {
     begun: bool,
     /// Whether some of them are too large to be copied.
     large: bool,
+    /// Whether bytes that were written may still lie in the stream, as those of TLS do.
+    unflushed: bool,
 }
 
 impl Writer {
     pub(super) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.pieces.is_empty() && !self.unflushed
     }
 
     /// Whether something large is among it.
@@ -141,11 +143,13 @@ impl Writer {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.advance(written);
+            self.unflushed = true;
             if written == MUCH && !self.pieces.is_empty() {
                 return Poll::Ready(Ok(Wrote::Much));
             }
         }
-        (self.begun, self.large) = (false, false);
+        ready!(Pin::new(stream).poll_flush(cx))?;
+        (self.begun, self.large, self.unflushed) = (false, false, false);
         self.pieces.shrink_to(IDLE);
         Poll::Ready(Ok(Wrote::All))
     }

@@ -64,11 +64,16 @@ fn copy(file: &Path, to: &Path) -> Result<(), BackupError> {
 
 /// Gives the database a second name, and leaves nothing that would be taken for a part of another one.
 fn put_aside(target: &Path) -> Result<Option<PathBuf>, BackupError> {
+    let (log, index) = (with(target, "-wal"), with(target, "-shm"));
     if !target.try_exists().map_err(BackupError::io(target))? {
+        // A log without its database would be taken for one of the copy's.
+        if log.try_exists().map_err(BackupError::io(&log))? {
+            fs::rename(&log, with(&free_name(target)?, "-wal")).map_err(BackupError::io(&log))?;
+        }
+        remove(&index)?;
         return Ok(None);
     }
     let aside = free_name(target)?;
-    let (log, index) = (with(target, "-wal"), with(target, "-shm"));
     if let Err(error) = fold(target) {
         // It is damaged, perhaps: its log goes with it, under the name by which SQLite finds it.
         tracing::warn!(%error, "the log of the replaced database stays beside it");
