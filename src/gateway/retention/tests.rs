@@ -177,8 +177,7 @@ async fn a_file_that_cannot_be_written_keeps_its_session() {
     apply(&*stage.storage, vec![create(&main), create(&child)]).await;
     stage.clock.sleep(61 * MINUTE).await;
     std::fs::write(stage.dir.path().join("archive"), "in the way").unwrap();
-    let looked = stage.keeper(&|_| ()).look(&stage.settings).await;
-    assert!(looked.unwrap_err().to_string().contains("archive"));
+    stage.look().await;
     assert_eq!(stage.keys().len(), 2);
     std::fs::remove_file(stage.dir.path().join("archive")).unwrap();
     stage.look().await;
