@@ -15,7 +15,7 @@ use crate::kit::{ChildSpec, Ctx, Reply};
 use crate::policy::exits::{Move, moves};
 use crate::ports::{BoxFuture, Event, Refused, StoreError, Survivors, Transaction};
 use crate::session::SessionMsg;
-use crate::shared::Shared;
+use crate::shared::{LiveEntry, Shared};
 use crate::types::SessionKey;
 
 /// A session goes away, and those that outlive it need another place.
@@ -229,7 +229,9 @@ impl Sessions {
             Some(Resident::Loading { .. } | Resident::Settling { .. }) | None => {
                 return self.arrived(key);
             }
-            Some(Resident::Awake(entry)) if entry.meta.parent == to => return self.arrived(key),
+            Some(Resident::Awake(entry)) if entry.meta.parent == to && self.hangs_below(entry, &to, ctx) => {
+                return self.arrived(key);
+            }
             Some(Resident::Awake(entry)) => entry.clone(),
         };
         match to {
@@ -245,6 +247,17 @@ impl Sessions {
                 }
             }
         }
+    }
+
+    /// Whether a session's actor is linked where it belongs. One that was rebuilt knows its parent from the store, and may
+    /// still be linked to the former one.
+    fn hangs_below(&self, entry: &LiveEntry, to: &Option<SessionKey>, ctx: &Ctx<Self>) -> bool {
+        let above = match to.as_ref().map(|to| self.residents.get(to)) {
+            None => ctx.myself().cell().get_id(),
+            Some(Some(Resident::Awake(parent))) => parent.handle.cell().get_id(),
+            Some(_) => return false,
+        };
+        entry.handle.cell().try_get_supervisor().is_some_and(|supervisor| supervisor.get_id() == above)
     }
 
     /// After a rebuild: goes on with sessions that are awake. Of the others each says where it hangs once it is up.
