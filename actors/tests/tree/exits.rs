@@ -111,7 +111,7 @@ impl End {
             }
             Self::Delete => {
                 let deleted = soon("a deletion", rig.handle.delete_session(session, Origin::Operator)).await;
-                assert_eq!(deleted.unwrap(), [session.clone()]);
+                assert_eq!(deleted.unwrap(), std::slice::from_ref(session));
             }
         }
     }

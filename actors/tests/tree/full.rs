@@ -14,8 +14,10 @@ async fn script(call_: Call) -> Result<Answer, ModelError> {
     })
 }
 
+type Change = fn(&Op) -> bool;
+
 /// Which changes of a run the store refuses, a few times each.
-const STEPS: [(&str, fn(&Op) -> bool); 6] = [
+const STEPS: [(&str, Change); 6] = [
     ("its start", |op| matches!(op, Op::StartRun { .. })),
     ("an answer", |op| matches!(op, Op::RecordStep { .. })),
     ("the start of a tool", |op| matches!(op, Op::StartTools { .. })),
@@ -24,7 +26,7 @@ const STEPS: [(&str, fn(&Op) -> bool); 6] = [
     ("results that are taken", |op| matches!(op, Op::TakeAnnounces { .. })),
 ];
 
-async fn refusing(what: fn(&Op) -> bool, times: u32) -> Rig {
+async fn refusing(what: Change, times: u32) -> Rig {
     let (setup, faulty) = setup().faulty();
     faulty.fail(times, move |asked| match asked {
         Asked::Submit(transaction) => transaction.iter().any(what),
