@@ -1,7 +1,7 @@
 //! Looks for what is wrong with a state directory and its configuration, and says what helps.
 //!
-//! Each check is a function in a file of its own and a line in [`CHECKS`]. A check reads; what it would mend, it hands over
-//! as a [`Remedy`], which is applied only where that was asked for. All of it works beside a running daemon.
+//! Each check is a function in a file of its own and a line in `CHECKS`. A check reads; what it would mend, it hands over
+//! as a `Remedy`, which is applied only where that was asked for. All of it works beside a running daemon.
 
 mod agents;
 mod configuration;
