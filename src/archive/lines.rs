@@ -84,6 +84,15 @@ impl<'a> Lines<'a> {
                 };
             }
             Next::End => {
+                // Read in pieces: one that was deleted or emptied meanwhile would look whole.
+                let now = self.storage.session(self.row.key.clone()).await?;
+                if now.is_none_or(|now| now.created_at != self.row.created_at) {
+                    let text = format!(
+                        "session {} was deleted or emptied while it was read: export it again",
+                        self.row.key
+                    );
+                    return Err(StoreError::Other(text));
+                }
                 line(&json!({"type": "end", "runs": self.runs, "entries": self.entries}), &mut piece);
                 self.next = Next::Nothing;
             }

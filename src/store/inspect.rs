@@ -167,14 +167,14 @@ impl Inspection {
         )
     }
 
-    /// Runs that are not resumed any more because the daemon died with them again and again.
+    /// Runs that were not resumed in the last seven days because the daemon died with them again and again.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn quarantined(&self) -> Result<NamedRuns, StoreError> {
         self.runs(
             "SELECT id, session_key, reason FROM runs WHERE state = 'interrupted' AND reason LIKE 'quarantined%' \
-             ORDER BY number DESC",
+             AND ended_at > (unixepoch() - 7 * 86400) * 1000 ORDER BY number DESC",
         )
     }
 
