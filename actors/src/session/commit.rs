@@ -9,13 +9,14 @@ use uuid::Uuid;
 use super::inbox::Delivery;
 use super::inject::{InjectedAt, answer_injected};
 use super::results::{announce_of, notify_end, receiver};
+use super::taken::Taken;
 use super::{Session, SessionChild, SessionMeta, SessionMsg, Stage, name_once};
 use crate::kit::{Backoff, Ctx};
 use crate::ports::{Announce, AuditRecord, Event, Op, Refused, RunEnd, RunRow, Transaction};
 use crate::run::{Continue, RunMsg};
 use crate::sessions::Permit;
 use crate::shared::Shared;
-use crate::types::{Entry, Origin, Outcome, RunId, SessionKey, StoredEntry, Terminal, Transcript, Usage};
+use crate::types::{Origin, Outcome, RunId, Terminal, Transcript};
 
 /// How long to wait before the store is asked again.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(5) };
@@ -25,51 +26,6 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), most: Dura
 pub(super) struct Inbox {
     pub(super) announces: BTreeSet<RunId>,
     pub(super) steers: BTreeSet<Uuid>,
-}
-
-/// What a transaction takes out of the inbox and appends to the transcript.
-#[derive(Debug, Default)]
-pub(crate) struct Taken {
-    pub(super) announces: Vec<RunId>,
-    pub(super) steers: Vec<Uuid>,
-    /// The run that goes on with the results.
-    pub(super) by: Option<RunId>,
-    /// Child sessions that are deleted once their result is taken.
-    pub(super) delete: Vec<SessionKey>,
-    pub(super) entries: Vec<Arc<StoredEntry>>,
-    /// The transcript with the entries.
-    pub(super) transcript: Transcript,
-}
-
-impl Taken {
-    pub(super) fn ops(&self, session: &SessionKey, open_run: Option<RunId>, into: &mut Transaction) {
-        if !self.entries.is_empty() {
-            let entries = self.entries.clone();
-            into.push(Op::Append { session: session.clone(), open_run, entries });
-        }
-        if !self.announces.is_empty() {
-            let (session, runs) = (session.clone(), self.announces.clone());
-            into.push(Op::TakeAnnounces { session, runs, by: self.by });
-        }
-        if !self.steers.is_empty() {
-            into.push(Op::TakeSteers { session: session.clone(), ids: self.steers.clone() });
-        }
-        into.extend(
-            self.delete
-                .iter()
-                .map(|session| Op::DeleteSession { session: session.clone(), with_parents: true }),
-        );
-    }
-
-    /// The step whose answer is among the entries: no tools follow on it that would record it.
-    pub(super) fn step(&self, run: RunId, steps: u32, usage: Usage) -> Option<Op> {
-        self.entries.iter().find_map(|entry| match &entry.entry {
-            Entry::Assistant { model, .. } => {
-                Some(Op::RecordStep { run, steps, usage, model: model.clone() })
-            }
-            _ => None,
-        })
-    }
 }
 
 /// Who closes a run.

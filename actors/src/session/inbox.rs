@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::commit::{Inbox, Taken, Ticket};
+use super::commit::{Inbox, Ticket};
 use super::prompts::NOTHING_REPORTED;
+use super::taken::Taken;
 use super::{Active, Session, SessionArgs, SessionChild, SessionMsg, Stage, Standing};
 use crate::kit::{ChildSpec, Ctx};
 use crate::ports::{Announce, Cause, Op, OpenRun, Refused, RunRow, StoreError, StoredSession, Transaction};

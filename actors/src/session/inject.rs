@@ -1,8 +1,9 @@
 //! Messages in the agent's name that no model wrote: appended between two turns, and nobody is woken for them.
 
 use super::accept::{stopping, too_long};
-use super::commit::{Taken, Ticket};
+use super::commit::Ticket;
 use super::inbox::Delivery;
+use super::taken::Taken;
 use super::{Session, Standing};
 use crate::kit::{Ctx, Reply};
 use crate::ports::{AuditRecord, Op, Refused, Transaction};

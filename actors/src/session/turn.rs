@@ -367,7 +367,7 @@ impl Session {
         let row = active.row.clone();
         let at = ctx.system().clock.now();
         let entries: Vec<_> = answer.map(|entry| transcript.push(Some(run), at, entry)).into_iter().collect();
-        let taken = super::commit::Taken { entries, transcript, ..Default::default() };
+        let taken = super::taken::Taken { entries, transcript, ..Default::default() };
         self.end_run(row, outcome, super::commit::Closing::OWN, Some(taken), ctx);
     }
 
