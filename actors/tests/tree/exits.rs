@@ -1,12 +1,16 @@
 //! Children that outlive their parents.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use offshoot_actors::ports::{Answer, Event, Host, ModelError, RunState};
+use offshoot_actors::ports::{
+    Answer, DeliveryFilter, DeliveryState, Event, Host, ModelError, Op, Page, RunState, Storage,
+    Undeliverable,
+};
 use offshoot_actors::types::{Accepted, Origin, SessionKey, Terminal};
 use offshoot_actors::{Delivery, MemoryStorage};
 
-use crate::rig::{Call, Rig, Setup, brief, call, items, main_key, setup, soon};
+use crate::rig::{Answered, Asked, Call, Rig, Setup, brief, call, items, main_key, setup, soon};
 
 /// What a child is doing while its parent goes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +100,7 @@ async fn family(rig: &Rig, exit: &str, doing: Doing) -> (Accepted, Accepted) {
 
 fn setup_for(doing: Doing) -> Setup {
     setup().with(|settings| {
-        settings.sleep_after = std::time::Duration::from_millis(200);
+        settings.sleep_after = Duration::from_millis(200);
         if doing == Doing::Queued {
             settings.lanes.subagent = 1;
         }
@@ -152,6 +156,9 @@ async fn alone(rig: Rig, parent: &SessionKey, child: Accepted, doing: Doing) {
     assert_eq!(abandoned.len(), usize::from(doing != Doing::Asleep), "{doing:?}");
     if let Some(result) = abandoned.first().and_then(|row| row.announce.as_ref()) {
         assert_eq!((&result.to, brief(&result.item)), (parent, doing.result().to_owned()));
+        let filter = DeliveryFilter { run: Some(child.run), ..DeliveryFilter::default() };
+        let shown = rig.storage.deliveries(filter, Page { offset: 0, limit: 9 }).await.unwrap();
+        assert_eq!(shown[0].state, DeliveryState::Undeliverable(Undeliverable::NoSession));
     }
     // Nobody is woken for it, and it can be deleted.
     soon("a deletion", rig.handle.delete_session(&child.session, Origin::Operator)).await.unwrap();
@@ -329,6 +336,34 @@ async fn a_restart_at_any_commit_of_a_hand_over_neither_loses_nor_doubles_the_re
                 rig.finish().await;
             }
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_ends_before_it_hears_of_its_new_parent_tells_that_one() {
+    for exit in ["hand-over", "continue"] {
+        let (setup, faulty) = setup_for(Doing::ModelCall).faulty();
+        let rig = setup.start(script).await;
+        let (parent, child) = family(&rig, exit, Doing::ModelCall).await;
+        faulty.spoil(|asked| match asked {
+            Asked::Submit(transaction)
+                if transaction.iter().any(|op| matches!(op, Op::MoveSession { .. })) =>
+            {
+                Answered::ToldLate(Duration::from_secs(60))
+            }
+            _ => Answered::Well,
+        });
+        soon("a stop", rig.handle.stop(parent.session.clone(), Origin::Operator)).await.unwrap();
+        assert!(!rig.row(child.run).state.is_open(), "it ended meanwhile");
+        rig.quiet().await;
+        let told = |key: &SessionKey| {
+            items(&rig.transcript(key)).iter().filter(|item| item.run == child.run).count()
+        };
+        let outbox = rig.storage.outbox();
+        let abandoned = outbox.iter().filter(|row| row.delivery == Delivery::Abandoned).count();
+        let wanted = if exit == "hand-over" { (1, 0, 0) } else { (0, 0, 1) };
+        assert_eq!((told(&main_key()), told(&parent.session), abandoned), wanted, "{exit}");
+        rig.finish().await;
     }
 }
 
