@@ -21,17 +21,15 @@ use std::time::Duration;
 pub(crate) use self::cell::{Fate, Phase, RunCell};
 pub(crate) use self::deadline::Deadline;
 use self::tools::Finished;
-use crate::kit::{Backoff, Behaviour, Ctx, Handle, Msg, Reply, StartError, Task};
+use crate::kit::{Behaviour, Ctx, Handle, Msg, Reply, StartError, Task};
 use crate::ports::{Answer, ModelError, Op, Refused, ToolOutput, ToolSpec, Transaction};
 use crate::session::{SessionMeta, SessionMsg};
 use crate::sessions::{LaneName, Permit, SessionsMsg};
 use crate::shared::Shared;
+use crate::store::pause;
 use crate::types::{
     Entry, ModelChoice, Monotonic, RunId, RunLimits, StoredEntry, Terminal, ToolCall, Transcript, Usage,
 };
-
-/// How long to wait before the store is asked again.
-const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(5) };
 
 /// Everything that a run needs. It is started once.
 #[derive(Debug)]
@@ -302,7 +300,7 @@ impl Run {
             Err(Refused::Storage(error)) if error.passes() => {
                 tracing::warn!(run = %self.id(), %error, "a step could not be committed, will try again");
                 self.refusals = self.refusals.saturating_add(1);
-                let pause = BACKOFF.delay(self.refusals.min(16), ctx.system().ids.below(u64::MAX));
+                let pause = pause(self.refusals, ctx.system());
                 self.held = Some((transaction, ctx.after(pause, RunMsg::Retry)));
             }
             Err(refused) => {

@@ -169,22 +169,29 @@ impl Shared {
         drop(self.store.send(message));
     }
 
+    /// Commits a transaction, and waits for it.
+    ///
+    /// # Errors
+    /// The store refused it, or is gone.
+    pub(crate) async fn committed(&self, transaction: Transaction) -> Result<(), Refused> {
+        let (sender, receiver) = oneshot::channel();
+        self.commit(transaction, move |result| {
+            // Who no longer waits needs no answer.
+            let _ = sender.send(result);
+        });
+        let gone = || StoreError::Unavailable("the store went away".to_owned());
+        receiver.await.unwrap_or_else(|_| Err(gone().into()))
+    }
+
     /// Waits until everything that was handed to the store before is decided.
     ///
     /// # Errors
     /// The store is not available.
     pub(crate) async fn barrier(&self) -> Result<(), StoreError> {
-        let (sender, receiver) = oneshot::channel();
-        self.commit(Transaction::new(), move |result| {
-            // Who no longer waits needs no barrier.
-            let _ = sender.send(result);
-        });
-        match receiver.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(Refused::Storage(error))) => Err(error),
-            Ok(Err(refused)) => Err(StoreError::Other(refused.to_string())),
-            Err(_) => Err(StoreError::Unavailable("the store went away".to_owned())),
-        }
+        self.committed(Transaction::new()).await.map_err(|refused| match refused {
+            Refused::Storage(error) => error,
+            refused => StoreError::Other(refused.to_string()),
+        })
     }
 
     /// At the start, before anything is woken: leaves asleep whoever is of another root and has something waiting.

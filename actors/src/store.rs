@@ -9,9 +9,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::kit::{Behaviour, Ctx, Intensity, Msg, StartError};
+use crate::kit::{Backoff, Behaviour, Ctx, Intensity, Msg, StartError, System};
 use crate::ports::{Done, Refused, StoreError, Transaction};
 use crate::shared::Shared;
+
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(5) };
+
+/// How long to wait before a store that refused so often in a row is asked again.
+pub(crate) fn pause(refusals: u32, system: &System) -> Duration {
+    BACKOFF.delay(refusals.min(16), system.ids.below(u64::MAX))
+}
 
 /// What the store is asked.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use offshoot_actors::TreeHandle;
 use offshoot_actors::kit::Handle;
-use offshoot_actors::ports::{CallbackRow, Clock, Event, StoreHealth};
+use offshoot_actors::ports::{Clock, Event, StoreHealth};
 use offshoot_actors::types::{Scope, SessionKey, Timestamp};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -175,18 +175,11 @@ impl Daemon {
         *self.callbacks.write().unwrap_or_else(PoisonError::into_inner) = Some(callbacks);
     }
 
-    /// Has a result delivered that the store knows of.
-    pub(crate) fn call_back(&self, callback: CallbackRow) {
+    /// Tells who delivers results of something that the store knows.
+    pub(crate) fn tell_callbacks(&self, message: CallbacksMsg) {
         if let Some(callbacks) = &*self.callbacks.read().unwrap_or_else(PoisonError::into_inner) {
             // One that is being restarted reads from the store what is to be delivered.
-            drop(callbacks.send(CallbacksMsg::Kept(callback)));
-        }
-    }
-
-    /// Has a result sent at once, or not any more: the store knows which.
-    pub(crate) fn callback_decided(&self, decision: CallbacksMsg) {
-        if let Some(callbacks) = &*self.callbacks.read().unwrap_or_else(PoisonError::into_inner) {
-            drop(callbacks.send(decision));
+            drop(callbacks.send(message));
         }
     }
 

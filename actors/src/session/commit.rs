@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -11,15 +10,13 @@ use super::inject::{InjectedAt, answer_injected};
 use super::results::{announce_of, notify_end, receiver};
 use super::taken::Taken;
 use super::{Session, SessionChild, SessionMeta, SessionMsg, Stage, name_once};
-use crate::kit::{Backoff, Ctx};
+use crate::kit::Ctx;
 use crate::ports::{Announce, AuditRecord, Event, Op, Refused, RunEnd, RunRow, Transaction};
 use crate::run::{Continue, RunMsg};
 use crate::sessions::Permit;
 use crate::shared::Shared;
+use crate::store::pause;
 use crate::types::{Origin, Outcome, RunId, Terminal, Transcript};
-
-/// How long to wait before the store is asked again.
-const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(5) };
 
 /// Results and steering messages, by their ids.
 #[derive(Debug, Default)]
@@ -375,7 +372,7 @@ impl Session {
     pub(super) fn try_again(&mut self, ctx: &Ctx<Self>) {
         if self.retry.is_none() {
             self.retries = self.retries.saturating_add(1);
-            let pause = BACKOFF.delay(self.retries.min(16), ctx.system().ids.below(u64::MAX));
+            let pause = pause(self.retries, ctx.system());
             self.retry = Some(ctx.after(pause, SessionMsg::Retry));
         }
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::residents::{Resident, STOP_WITHIN};
-use super::settle::{BACKOFF, DETACHED, read};
+use super::settle::{DETACHED, read};
 use super::waiting::Waiting;
 use super::{Sessions, SessionsMsg};
 use crate::kit::{ChildSpec, Ctx, Reply};
@@ -16,6 +16,7 @@ use crate::policy::exits::{Move, moves};
 use crate::ports::{BoxFuture, Event, Refused, StoreError, Survivors, Transaction};
 use crate::session::SessionMsg;
 use crate::shared::{LiveEntry, Shared};
+use crate::store::pause;
 use crate::types::SessionKey;
 
 /// A session goes away, and those that outlive it need another place.
@@ -183,7 +184,7 @@ impl Sessions {
     fn bequeath_again(&mut self, bequests: Vec<Bequest>, ctx: &Ctx<Self>) {
         self.bequests.at_work = false;
         self.bequests.queued.splice(0..0, bequests);
-        let pause = BACKOFF.delay(1, ctx.system().ids.below(u64::MAX));
+        let pause = pause(1, ctx.system());
         self.work_on_bequests(pause, ctx);
     }
 

@@ -3,17 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
-use super::settle::{BACKOFF, DETACHED, Verdict, WAITED_FOR, settle_each};
+use super::settle::{DETACHED, Verdict, WAITED_FOR, settle_each};
 use super::{Sessions, SessionsMsg};
 use crate::kit::Ctx;
 use crate::policy::recovery::{Decision, decide};
 use crate::ports::{
     AuditRecord, Cause, Host, LeftRun, Op, OpenRun, Refused, RunRow, RunState, StoreError, SubtreeRun,
-    Transaction,
 };
 use crate::shared::Shared;
+use crate::store::pause;
 use crate::types::{Origin, RunId, SessionKey};
 
 /// A run that is to be ended, and why.
@@ -126,12 +124,12 @@ async fn commit_resumed(shared: &Arc<Shared>, runs: &[OpenRun], tries: u32) -> R
     let mut runs: Vec<RunId> = runs.iter().map(|run| run.run).collect();
     let mut tried = 1;
     while !runs.is_empty() {
-        match commit(shared, vec![Op::ResumeRuns { runs: runs.clone() }]).await {
+        match shared.committed(vec![Op::ResumeRuns { runs: runs.clone() }]).await {
             // Somebody was first, and told whoever had to know.
             Err(Refused::Ended { run, .. }) => runs.retain(|other| *other != run),
             Err(refused) if tried < tries => {
                 tracing::warn!(%refused, "runs cannot be resumed yet, will try again");
-                let pause = BACKOFF.delay(tried.min(16), shared.system.ids.below(u64::MAX));
+                let pause = pause(tried, &shared.system);
                 shared.system.clock.sleep(pause).await;
                 tried += 1;
             }
@@ -139,16 +137,6 @@ async fn commit_resumed(shared: &Arc<Shared>, runs: &[OpenRun], tries: u32) -> R
         }
     }
     Ok(())
-}
-
-pub(super) async fn commit(shared: &Shared, transaction: Transaction) -> Result<(), Refused> {
-    let (sender, receiver) = oneshot::channel();
-    shared.commit(transaction, move |result| {
-        // Nobody waits only where the tree is gone.
-        let _ = sender.send(result);
-    });
-    let gone = || StoreError::Unavailable("the store went away".to_owned());
-    receiver.await.unwrap_or_else(|_| Err(gone().into()))
 }
 
 /// Leaves first, so that a parent is told of its children before it is settled itself.
@@ -191,8 +179,8 @@ impl Sessions {
         let unsettled = Arc::clone(&self.unsettled);
         // Detached: nobody waits for a store that is full now.
         tokio::spawn(async move {
-            while let Err(refused) = commit_resumed(&shared, &undecided, DETACHED).await {
-                tracing::error!(%refused, "runs still cannot be resumed");
+            if let Err(refused) = commit_resumed(&shared, &undecided, DETACHED).await {
+                tracing::error!(%refused, "runs cannot be resumed");
             }
             unsettled.remove(&keys);
             drop(myself.send(SessionsMsg::Settled { waiting: keys.clone(), keys }));

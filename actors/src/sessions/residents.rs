@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::settle::BACKOFF;
 use super::waiting::{Waiting, too_many};
 use super::{Sessions, SessionsMsg};
 use crate::kit::{ChildSpec, Ctx};
@@ -17,6 +16,7 @@ use crate::policy::tools::{Role, effective};
 use crate::ports::{Op, Refused, SessionRow, StoreError, StoredSession};
 use crate::session::{Session, SessionArgs, SessionMeta, SessionMsg, refused_by_store, stopping};
 use crate::shared::LiveEntry;
+use crate::store::pause;
 use crate::types::{Cleanup, Mode, OnParentExit, Refusal, SessionKey};
 
 /// A session may have the stop of its subtree to finish.
@@ -120,7 +120,7 @@ impl Sessions {
         let (shared, myself) = (Arc::clone(&self.shared), ctx.myself().clone());
         self.residents.insert(key.clone(), Resident::Loading { waiting, since: self.settlements, failed });
         let pause = (failed > 0).then(|| {
-            let pause = BACKOFF.delay(failed.min(16), ctx.system().ids.below(u64::MAX));
+            let pause = pause(failed, ctx.system());
             ctx.system().clock.sleep(pause)
         });
         // Detached: its message holds all that is needed to go on.

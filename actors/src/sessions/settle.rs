@@ -2,20 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::ending::{Ending, Record};
-use crate::kit::Backoff;
 use crate::ports::{BoxFuture, Refused, StoreError, SubtreeRun};
 use crate::session::{notify_end, tell_end};
 use crate::shared::Shared;
+use crate::store::pause;
 use crate::types::{Origin, Outcome, RunId, SessionKey, Terminal};
-
-/// Pauses before a store that refused is asked again.
-pub(super) const BACKOFF: Backoff =
-    Backoff { first: Duration::from_millis(100), most: Duration::from_secs(5) };
 
 /// How often a store that refuses is asked where somebody waits, and where nobody does.
 pub(crate) const WAITED_FOR: u32 = 4;
@@ -127,7 +122,7 @@ pub(super) async fn settle_each(
             break;
         }
         left = refused.into_iter().map(|(run, _)| run).collect();
-        let pause = BACKOFF.delay(tried.min(16), shared.system.ids.below(u64::MAX));
+        let pause = pause(tried, &shared.system);
         shared.system.clock.sleep(pause).await;
     }
     ended
@@ -183,7 +178,7 @@ pub(super) async fn read<T>(
         match question().await {
             Err(error) if tried < tries => {
                 tracing::warn!(%error, "the store cannot be read, will try again");
-                let pause = BACKOFF.delay(tried.min(16), shared.system.ids.below(u64::MAX));
+                let pause = pause(tried, &shared.system);
                 shared.system.clock.sleep(pause).await;
                 tried += 1;
             }

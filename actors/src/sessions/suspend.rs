@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::recover::commit;
 use super::{LaneName, Sessions, SessionsMsg};
 use crate::kit::{Ctx, Reply};
 use crate::ports::{Host, Op};
@@ -35,7 +34,7 @@ impl Sessions {
                 // Each for itself: a run may be ending, and then its time is of no use.
                 shared.commit(vec![time], |_| {});
             }
-            if let Err(refused) = commit(&shared, vec![Op::ForgetAttempts { host: shared.host }]).await {
+            if let Err(refused) = shared.committed(vec![Op::ForgetAttempts { host: shared.host }]).await {
                 tracing::warn!(%refused, "the next start counts this end of the process as one that was not asked for");
             }
             reply.send(());

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::TreeHandle;
 use crate::ports::{
     AuditRecord, DeliveryFilter, DeliveryKind, DeliveryRow, DeliveryState, DeliveryTally, Op, Page, Receiver,
@@ -102,11 +100,14 @@ impl TreeHandle {
             }
             Receiver::Session(key) => {
                 // One that is awake has the result in its hands, and would find that it is gone.
-                // What somebody left behind who went away, nobody has.
-                let left = matches!(row.state, DeliveryState::Undeliverable(Undeliverable::NoSession));
-                let takes = !left
-                    && (!matches!(row.state, DeliveryState::Undeliverable(_))
-                        || self.shared.live.contains_key(key));
+                let takes = match &row.state {
+                    // What somebody left behind who went away, nobody has.
+                    DeliveryState::Undeliverable(Undeliverable::NoSession) => false,
+                    DeliveryState::Undeliverable(Undeliverable::NoAgent) => {
+                        self.shared.live.contains_key(key)
+                    }
+                    _ => true,
+                };
                 if takes {
                     let text =
                         format!("the result of run {run} is on its way to session {key}, which takes it");
@@ -161,17 +162,10 @@ impl TreeHandle {
 
     /// Commits changes of deliveries.
     pub(super) async fn commit(&self, transaction: Transaction) -> Result<(), Refusal> {
-        let (sender, receiver) = oneshot::channel();
-        self.shared.commit(transaction, move |result| {
-            // Who no longer waits needs no answer.
-            let _ = sender.send(result);
-        });
-        match receiver.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(Refused::Storage(error))) => Err(unread(error)),
-            Ok(Err(refused)) => Err(Refusal::error("conflict", refused.to_string())),
-            Err(_) => Err(super::gone()),
-        }
+        self.shared.committed(transaction).await.map_err(|refused| match refused {
+            Refused::Storage(error) => unread(error),
+            refused => Refusal::error("conflict", refused.to_string()),
+        })
     }
 }
 

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::body::BodyError;
 use super::{Call, Problem, Refused, Response, access, body, either, path, text};
 use crate::config::{GatewaySettings, Hooks};
+use crate::gateway::callbacks::CallbacksMsg;
 use crate::gateway::daemon::Daemon;
 
 /// Longest name of a request.
@@ -173,7 +174,7 @@ async fn agent(
             tree.keep_callback(callback.clone()).await.map_err(|refusal| by_tree(&refusal))?;
         }
         answer["delivery"] = json!({ "receiver": callback.receiver(), "state": DeliveryStatus::Open });
-        daemon.call_back(callback);
+        daemon.tell_callbacks(CallbacksMsg::Kept(callback));
     }
     Ok(super::json(StatusCode::OK, &answer))
 }

@@ -107,7 +107,7 @@ fn retry(call: Call) -> BoxFuture<'static, Answer> {
         let done = call.daemon.tree()?.retry_delivery(kind, run, call.origin()).await;
         let row = done.map_err(|refusal| refused(&refusal))?;
         if kind == DeliveryKind::Callback {
-            call.daemon.callback_decided(CallbacksMsg::Retry(run));
+            call.daemon.tell_callbacks(CallbacksMsg::Retry(run));
         }
         answer(&json!({ "delivery": document(&row) }))
     })
@@ -119,7 +119,7 @@ fn dismiss(call: Call) -> BoxFuture<'static, Answer> {
         let done = call.daemon.tree()?.dismiss_delivery(kind, run, call.origin()).await;
         let row = done.map_err(|refusal| refused(&refusal))?;
         if kind == DeliveryKind::Callback {
-            call.daemon.callback_decided(CallbacksMsg::Dismissed(run));
+            call.daemon.tell_callbacks(CallbacksMsg::Dismissed(run));
         }
         answer(&json!({ "delivery": document(&row) }))
     })
