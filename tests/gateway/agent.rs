@@ -103,6 +103,15 @@ async fn a_wait_ends_with_the_run_or_with_its_time() {
     let waited = client.answer(&wait).await.unwrap();
     assert_eq!((&waited["runId"], &waited["status"]), (&json!("soon"), &json!("ok")));
     assert!(waited["startedAt"].as_i64() <= waited["endedAt"].as_i64());
+    // Without any time at all it is told what is so, each time.
+    for _ in 0..50 {
+        let polled = client.call("agent.wait", json!({"runId": "soon", "timeoutMs": 0})).await.unwrap();
+        assert_eq!(polled, waited);
+    }
+    client.send("agent", json!({"message": "Wait: 1h", "idempotencyKey": "slow"})).await;
+    let polled = client.call("agent.wait", json!({"runId": "slow", "timeoutMs": 0})).await.unwrap();
+    assert_eq!(polled, json!({"runId": "slow", "status": "timeout"}));
+    client.call("chat.abort", json!({"sessionKey": "main"})).await.unwrap();
     daemon.stop().await;
 }
 

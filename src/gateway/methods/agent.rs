@@ -9,6 +9,7 @@ use offshoot_actors::ports::RunRow;
 use offshoot_actors::types::{IdempotencyKey, Outcome, PromptRequest, RunId, Scope, SessionKey, Submitted};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::call::refused;
 use super::target::{self, unread};
@@ -231,37 +232,44 @@ fn wait(mut call: Call) -> BoxFuture<'static, Answer> {
         let WaitParams { run_id, timeout_ms } = call.params()?;
         call.forget_params();
         let within = timeout_ms.map_or(WAIT, Duration::from_millis).min(MAX_WAIT);
+        let mut names = call.daemon.runs.names();
+        names.borrow_and_update();
+        // Not part of the time: who does not want to wait is told what is so.
+        let run = match target::run(&call.daemon, call.daemon.tree()?, &call.origin(), &run_id).await? {
+            Some(row) if row.outcome.is_some() => return waited(&run_id, &row),
+            found => found.map(|row| row.id),
+        };
         let overdue = call.daemon.clock.sleep(within);
         tokio::select! {
-            ended = ended(&call, &run_id) => ended,
+            ended = ended(&call, &run_id, run, names) => ended,
             () = overdue => answer(&json!({ "runId": run_id, "status": "timeout" })),
         }
     }
     .boxed()
 }
 
-/// Waits until the run is there and has ended.
-async fn ended(call: &Call, name: &str) -> Answer {
+/// Waits until the run is there, if it was not found, and has ended.
+async fn ended(call: &Call, name: &str, run: Option<RunId>, mut names: watch::Receiver<u64>) -> Answer {
     let tree = call.daemon.tree()?;
-    let origin = call.origin();
-    let mut names = call.daemon.runs.names();
-    names.borrow_and_update();
-    let run = match target::run(&call.daemon, tree, &origin, name).await? {
-        Some(row) => row.id,
+    let run = match run {
+        Some(run) => run,
         // The store is asked again only when somebody gives a run this very name.
         None => {
             let given = |_: &u64| call.daemon.runs.named(name).is_some();
             if names.wait_for(given).await.is_err() {
                 std::future::pending::<()>().await;
             }
-            match target::run(&call.daemon, tree, &origin, name).await? {
+            match target::run(&call.daemon, tree, &call.origin(), name).await? {
                 Some(row) => row.id,
                 None => return Err(ErrorShape::unavailable(format!("run {name} was deleted"))),
             }
         }
     };
     tree.outcome(run).await.map_err(|refusal| refused(&refusal))?;
-    let row = stored(tree, run).await?;
+    waited(name, &stored(tree, run).await?)
+}
+
+fn waited(name: &str, row: &RunRow) -> Answer {
     let outcome = row.outcome.as_ref();
     answer(&Waited {
         run_id: name,
