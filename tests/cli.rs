@@ -9,10 +9,15 @@ mod configuration;
 mod daemon;
 #[path = "cli/deliveries.rs"]
 mod deliveries;
+#[expect(dead_code, reason = "the tests of the gateway use more of it")]
+#[path = "gateway/rig/device.rs"]
+mod device;
 #[path = "cli/devices.rs"]
 mod devices;
 #[path = "cli/doctor.rs"]
 mod doctor;
+#[path = "cli/earlier.rs"]
+mod earlier;
 #[path = "cli/errors.rs"]
 mod errors;
 #[path = "cli/gateway.rs"]

@@ -19,7 +19,7 @@ const HOOKS: &str =
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Reads one HTTP message, and its body if that is JSON.
-fn message(stream: &mut TcpStream) -> (String, Value) {
+pub fn message(stream: &mut TcpStream) -> (String, Value) {
     let mut text = String::new();
     loop {
         if let Some((head, body)) = text.split_once("\r\n\r\n")
