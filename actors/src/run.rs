@@ -136,7 +136,7 @@ enum Doing {
     Pausing { _timer: Task },
     /// Waits since then for the permit that it gave back.
     Queueing { since: Monotonic },
-    /// A notice to the model is being committed.
+    /// What comes before a model call is being committed: a notice to the model, or that the run is at work again.
     Noting,
     /// Tool calls are being started, run and recorded.
     Tools(Box<Tools>),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use offshoot::store::{Durability, SqliteStorage};
 use offshoot_actors::policy::recovery::{Decision, decide};
-use offshoot_actors::ports::{Host, Op, Storage};
+use offshoot_actors::ports::{Op, Storage};
 use offshoot_actors::types::{AgentId, ModelRef, RunId, Settings, Timestamp};
 use rusqlite::Connection;
 use serde_json::json;
@@ -158,7 +158,6 @@ async fn sweep(args: &Args) -> Row {
         assert_eq!(runs.len(), left.len());
         commit(&storage, vec![Op::ResumeRuns { runs }]).await;
         swept.push(begun.elapsed());
-        commit(&storage, vec![Op::ForgetAttempts { host: Host::Daemon }]).await;
         floor.push(super::common::timed(storage.open_runs()).await.1);
     }
     Row::new(format!("sweep over {SWEPT} open runs, read and decisions committed"))

@@ -65,6 +65,7 @@ impl Apply<'_> {
             Op::RecordStep { run, steps, usage, model } => self.record_step(*run, *steps, usage, model),
             Op::RecordTime { run, used } => self.record_time(*run, *used),
             Op::ResumeRuns { runs } => self.resume_runs(runs),
+            Op::CountAttempts { run, attempts } => self.count_attempts(*run, *attempts),
             Op::ForgetAttempts { host } => self.forget_attempts(*host),
             Op::StartTools { run, step, calls, at } => self.start_tools(*run, *step, calls, *at),
             Op::FinishTool { run, step, call, status, at } => {

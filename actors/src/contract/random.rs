@@ -82,6 +82,7 @@ enum Kind {
     Record,
     RecordTime,
     Resume,
+    CountAttempts,
     Forget,
     StartTools,
     FinishTool,
@@ -130,6 +131,7 @@ fn draft() -> impl Strategy<Value = Draft> {
         1 => Just(Kind::Record),
         1 => Just(Kind::RecordTime),
         1 => Just(Kind::Resume),
+        1 => Just(Kind::CountAttempts),
         1 => Just(Kind::Forget),
         1 => Just(Kind::StartTools),
         1 => Just(Kind::FinishTool),
@@ -190,6 +192,10 @@ impl Draft {
                 Op::RecordTime { run: self.run(store, true), used }
             }
             Kind::Resume => Op::ResumeRuns { runs: vec![self.run(store, true), self.run(store, true)] },
+            Kind::CountAttempts => {
+                let attempts = u32::try_from(self.number % 5).unwrap_or_default();
+                Op::CountAttempts { run: self.run(store, true), attempts }
+            }
             Kind::Forget => Op::ForgetAttempts { host: if self.flag { Host::Daemon } else { Host::OneShot } },
             Kind::StartTools => {
                 let calls = CALLS.iter().skip(self.pick.index(CALLS.len() + 1)).take(2);

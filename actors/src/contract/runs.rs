@@ -72,27 +72,30 @@ pub async fn a_step_is_recorded(store: &dyn Storage) {
     }
 }
 
-/// A start that goes on with runs counts it for those that were at work, until that is forgotten.
+/// The first start of a run that begins counts, and then what it says itself, until that is forgotten.
 pub async fn attempts_are_counted_of_runs_at_work(store: &dyn Storage) {
     let main = session("main");
     let daemons = |number| RunRow { host: Host::Daemon, ..run(number, &main.key) };
     apply(store, vec![create(&main), insert(&daemons(1)), insert(&daemons(2)), insert(&run(3, &main.key))])
         .await;
     apply(store, vec![start(1, 2_000), start(3, 2_000)]).await;
-    let all = || Op::ResumeRuns { runs: vec![run_id(1), run_id(2), run_id(3)] };
+    let counts = |number, attempts| Op::CountAttempts { run: run_id(number), attempts };
     let counted = async || {
         let left = store.left_runs().await.unwrap();
         left.iter().map(|left| (left.open.run, left.attempts)).collect::<Vec<_>>()
     };
-    apply(store, vec![all()]).await;
-    apply(store, vec![all()]).await;
-    assert_eq!(counted().await, [(run_id(1), 3), (run_id(2), 0), (run_id(3), 3)]);
-    apply(store, vec![Op::ForgetAttempts { host: Host::Daemon }]).await;
-    assert_eq!(counted().await, [(run_id(1), 0), (run_id(2), 0), (run_id(3), 3)]);
+    assert_eq!(counted().await, [(run_id(1), 1), (run_id(2), 0), (run_id(3), 1)]);
+    let all = || Op::ResumeRuns { runs: vec![run_id(1), run_id(2), run_id(3)] };
+    apply(store, vec![all(), counts(1, 2), start(1, 2_100), counts(3, 7)]).await;
+    assert_eq!(counted().await, [(run_id(1), 2), (run_id(2), 0), (run_id(3), 7)]);
+    // One that waited for its children has yet to get its place.
+    apply(store, vec![Op::YieldRun { run: run_id(1) }, counts(1, 0), start(1, 2_200)]).await;
+    assert_eq!(counted().await[0], (run_id(1), 0));
+    apply(store, vec![counts(1, 3), Op::ForgetAttempts { host: Host::Daemon }]).await;
+    assert_eq!(counted().await, [(run_id(1), 0), (run_id(2), 0), (run_id(3), 7)]);
     apply(store, vec![end(2, Terminal::Ok)]).await;
     let refused = Err(Refused::Ended { run: run_id(2), state: Terminal::Ok });
     assert_eq!(submit(store, vec![all()]).await, refused);
-    assert_eq!(counted().await, [(run_id(1), 0), (run_id(3), 3)]);
 }
 
 /// What a start decides on, and what a run needs to go on, is found with it.
@@ -154,6 +157,7 @@ fn changes(run: RunId) -> Vec<Op> {
         Op::RecordStep { run, steps: 9, usage: Usage::default(), model: model("late") },
         Op::RecordTime { run, used: Duration::from_secs(1) },
         Op::ResumeRuns { runs: vec![run] },
+        Op::CountAttempts { run, attempts: 9 },
         Op::StartTools { run, step: 9, calls: vec![mark("late")], at },
         Op::StartTools { run, step: 9, calls: Vec::new(), at },
         Op::FinishTool { run, step: 1, call: "open".into(), status: ToolStatus::Ok, at },

@@ -48,7 +48,12 @@ impl State {
                 self.runs.change(&run, |stored| stored.row.used = used);
                 Ok(())
             }
-            Op::ResumeRuns { runs } => runs.into_iter().try_for_each(|run| self.resume_run(run)),
+            Op::ResumeRuns { runs } => runs.into_iter().try_for_each(|run| self.running(run).map(drop)),
+            Op::CountAttempts { run, attempts } => {
+                self.running(run)?;
+                self.runs.change(&run, |stored| stored.row.attempts = attempts);
+                Ok(())
+            }
             Op::ForgetAttempts { host } => {
                 let open: Vec<RunId> = self.open.iter().map(|(_, run)| *run).collect();
                 for run in open {
@@ -217,18 +222,13 @@ impl State {
         let session = self.running(run)?.row.session.clone();
         self.clear_yielded(&session, run);
         self.runs.change(&run, |stored| {
+            if stored.row.state != RunState::Yielded {
+                stored.row.attempts = stored.row.attempts.max(1);
+            }
             stored.row.state = RunState::Running;
             stored.row.input = None;
             stored.row.started_at.get_or_insert(at);
-            stored.row.attempts = stored.row.attempts.max(1);
         });
-        Ok(())
-    }
-
-    fn resume_run(&mut self, run: RunId) -> Result<(), Refused> {
-        if self.running(run)?.row.state == RunState::Running {
-            self.runs.change(&run, |stored| stored.row.attempts = stored.row.attempts.saturating_add(1));
-        }
         Ok(())
     }
 

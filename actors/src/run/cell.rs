@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::Deadline;
-use crate::ports::{Op, RunRow, RunTrace};
+use crate::ports::{Host, Op, RunRow, RunTrace};
 use crate::types::{ModelChoice, ModelRef, Monotonic, Origin, RunId, SessionKey, Terminal, Timestamp, Usage};
 
 /// Where a run is, for people who watch.
@@ -82,6 +82,16 @@ pub(crate) struct RunCell {
     left: Option<Vec<Arc<str>>>,
     /// Whether this process has started its actor.
     begun: AtomicBool,
+    /// Starts in a row that died with it at work, and whether this one counts too; none where nobody counts.
+    attempts: Option<Mutex<Attempts>>,
+}
+
+/// What a run may have to do with daemons that died.
+#[derive(Debug)]
+struct Attempts {
+    earlier: u32,
+    /// Whether it is at work, and that is on its way to the store.
+    at_work: bool,
 }
 
 impl RunCell {
@@ -109,14 +119,47 @@ impl RunCell {
             ended: Mutex::default(),
             left: None,
             begun: AtomicBool::new(false),
+            attempts: Self::attempts(row, true),
         }
+    }
+
+    /// Only the runs of a daemon count them. That a run begins counts as the first one, with its start.
+    fn attempts(row: &RunRow, at_work: bool) -> Option<Mutex<Attempts>> {
+        let attempts = Attempts { earlier: if at_work { 0 } else { row.attempts }, at_work };
+        (row.host == Host::Daemon).then(|| Mutex::new(attempts))
     }
 
     /// The cell of a run that an earlier process began, with what it left behind.
     pub(crate) fn left_behind(row: &RunRow, scope: &CancellationToken, trace: Option<RunTrace>) -> Self {
         let (started, spawned) = trace.map(|trace| (trace.started, trace.spawned)).unwrap_or_default();
         let spawned = Mutex::new(spawned.into_iter().collect());
-        Self { spawned, left: Some(started), ..Self::of(row, scope) }
+        Self { spawned, left: Some(started), attempts: Self::attempts(row, false), ..Self::of(row, scope) }
+    }
+
+    /// The run goes to work: what is to be committed before it does, unless that is known already.
+    pub(crate) fn goes_to_work(&self) -> Option<Op> {
+        self.count(true)
+    }
+
+    /// The run has given its permit back: it is no part of what this process may die of.
+    pub(crate) fn rests(&self) -> Option<Op> {
+        self.count(false)
+    }
+
+    fn count(&self, at_work: bool) -> Option<Op> {
+        let mut known = self.attempts.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut known.at_work, at_work) == at_work {
+            return None;
+        }
+        let attempts = known.earlier.saturating_add(u32::from(at_work));
+        Some(Op::CountAttempts { run: self.id, attempts })
+    }
+
+    /// What happened at earlier starts does not count any more.
+    pub(crate) fn forgive(&self) {
+        if let Some(known) = &self.attempts {
+            known.lock().unwrap_or_else(PoisonError::into_inner).earlier = 0;
+        }
     }
 
     /// Whether an earlier process began it and this one has not gone on with it yet.

@@ -81,6 +81,11 @@ impl Run {
                 return self.pause(pause, ctx);
             }
         }
+        // What kills the daemon in this call is counted before.
+        if let Some(counted) = self.cell.goes_to_work() {
+            self.doing = Doing::Noting;
+            return self.commit(vec![counted], ctx);
+        }
         self.cell.update(|progress| {
             progress.fresh = true;
             progress.model = model.clone();
@@ -178,6 +183,10 @@ impl Run {
     /// Nobody holds a place in the lane while it waits for a provider.
     fn pause(&mut self, pause: Duration, ctx: &Ctx<Self>) {
         self.permit = None;
+        if let Some(counted) = self.cell.rests() {
+            // Where the store does not take it, the run counts as one at work.
+            self.shared.commit(vec![counted], |_| {});
+        }
         let step = self.step;
         self.doing = Doing::Pausing { _timer: ctx.after(pause, RunMsg::PauseOver { step }) };
     }

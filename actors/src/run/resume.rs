@@ -52,7 +52,8 @@ impl Run {
             wants_to_wait: answered.iter().any(|name| spec(name).is_some_and(|spec| spec.yields)),
             ..Tools::default()
         };
-        let mut transaction = Transaction::new();
+        // What kills the daemon from here on is counted before.
+        let mut transaction: Transaction = self.cell.goes_to_work().into_iter().collect();
         for (index, call) in unanswered {
             if !self.cell.was_started(&call.id) {
                 match self.check(&call, index, None) {

@@ -289,6 +289,7 @@ impl Session {
                 active.stage = Stage::Yielding;
                 let mut transaction = vec![Op::YieldRun { run }];
                 transaction.extend(active.cell.time(ctx.system().clock.monotonic()));
+                transaction.extend(active.cell.rests());
                 self.transcript = Some(transcript);
                 drop(permit);
                 self.commit(transaction, Ticket::Yield { run }, ctx);

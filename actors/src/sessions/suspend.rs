@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{LaneName, Sessions, SessionsMsg};
 use crate::kit::{Ctx, Reply};
 use crate::ports::{Host, Op};
+use crate::shared::Shared;
 
 /// A daemon that has been up for so long does not die of the runs that it resumed.
 const STABLE_AFTER: Duration = Duration::from_secs(600);
@@ -15,6 +16,11 @@ const STABLE_EVERY: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether the last run has stopped.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// What died with them at work before counts against runs no more.
+fn forgive(shared: &Shared) {
+    shared.runs.iter().for_each(|cell| cell.forgive());
+}
 
 impl Sessions {
     /// A run that has no permit makes no step: once all are back nothing is at work.
@@ -34,6 +40,7 @@ impl Sessions {
                 // Each for itself: a run may be ending, and then its time is of no use.
                 shared.commit(vec![time], |_| {});
             }
+            forgive(&shared);
             if let Err(refused) = shared.committed(vec![Op::ForgetAttempts { host: shared.host }]).await {
                 tracing::warn!(%refused, "the next start counts this end of the process as one that was not asked for");
             }
@@ -50,6 +57,7 @@ impl Sessions {
     /// This process has been up for a while with the runs that it has.
     pub(super) fn on_stable(&mut self, ctx: &Ctx<Self>) {
         self.await_stability(ctx);
+        forgive(&self.shared);
         self.shared.commit(vec![Op::ForgetAttempts { host: self.shared.host }], |result| {
             if let Err(refused) = result {
                 tracing::warn!(%refused, "runs that were resumed still count as attempts");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offshoot_actors::MemoryStorage;
-use offshoot_actors::ports::{Answer, Event, Host, ModelError};
+use offshoot_actors::ports::{Answer, Event, Host, ModelError, ModelErrorKind};
 use offshoot_actors::types::{
     Entry, Origin, RecoveryMode, RunId, SessionKey, SpawnRequest, Terminal, ToolStatus,
 };
@@ -23,6 +23,8 @@ async fn script(call_: Call) -> Result<Answer, ModelError> {
             Answer::tools(vec![call("1", "spawn", "one"), call("2", "spawn", "two"), call("3", "yield", "")])
         }
         ("one", 1) => Answer::tools(vec![call("1", "wait", "10"), call("2", "wait", "20")]),
+        ("busy", _) => return Err(ModelError::new(ModelErrorKind::Server, "overloaded")),
+        ("wait for one", 1) => Answer::tools(vec![call("1", "spawn", "one"), call("2", "yield", "")]),
         ("hang", _) => std::future::pending().await,
         ("hang once", 1) => Answer::tools(vec![call("a", "hang", ""), call("b", "wait", "5")]),
         ("wait long", 1) => Answer::tools(vec![call("a", "wait", "1000")]),
@@ -43,7 +45,11 @@ async fn script(call_: Call) -> Result<Answer, ModelError> {
 
 /// The next start, in which nothing hangs any more.
 async fn recovered(call_: Call) -> Result<Answer, ModelError> {
-    if call_.task() == "hang" { Ok(Answer::text("hung")) } else { script(call_).await }
+    match &*call_.task() {
+        "hang" => Ok(Answer::text("hung")),
+        "busy" => Ok(Answer::text("at last")),
+        _ => script(call_).await,
+    }
 }
 
 fn results(rig: &Rig, run: RunId) -> Vec<(String, ToolStatus)> {
@@ -201,6 +207,34 @@ async fn a_run_that_was_at_work_at_two_starts_that_died_is_quarantined_and_told(
     assert!(outcome.reason.unwrap().starts_with("quarantined"));
     rig.quiet().await;
     assert_eq!(items(&rig.transcript(&main_key())).iter().map(brief).collect::<Vec<_>>(), ["interrupted:"]);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_waits_in_its_lane_has_no_part_in_starts_that_die() {
+    let storage = Arc::new(MemoryStorage::new());
+    let lane = |settings: &mut offshoot_actors::types::Settings| settings.lanes.main = 1;
+    let rig = daemon().with(lane).on(&storage, 1).start(script).await;
+    let (first, second) = ("agent:main:first".parse().unwrap(), "agent:main:second".parse().unwrap());
+    let refused = rig.say_to(first, "busy").await;
+    rig.until("it has failed once", |rig| rig.log.steps(refused).len() == 1).await;
+    let waits = rig.say_to(second, "wait for one").await;
+    rig.until("it waits", |rig| rig.row(waits).state.as_str() == "yielded").await;
+    let works = rig.say("hang").await;
+    // By now the first has paused and the second was told of its child: both wait for the place that the third has.
+    rig.until("it is told", |rig| rig.row(waits).state.as_str() == "running").await;
+    rig.sleep(60_000).await;
+    assert_eq!([works, refused, waits].map(|run| rig.row(run).attempts), [1, 0, 0]);
+    rig.stop().await;
+    let rig = daemon().with(lane).on(&storage, 2).start(script).await;
+    assert_eq!(rig.outcome(waits).await.state, Terminal::Ok);
+    rig.until("the third works", |rig| rig.log.in_flight() == 1).await;
+    rig.sleep(60_000).await;
+    assert_eq!([works, refused].map(|run| rig.row(run).attempts), [2, 0]);
+    rig.stop().await;
+    let rig = daemon().with(lane).on(&storage, 3).start(recovered).await;
+    assert!(rig.outcome(works).await.reason.unwrap().starts_with("quarantined"));
+    assert_eq!(rig.outcome(refused).await.state, Terminal::Ok);
     rig.finish().await;
 }
 

@@ -61,7 +61,7 @@ impl Apply<'_> {
         let run = self.open_run(id)?;
         self.execute(
             "UPDATE runs SET state = ?1, input = NULL, started_at = coalesce(started_at, ?2), \
-             attempts = max(attempts, 1) WHERE number = ?3",
+             attempts = iif(state = 'yielded', attempts, max(attempts, 1)) WHERE number = ?3",
             params![RunState::Running.as_str(), at.0, run.number],
         )?;
         self.execute(
@@ -96,11 +96,14 @@ impl Apply<'_> {
 
     pub(super) fn resume_runs(&self, runs: &[RunId]) -> Applied {
         for id in runs {
-            let run = self.open_run(*id)?;
-            if run.state == RunState::Running {
-                self.execute("UPDATE runs SET attempts = attempts + 1 WHERE number = ?1", [run.number])?;
-            }
+            self.open_run(*id)?;
         }
+        Ok(())
+    }
+
+    pub(super) fn count_attempts(&self, run: RunId, attempts: u32) -> Applied {
+        let run = self.open_run(run)?;
+        self.execute("UPDATE runs SET attempts = ?1 WHERE number = ?2", params![attempts, run.number])?;
         Ok(())
     }
 

@@ -82,8 +82,8 @@ pub enum Op {
         entries: Vec<Arc<StoredEntry>>,
     },
     /// The run goes on: from `Accepted` or `Yielded` to `Running`. Refused if it has ended. Clears `input`
-    /// and the session's `yielded` if that is this run; sets `started_at` the first time, and `attempts` to 1 if they
-    /// are 0.
+    /// and the session's `yielded` if that is this run; sets `started_at` the first time. Its `attempts` are 1 from now on
+    /// if they are 0, unless it was `Yielded`: such a run has yet to get its place in the lane.
     StartRun {
         /// The run.
         run: RunId,
@@ -109,11 +109,18 @@ pub enum Op {
         /// The time used so far.
         used: Duration,
     },
-    /// A start of the daemon goes on with these runs: one more attempt for each of them that is in state `Running`.
-    /// Refused if one of them has ended.
+    /// A start of the daemon goes on with these runs. Refused if one of them has ended.
     ResumeRuns {
         /// The runs.
         runs: Vec<RunId>,
+    },
+    /// At so many starts in a row this run was at work: it goes to work in this one, or waits again. Refused if it has
+    /// ended.
+    CountAttempts {
+        /// The run.
+        run: RunId,
+        /// The starts, with this one if it is at work.
+        attempts: u32,
     },
     /// No open run that this kind of process accepted counts attempts any more: the daemon stops in order, or has been up
     /// for a while.
