@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
 
+pub(crate) use self::delete::delete_stopped;
 pub use self::delete::{deletable, delete_stored};
 use crate::ending::{Ending, Record};
 use crate::policy::exits::moves;

@@ -51,6 +51,39 @@ pub async fn delete_stored(
 ) -> Result<Vec<SessionKey>, Refusal> {
     let doomed = deletable(storage, session).await?;
     bequeath(storage, clock, session).await?;
+    delete(storage, clock, session, doomed, origin).await
+}
+
+/// Deletes a session that a tree has stopped. Those who outlive it have their places: whoever is below it all the same
+/// came meanwhile and may be awake, and where it hangs is not for the store alone to say.
+pub(crate) async fn delete_stopped(
+    storage: &dyn Storage,
+    clock: &dyn Clock,
+    session: &SessionKey,
+    origin: Origin,
+) -> Result<Vec<SessionKey>, Refusal> {
+    let doomed = deletable(storage, session).await?;
+    if !storage.survivors(session.clone()).await.map_err(failed)?.sessions.is_empty() {
+        return Err(came_meanwhile(session));
+    }
+    delete(storage, clock, session, doomed, origin).await
+}
+
+fn came_meanwhile(session: &SessionKey) -> Refusal {
+    Refusal::forbidden(
+        "session_open",
+        format!("session {session} was not deleted: something came to it or to a session below it meanwhile"),
+        "delete it again once all of it is quiet",
+    )
+}
+
+async fn delete(
+    storage: &dyn Storage,
+    clock: &dyn Clock,
+    session: &SessionKey,
+    doomed: Vec<SessionKey>,
+    origin: Origin,
+) -> Result<Vec<SessionKey>, Refusal> {
     for batch in doomed.chunks(BATCH) {
         let mut transaction = Vec::with_capacity(2 * batch.len());
         for key in batch {
@@ -69,13 +102,7 @@ pub async fn delete_stored(
     }
     // The store keeps a session to which something came meanwhile, and so those above it.
     if storage.session(session.clone()).await.map_err(failed)?.is_some() {
-        return Err(Refusal::forbidden(
-            "session_open",
-            format!(
-                "session {session} was not deleted: something came to it or to a session below it meanwhile"
-            ),
-            "delete it again once all of it is quiet",
-        ));
+        return Err(came_meanwhile(session));
     }
     Ok(doomed)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Stopped, TreeHandle};
 use crate::session::{SessionChange, SessionMsg};
-use crate::stored::delete_stored;
+use crate::stored::delete_stopped;
 use crate::types::{Origin, Refusal, SessionKey};
 
 /// How long a session that was stopped may take until what it told its parent is taken.
@@ -85,7 +85,7 @@ impl TreeHandle {
         let (storage, clock) = (self.storage(), &self.shared.system.clock);
         let mut left = SETTLE_STEPS;
         loop {
-            match delete_stored(storage.as_ref(), clock.as_ref(), session, origin.clone()).await {
+            match delete_stopped(storage.as_ref(), clock.as_ref(), session, origin.clone()).await {
                 // Its parent is being told how its runs ended.
                 Err(refusal) if refusal.code == "session_open" && left > 0 => left -= 1,
                 other => return other,

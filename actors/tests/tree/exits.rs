@@ -167,6 +167,36 @@ async fn alone(rig: Rig, parent: &SessionKey, child: Accepted, doing: Doing) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_child_that_is_spawned_while_its_parent_is_deleted_keeps_it() {
+    for exit in ["hand-over", "continue"] {
+        let (setup, faulty) = setup().faulty();
+        let rig = setup.start(script).await;
+        let parent = rig.spawn("session|settle").await.session;
+        rig.sleep(1_000).await;
+        let mut looked = false;
+        faulty.spoil(move |asked| match asked {
+            // The stop is carried out when it looks whether it was.
+            Asked::Subtree(_) if !std::mem::replace(&mut looked, true) => {
+                Answered::Late(Duration::from_secs(1))
+            }
+            _ => Answered::Well,
+        });
+        let spawned = async {
+            rig.sleep(500).await;
+            rig.spawn_in(parent.clone(), &format!("session,exit={exit}|model")).await
+        };
+        let (deleted, child) = tokio::join!(rig.handle.delete_session(&parent, Origin::Operator), spawned);
+        assert_eq!(deleted.unwrap_err().code, "session_open");
+        let row = rig.storage.all_sessions().into_iter().find(|row| row.key == child.session).unwrap();
+        assert_eq!(row.parent.as_ref(), Some(&parent), "{exit}");
+        rig.quiet().await;
+        let told: Vec<_> = items(&rig.transcript(&parent)).iter().map(brief).collect();
+        assert_eq!(told, ["ok:model is done"], "{exit}");
+        rig.finish().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_child_that_is_handed_over_goes_on_below_the_grandparent_which_gets_its_result() {
     for end in [End::Stop, End::Delete] {
         for doing in ALL {
