@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName};
 use offshoot_actors::kit::{Behaviour, Ctx, Msg, StartError, Task};
@@ -79,6 +80,8 @@ pub(crate) struct Callbacks {
     under_way: BTreeMap<RunId, UnderWay>,
     /// Runs whose deliveries came to an end since the store began to be read, while it is.
     done: Option<BTreeSet<RunId>>,
+    /// Runs whose results somebody wants tried again, until that is read.
+    renewed: BTreeSet<RunId>,
     tasks: u64,
     _reading: Task,
 }
@@ -116,6 +119,7 @@ impl Behaviour for Callbacks {
             courier,
             under_way: BTreeMap::new(),
             done: Some(BTreeSet::new()),
+            renewed: BTreeSet::new(),
             tasks: 0,
             _reading: reading,
         })
@@ -132,7 +136,7 @@ impl Behaviour for Callbacks {
                     under_way.again = true;
                     under_way.at_once.notify_one();
                 }
-                None => self.read(ctx),
+                None => self.renew(run, ctx),
             },
             CallbacksMsg::Dismissed(run) => {
                 self.under_way.remove(&run);
@@ -140,6 +144,7 @@ impl Behaviour for Callbacks {
             }
             CallbacksMsg::Found(Ok(callbacks)) => {
                 let done = self.done.take().unwrap_or_default();
+                self.renewed.clear();
                 for open in callbacks {
                     let run = open.callback.run;
                     // One that came by message meanwhile is on its way; of another the end may be newer than what was read.
@@ -158,7 +163,7 @@ impl Behaviour for Callbacks {
                 if self.under_way.get(&run).is_some_and(is_current) {
                     self.note_done(run);
                     if self.under_way.remove(&run).is_some_and(|ended| ended.again) {
-                        self.read(ctx);
+                        self.renew(run, ctx);
                     }
                 }
             }
@@ -173,9 +178,25 @@ impl Callbacks {
         }
     }
 
+    /// Has a result tried again whose task has ended: that nothing more is tried may have been stored after the wish.
+    fn renew(&mut self, run: RunId, ctx: &Ctx<Self>) {
+        self.renewed.insert(run);
+        self.read(ctx);
+    }
+
     fn read(&mut self, ctx: &Ctx<Self>) {
         self.done = Some(BTreeSet::new());
-        self._reading = ctx.task(self.courier.tree.storage().callbacks(), CallbacksMsg::Found);
+        let (tree, renewed) = (self.courier.tree.clone(), self.renewed.clone());
+        let reading = async move {
+            for run in renewed {
+                if let Err(refusal) = tree.renew_callback(run).await {
+                    // It was delivered or dismissed; or the store refuses, and the delivery stays as failed.
+                    tracing::info!(%run, %refusal, "a result is not sent again");
+                }
+            }
+            tree.storage().callbacks().await
+        };
+        self._reading = ctx.task(reading, CallbacksMsg::Found);
     }
 
     fn send(&mut self, open: OpenCallback, ctx: &Ctx<Self>) {
@@ -207,18 +228,23 @@ impl Courier {
             self.pause((next - self.daemon.clock.now()).min(LONGEST_PAUSE), &mut attempts, at_once).await;
         }
         loop {
-            let reason = match self.post(&callback, body.clone()).await {
+            let (reason, wanted) = match self.post(&callback, body.clone()).await {
                 Posted::Taken => {
                     let mark = CallbackMark::Delivered { at: self.daemon.clock.now() };
                     self.mark(&callback, mark).await;
                     return;
                 }
-                Posted::Unwanted(reason) => return self.give_up(&callback, reason, attempts + 1).await,
-                Posted::Failed(reason) => reason,
+                Posted::Unwanted(reason) => (reason, false),
+                Posted::Failed(reason) => (reason, true),
             };
             attempts = attempts.saturating_add(1);
-            if attempts >= MAX_ATTEMPTS {
-                return self.give_up(&callback, reason, attempts).await;
+            if !wanted || attempts >= MAX_ATTEMPTS {
+                // Somebody had it tried again while this attempt was made: then it was not the last one.
+                if at_once.notified().now_or_never().is_none() {
+                    return self.give_up(&callback, reason, attempts).await;
+                }
+                attempts = 0;
+                continue;
             }
             tracing::info!(%run, attempts, reason, "a result was not taken; it is sent again");
             let pause = pause(attempts - 1);

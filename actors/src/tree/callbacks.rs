@@ -48,6 +48,15 @@ impl TreeHandle {
         self.commit(transaction).await
     }
 
+    /// Has it tried again at once, whatever became of it since somebody asked for that with
+    /// [`retry_delivery`](Self::retry_delivery).
+    ///
+    /// # Errors
+    /// With code `conflict`: it is not wanted any more. Or the store does not take the change.
+    pub async fn renew_callback(&self, run: RunId) -> Result<(), Refusal> {
+        self.commit(vec![Op::RetryCallback { run }]).await
+    }
+
     /// Waits until a run and all that it led to are done. Returns the runs of its own session, at
     /// most `limit` of the newest, the oldest first: the run itself, and those on the results of what it spawned.
     ///

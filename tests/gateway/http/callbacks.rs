@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use offshoot_actors::contract;
+use offshoot_actors::types::Terminal;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::{OPEN, hook, sent};
@@ -27,29 +30,37 @@ async fn refusing(
     let (sender, received) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         loop {
-            let (mut socket, _) = listener.accept().await.unwrap();
-            let mut text = String::new();
-            let (head, body) = loop {
-                let mut bytes = [0; 4_096];
-                let count = socket.read(&mut bytes).await.unwrap();
-                text.push_str(&String::from_utf8_lossy(&bytes[..count]));
-                if let Some((head, body)) = text.split_once("\r\n\r\n")
-                    && let Ok(body) = serde_json::from_str::<Value>(body)
-                {
-                    break (head.to_owned(), body);
-                }
-                assert_ne!(count, 0, "the request ended early");
-            };
+            let (socket, head, body) = posted(&listener).await;
             let taken = open.load(Ordering::SeqCst);
-            let status = if taken { "200 OK" } else { refusal };
-            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            socket.write_all(answer.as_bytes()).await.unwrap();
+            answer(socket, if taken { "200 OK" } else { refusal }).await;
             if sender.send((taken, head, body)).is_err() {
                 return;
             }
         }
     });
     (address, received)
+}
+
+/// The next one that comes, which waits for its answer.
+async fn posted(listener: &TcpListener) -> (TcpStream, String, Value) {
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let mut text = String::new();
+    loop {
+        let mut bytes = [0; 4_096];
+        let count = socket.read(&mut bytes).await.unwrap();
+        text.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        if let Some((head, body)) = text.split_once("\r\n\r\n")
+            && let Ok(body) = serde_json::from_str::<Value>(body)
+        {
+            return (socket, head.to_owned(), body);
+        }
+        assert_ne!(count, 0, "the request ended early");
+    }
+}
+
+async fn answer(mut socket: TcpStream, status: &str) {
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    socket.write_all(answer.as_bytes()).await.unwrap();
 }
 
 #[tokio::test]
@@ -149,4 +160,30 @@ async fn a_result_that_the_receiver_does_not_want_stays_visible_and_can_be_sent_
     let shown = client.call("deliveries.show", run).await.unwrap();
     assert_eq!(shown["deliveries"][0]["state"], "delivered");
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_retry_that_comes_during_the_last_attempt_is_made() {
+    for (number, attempts, refusal) in [(1, 299, "503 Service Unavailable"), (2, 0, "410 Gone")] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let daemon = Daemon::start().await;
+        let session = contract::session("inbox");
+        let asked = contract::callback(number, &format!("http://{}/", listener.local_addr().unwrap()));
+        let run = contract::run(number, &session.key);
+        let ended = [contract::insert(&run), contract::end(number, Terminal::Ok)];
+        let wanted = [contract::put_callback(&asked), contract::failed(&asked, attempts, Some(0))];
+        let rows = [contract::create(&session)].into_iter().chain(ended).chain(wanted).collect();
+        contract::apply(daemon.storage(), rows).await;
+        let daemon = daemon.restart().await;
+        let (last, _, _) = posted(&listener).await;
+        let mut client = daemon.client().await;
+        client.call("deliveries.retry", json!({ "runId": run.id })).await.unwrap();
+        answer(last, refusal).await;
+        let again = tokio::time::timeout(Duration::from_secs(20), posted(&listener)).await;
+        answer(again.expect("it is sent again").0, "200 OK").await;
+        daemon.forgets_callbacks().await;
+        let shown = client.call("deliveries.show", json!({ "runId": run.id })).await.unwrap();
+        assert_eq!(shown["deliveries"][0]["state"], "delivered");
+        daemon.stop().await;
+    }
 }
