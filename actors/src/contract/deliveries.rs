@@ -9,7 +9,7 @@ use crate::ports::{
     DeliveryFilter, DeliveryKind, DeliveryRow, DeliveryState, DeliveryStatus, DeliveryTally, Op, Page,
     Receiver, Storage, Undeliverable,
 };
-use crate::types::{AgentId, Cleanup, SessionKey, Terminal, Timestamp};
+use crate::types::{AgentId, Cleanup, OnParentExit, SessionKey, Terminal, Timestamp};
 
 /// A page that holds everything.
 const ALL: Page = Page { offset: 0, limit: 100 };
@@ -168,4 +168,28 @@ pub async fn a_result_is_dismissed_once_and_for_good(store: &dyn Storage) {
     assert_eq!(store.waiting_sessions().await.unwrap(), []);
     apply(store, delete()).await;
     assert!(store.session(row.key.clone()).await.unwrap().is_none());
+}
+
+/// What becomes of a result whose receiver went away before it was there is listed with that receiver, to the end.
+pub async fn a_result_for_nobody_is_listed_until_its_session_is_forgotten(store: &dyn Storage) {
+    let main = session("main");
+    let row = crate::ports::SessionRow { on_parent_exit: OnParentExit::Continue, ..child("child", &main) };
+    apply(store, vec![create(&main)]).await;
+    apply(store, spawn(1, &row)).await;
+    let (session, from) = (row.key.clone(), main.key.clone());
+    apply(store, vec![Op::MoveSession { session: session.clone(), from, to: None }]).await;
+    let result = queue(&announce(1, &row.key, &main.key));
+    apply(store, vec![end(1, Terminal::Ok), result, Op::AbandonAnnounce { run: run_id(1) }]).await;
+    let state = DeliveryState::Undeliverable(Undeliverable::NoSession);
+    let all = || list(store, DeliveryFilter::default());
+    assert_eq!(all().await, [to_session(1, "child", "main", state)]);
+    let delete = Op::DeleteSession { session, with_parents: true };
+    apply(store, vec![dismiss_announce(1), delete]).await;
+    let dismissed = [to_session(1, "child", "main", DeliveryState::Dismissed)];
+    assert_eq!(all().await, dismissed);
+    let forget = |before| vec![Op::ForgetSessions { before: Timestamp(before), limit: 9 }];
+    apply(store, forget(1_000)).await;
+    assert_eq!(all().await, dismissed);
+    apply(store, forget(9_000)).await;
+    assert_eq!(all().await, []);
 }

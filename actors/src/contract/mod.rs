@@ -108,6 +108,7 @@ macro_rules! storage_contract {
             every_delivery_is_listed_with_what_became_of_it,
             deliveries_are_filtered_and_counted,
             a_result_is_dismissed_once_and_for_good,
+            a_result_for_nobody_is_listed_until_its_session_is_forgotten,
             quiet_sessions_are_paged_by_age,
             a_session_retires_only_as_it_was_read,
             names_of_requests_are_forgotten_by_age,

@@ -68,7 +68,13 @@ impl State {
         };
         let place = place.ok_or_else(|| Refused::not_on_its_way(run))?;
         self.outbox.remove(&place);
-        self.runs.change(&run, |stored| stored.announced = Some(Announced::Dismissed));
+        self.runs.change(&run, |stored| {
+            stored.announced = Some(Announced::Dismissed);
+            // Of a result that was for nobody any more the outbox alone knows for whom it was.
+            if !stored.row.state.is_open() {
+                stored.row.announce_to.get_or_insert(place.0);
+            }
+        });
         Ok(())
     }
 

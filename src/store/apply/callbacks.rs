@@ -54,10 +54,15 @@ impl Apply<'_> {
     }
 
     pub(super) fn dismiss_announce(&self, run: RunId) -> Applied {
+        // Of a result that was for nobody any more the outbox alone knows for whom it was.
+        self.execute(
+            "UPDATE runs SET announced = 2, \
+             announce_to = iif(announce_to IS NULL AND ended_at IS NOT NULL, o.receiver, announce_to) \
+             FROM outbox o WHERE o.run_id = ?1 AND runs.id = ?1",
+            [IdText::from(run)],
+        )?;
         let taken = self.execute("DELETE FROM outbox WHERE run_id = ?1", [IdText::from(run)])?;
-        one(taken, Refused::not_on_its_way(run))?;
-        self.execute("UPDATE runs SET announced = 2 WHERE id = ?1", [IdText::from(run)])?;
-        Ok(())
+        one(taken, Refused::not_on_its_way(run))
     }
 }
 
