@@ -28,7 +28,7 @@ use super::limits::{FailureLimits, Proof, RateLimit, Untold};
 use super::methods::{self, Answer};
 use super::presence::Presence;
 use super::projector::{Change, ProjectorMsg, Told};
-use super::record::Record;
+use super::record::{self, Record};
 use super::reload::Reloading;
 use super::runs::Runs;
 use super::shared_token;
@@ -224,6 +224,17 @@ impl Daemon {
         record.write(&self.state_dir)?;
         *self.record.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
         Ok(())
+    }
+
+    /// Tells the commands beside us how long an orderly end may take from now on.
+    pub(crate) fn record_grace(&self) {
+        let grace_ms = record::millis(self.config().settings.recovery.grace);
+        let mut kept = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(record) = kept.as_mut().filter(|record| record.grace_ms != grace_ms) else { return };
+        record.grace_ms = grace_ms;
+        if let Err(error) = record.write(&self.state_dir) {
+            tracing::warn!(%error, "commands of this machine do not learn how long a stop may take now");
+        }
     }
 
     /// Tells the commands beside us what clients prove from now on.

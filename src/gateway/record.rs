@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use offshoot_actors::types::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,10 @@ pub struct Record {
     /// SHA-256 of its certificate; none without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+    /// `agents.defaults.recovery.grace` in milliseconds: what runs get when it is told to end. None in one of an earlier
+    /// version, which gave them none.
+    #[serde(default)]
+    pub grace_ms: u64,
 }
 
 /// Who has a state directory.
@@ -103,6 +108,12 @@ pub fn pid_namespace() -> Option<String> {
     fs::read_link("/proc/self/ns/pid").ok()?.into_os_string().into_string().ok()
 }
 
+/// A time as a record has it.
+#[must_use]
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Who has the state directory at this moment.
 ///
 /// # Errors
@@ -142,6 +153,7 @@ mod tests {
             auth_mode: "token".to_owned(),
             token_file: Some("/x".into()),
             fingerprint: None,
+            grace_ms: 5_000,
         }
     }
 

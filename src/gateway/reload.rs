@@ -189,6 +189,7 @@ impl Daemon {
         let stale = stale_methods(&old.gateway.auth, &new.gateway.auth);
         let keeps_auth = restart.contains(&AUTH);
         self.set_config(Arc::new(new));
+        self.record_grace();
         if keeps_auth {
             self.record_kept_auth();
         } else {

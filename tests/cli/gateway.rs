@@ -240,6 +240,27 @@ fn the_first_signal_lets_requests_end_and_the_second_leaves() {
 }
 
 #[test]
+fn a_stop_waits_as_long_as_runs_may_take() {
+    let world = World::with("{ agents: { defaults: { recovery: { grace: '2m' } } } }");
+    let gateway = Gateway::start(&world);
+    let params = json!({"message": "Wait: 1h", "idempotencyKey": "slow"}).to_string();
+    world.run(&["gateway", "call", "agent", "--params", &params]).exits(0);
+    while world.runs()[0]["state"] != "running" {}
+    let mut stops = world.begin(&["gateway", "stop"]);
+    stops.until("for 150 s at most");
+    gateway.signal(Signal::TERM);
+    gateway.done().exits(143);
+    stops.done().exits(0);
+    world.configure("{ agents: { defaults: { recovery: { grace: '0s' } } } }");
+    // What is in force counts, also after a change.
+    let gateway = Gateway::start(&world);
+    world.configure("{ agents: { defaults: { recovery: { grace: '90s' } } } }");
+    let record = || std::fs::read_to_string(world.state().join("gateway.json")).unwrap();
+    while !record().contains("90000") {}
+    drop(gateway);
+}
+
+#[test]
 fn the_service_manager_is_told() {
     let world = World::new();
     let path = world.path("notify");

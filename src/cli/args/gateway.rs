@@ -33,9 +33,9 @@ pub(crate) enum GatewayCommand {
     ///
     /// A second `gateway stop` while it is ending makes it leave at once.
     Stop {
-        /// How long to wait: 30, 30s, 5m, 2h
-        #[arg(long, value_name = "TIME", default_value = "30s", value_parser = timeout)]
-        timeout: Duration,
+        /// How long to wait: 30, 30s, 5m, 2h [default: the grace that runs have, and 30s more]
+        #[arg(long, value_name = "TIME", value_parser = timeout)]
+        timeout: Option<Duration>,
     },
     /// Restart the gateway that runs as a service
     ///

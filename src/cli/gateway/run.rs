@@ -107,6 +107,7 @@ fn tell(
         auth_mode: config.gateway.auth.mode.as_str().to_owned(),
         token_file,
         fingerprint: serving.fingerprint().map_err(|error| Failure::usage(error.to_string()))?,
+        grace_ms: record::millis(config.settings.recovery.grace),
     };
     let written = serving.publish(record.clone());
     written.map_err(|error| {

@@ -16,10 +16,12 @@ use crate::store::{Holder, holder};
 
 /// Between two looks at whether it has ended.
 const LOOK: Duration = Duration::from_millis(20);
+/// What an end may take beside the grace that runs have: open requests, the last frames, the store.
+const BESIDE_GRACE: Duration = Duration::from_secs(30);
 /// After which a person is told what is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-pub(super) async fn run(within: Duration, global: &Global) -> Result<Exit, Failure> {
+pub(super) async fn run(timeout: Option<Duration>, global: &Global) -> Result<Exit, Failure> {
     let record = match daemon::running(global)? {
         Running::Gateway(record) => record,
         Running::Nobody => return nothing_to_stop(global),
@@ -27,6 +29,8 @@ pub(super) async fn run(within: Duration, global: &Global) -> Result<Exit, Failu
         other @ Running::Other(_) => return Err(daemon::not_running(&other, global)),
     };
     let dir = global.environment.state_dir()?;
+    let within =
+        timeout.unwrap_or_else(|| Duration::from_millis(record.grace_ms).saturating_add(BESIDE_GRACE));
     signal(&record)?;
     gone(&dir, &record, within).await?;
     if global.output.json {
@@ -81,13 +85,14 @@ pub(super) async fn gone(dir: &Path, record: &Record, within: Duration) -> Resul
                 "timeout",
                 format!("the gateway, process {}, has not ended within {} s", record.pid, within.as_secs()),
             )
-            .with_hint("it waits for open requests; `offshoot gateway stop` again makes it leave at once"));
+            .with_hint("it waits for open requests and steps of runs; `offshoot gateway stop` again makes it leave at once"));
         }
         if !told && began.elapsed() >= PATIENCE {
             told = true;
             note(format_args!(
-                "waiting for the gateway, process {}, to let its open requests end",
-                record.pid
+                "waiting for the gateway, process {}, to let open requests and steps of runs end, for {} s at most",
+                record.pid,
+                within.as_secs()
             ));
         }
         tokio::time::sleep(LOOK).await;
