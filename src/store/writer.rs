@@ -228,12 +228,15 @@ impl WriterThread {
 
     /// What the fates of a batch tell of the store. A refusal that is the request's own fault tells nothing.
     fn note(&self, fates: &[Result<(), Refused>]) {
-        let mut failed = fates.iter().filter_map(|fate| match fate {
+        let failed = fates.iter().filter_map(|fate| match fate {
             Err(Refused::Storage(error)) => Some(error),
             _ => None,
         });
+        let mut failed = failed.peekable();
         if self.batch.iter().zip(fates).any(|(write, fate)| fate.is_ok() && !write.ops.is_empty()) {
             self.condition.works();
+            failed.for_each(|error| self.condition.met(error));
+        } else if failed.peek().is_some_and(|error| is_of_a_page(error)) && self.try_to_write().is_ok() {
             failed.for_each(|error| self.condition.met(error));
         } else if let Some(error) = failed.next() {
             self.condition.refused(error, failed.count() + 1);
@@ -258,18 +261,34 @@ impl WriterThread {
         let Self { connection, heads, batch, .. } = self;
         // Savepoints copy every page that is touched, and most batches need none.
         let together = batch.iter().try_for_each(|write| Apply { connection, heads }.all(&write.ops));
-        let fates = if together.is_ok() {
-            batch.iter().map(|_| Ok(())).collect()
-        } else {
+        let mut fates: Vec<Result<(), Refused>> = batch.iter().map(|_| Ok(())).collect();
+        let mut one_by_one = together.is_err();
+        while one_by_one {
             self.heads = before;
             self.roll_back();
             execute(&self.connection, "BEGIN IMMEDIATE").map_err(store_error)?;
-            let Self { connection, heads, batch, .. } = self;
-            batch.iter().map(|write| apply(connection, heads, &write.ops)).collect::<Result<_, _>>()?
-        };
+            one_by_one = self.apply_each(&mut fates)?;
+        }
         execute(&self.connection, "COMMIT").map_err(store_error)?;
         self.space.written();
         Ok(fates)
+    }
+
+    /// Applies each transaction or leaves no trace of it, but for those that have met a damaged page before. Says whether
+    /// another one has: SQLite takes and commits nothing after that, so that the others are to be applied again without it.
+    fn apply_each(&mut self, fates: &mut [Result<(), Refused>]) -> Result<bool, StoreError> {
+        let has_met =
+            |fate: &Result<(), Refused>| matches!(fate, Err(Refused::Storage(error)) if is_of_a_page(error));
+        let Self { connection, heads, batch, .. } = self;
+        for (write, fate) in batch.iter().zip(fates) {
+            if !has_met(fate) {
+                *fate = apply(connection, heads, &write.ops)?;
+                if has_met(fate) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     fn roll_back(&self) {
@@ -314,6 +333,11 @@ impl WriterThread {
             tracing::warn!(%error, "the store's log could not be moved into the database");
         }
     }
+}
+
+/// Whether only what needs a damaged page may fail with it.
+const fn is_of_a_page(error: &StoreError) -> bool {
+    matches!(error, StoreError::Damaged(_))
 }
 
 /// Applies one transaction or leaves no trace of it. An error means that the batch cannot go on.

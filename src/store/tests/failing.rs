@@ -5,6 +5,7 @@ use offshoot_actors::ports::{Op, Refused, Storage, StoreError};
 use rusqlite::Connection;
 
 use super::files::{DATABASE, fill, names, root_of};
+use super::writing::together;
 use super::{Store, store};
 use crate::store::{Durability, OpenError, SqliteStorage};
 
@@ -118,6 +119,7 @@ fn damage_that_is_met_is_told_and_the_rest_goes_on() {
     let main = contract::key("main");
     let fate = block_on(submit(&store, vec![contract::append(&main, 0, "x")]));
     assert!(matches!(fate, Err(Refused::Storage(StoreError::Damaged(_)))), "{fate:?}");
+    assert_eq!(store.health().refuses, None, "what does not need that page is taken");
     block_on(apply(&store, new_session("another")));
     assert_eq!(store.health().refuses, None);
     drop(store);
@@ -126,6 +128,25 @@ fn damage_that_is_met_is_told_and_the_rest_goes_on() {
     let error = open().unwrap_err();
     let text = error.to_string();
     assert!(text.contains("damaged") && text.contains("`offshoot backup restore`"), "{text}");
+}
+
+#[test]
+fn a_damaged_page_fails_alone_also_among_what_is_committed_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    block_on(fill(&SqliteStorage::open(dir.path(), Durability::Normal).unwrap()));
+    spoil(&dir.path().join(DATABASE), "entries");
+    let store = Store { storage: SqliteStorage::open(dir.path(), Durability::Normal).unwrap(), dir };
+    let needs_it = vec![contract::append(&contract::key("main"), 0, "x")];
+    let wrong = new_session("main");
+    let fates = together(&store, vec![new_session("a"), needs_it, wrong, new_session("b")], |_| {});
+    let told: Vec<_> = fates.iter().map(Result::is_ok).collect();
+    assert_eq!(told, [true, false, false, true], "{fates:?}");
+    assert!(matches!(fates[1], Err(Refused::Storage(StoreError::Damaged(_)))), "{fates:?}");
+    assert!(matches!(fates[2], Err(Refused::Conflict(_))), "{fates:?}");
+    for key in ["a", "b"] {
+        assert!(block_on(store.session(contract::key(key))).unwrap().is_some());
+    }
+    assert_eq!(refuses(&store), None);
 }
 
 fn spoil(file: &std::path::Path, table: &str) {

@@ -16,7 +16,7 @@ fn visit(store: &Store, visit: impl FnOnce(&Connection) + Send + 'static) {
 }
 
 /// What becomes of these transactions when they are committed together with `before`.
-fn together(
+pub(super) fn together(
     store: &Store,
     transactions: Vec<Vec<Op>>,
     before: impl FnOnce(&Connection) + Send + 'static,
