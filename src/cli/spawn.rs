@@ -4,7 +4,8 @@ use std::io::Read;
 
 use offshoot_actors::ports::{RunRow, Storage};
 use offshoot_actors::types::{
-    Cleanup, Mode, Origin, Outcome, RunId, Scope, SessionKey, Settings, SpawnRequest, Terminal,
+    Cleanup, Mode, OnParentExit, Origin, Outcome, RecoveryMode, RunId, Scope, SessionKey, Settings,
+    SpawnRequest, Terminal,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -43,6 +44,8 @@ fn request(args: SpawnArgs, settings: &Settings) -> Result<SpawnRequest, Failure
     request.timeout = args.timeout;
     request.mode = args.mode.into();
     request.cleanup = args.cleanup.into();
+    request.recovery = args.recovery.map(RecoveryMode::from);
+    request.on_parent_exit = args.on_parent_exit.into();
     request.expects_completion = !args.no_announce;
     Ok(request)
 }
@@ -82,6 +85,8 @@ async fn through(args: SpawnArgs, gateway: &Record, global: &Global) -> Result<E
         "runTimeoutSeconds": args.timeout.map(|timeout| timeout.as_secs()),
         "mode": Mode::from(args.mode),
         "cleanup": Cleanup::from(args.cleanup),
+        "recovery": args.recovery.map(RecoveryMode::from),
+        "onParentExit": OnParentExit::from(args.on_parent_exit),
         "expectsCompletionMessage": !args.no_announce,
         "idempotencyKey": Uuid::new_v4(),
     });

@@ -79,3 +79,68 @@ fn a_run_that_brings_the_process_down_each_time_is_put_aside_by_the_third_start(
     assert_eq!(world.run(&["run", "Reply with exactly: UP"]).exits(0).stdout, "UP\n");
     drop(gateway);
 }
+
+#[test]
+fn a_spawn_says_whether_its_run_is_resumed() {
+    for (configured, asked, wanted) in [("interrupt", "resume", "ok"), ("resume", "interrupt", "interrupted")]
+    {
+        let config =
+            |mode: &str| format!("{{ agents: {{ defaults: {{ recovery: {{ mode: '{mode}' }} }} }} }}");
+        let world = World::with(&config(configured));
+        let gateway = Gateway::start(&world);
+        let task = "Wait: 1s\nReply with exactly: x";
+        let begun = [
+            world.begin(&["spawn", "--label", "asked", "--recovery", asked, task]),
+            world.begin(&["spawn", "--label", "configured", task]),
+        ];
+        while world.runs().iter().filter(|run| run["state"] == "running").count() < 2 {}
+        gateway.kill();
+        begun.into_iter().for_each(|spawn| _ = spawn.done().exits(4));
+        let _gateway = Gateway::start(&world);
+        let state = |label: &str| {
+            let sessions = world.sessions();
+            let session = sessions.iter().find(|session| session["label"] == label).unwrap();
+            let runs = world.runs();
+            runs.iter().find(|run| run["sessionKey"] == session["sessionKey"]).unwrap()["state"].clone()
+        };
+        while state("asked") == "running" || state("configured") == "running" {}
+        let other = if wanted == "ok" { "interrupted" } else { "ok" };
+        assert_eq!((state("asked"), state("configured")), (json!(wanted), json!(other)));
+    }
+}
+
+#[test]
+fn a_spawn_says_what_becomes_of_it_without_its_parent() {
+    let world = World::new();
+    let _gateway = Gateway::start(&world);
+    let parent = "agent:main:parent";
+    let policies = ["stop", "continue", "hand-over"];
+    let mut begun: Vec<_> = policies
+        .iter()
+        .map(|policy| {
+            let spawn =
+                ["spawn", "--parent", parent, "--label", policy, "--on-parent-exit", policy, "Wait: 1h"];
+            world.begin(&spawn)
+        })
+        .collect();
+    begun.push(world.begin(&["spawn", "--parent", parent, "--label", "default", "Wait: 1h"]));
+    while world.runs().iter().filter(|run| run["state"] == "running").count() < begun.len() {}
+    let labelled = |label: &str| {
+        let sessions = world.sessions();
+        sessions.iter().find(|session| session["label"] == label).cloned()
+    };
+    for policy in policies {
+        assert_eq!(labelled(policy).unwrap()["onParentExit"], policy);
+    }
+    let params = json!({ "key": parent, "deleteTranscript": true }).to_string();
+    world.run(&["gateway", "call", "sessions.delete", "--params", &params]).exits(0);
+    assert_eq!((labelled("stop"), labelled("default")), (None, None), "they went with it");
+    // There is nobody above the parent to hand it over to.
+    for policy in ["continue", "hand-over"] {
+        let session = labelled(policy).unwrap();
+        assert_eq!(session["parent"], Value::Null, "{session}");
+        let runs = world.runs();
+        let run = runs.iter().find(|run| run["sessionKey"] == session["sessionKey"]).unwrap();
+        assert_eq!(run["state"], "running");
+    }
+}

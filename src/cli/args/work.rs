@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use offshoot_actors::types::{AgentId, Cleanup, Mode, SessionKey};
+use offshoot_actors::types::{AgentId, Cleanup, Mode, OnParentExit, RecoveryMode, SessionKey};
 
 use super::timeout;
 
@@ -41,6 +41,13 @@ pub(crate) struct SpawnArgs {
     /// What happens to the sub-agent's session once its result is delivered
     #[arg(long, default_value = "keep")]
     pub(crate) cleanup: CleanupArg,
+    /// Whether a gateway that went down goes on with the run at its next start [default: as configured]
+    #[arg(long)]
+    pub(crate) recovery: Option<RecoveryArg>,
+    /// What becomes of the sub-agent if the session that spawns it is stopped or deleted: it is stopped too, goes on
+    /// without anybody who gets its result, or goes on below that session's parent, which gets it
+    #[arg(long, default_value = "stop")]
+    pub(crate) on_parent_exit: ExitArg,
     /// The session that spawns [default: the main session of the default agent]
     #[arg(long, value_name = "SESSION")]
     pub(crate) parent: Option<SessionKey>,
@@ -75,6 +82,38 @@ impl From<CleanupArg> for Cleanup {
         match cleanup {
             CleanupArg::Keep => Self::Keep,
             CleanupArg::Delete => Self::Delete,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum RecoveryArg {
+    Resume,
+    Interrupt,
+}
+
+impl From<RecoveryArg> for RecoveryMode {
+    fn from(recovery: RecoveryArg) -> Self {
+        match recovery {
+            RecoveryArg::Resume => Self::Resume,
+            RecoveryArg::Interrupt => Self::Interrupt,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ExitArg {
+    Stop,
+    Continue,
+    HandOver,
+}
+
+impl From<ExitArg> for OnParentExit {
+    fn from(exit: ExitArg) -> Self {
+        match exit {
+            ExitArg::Stop => Self::Stop,
+            ExitArg::Continue => Self::Continue,
+            ExitArg::HandOver => Self::HandOver,
         }
     }
 }
