@@ -43,6 +43,36 @@ fn what_runs_is_found_asked_and_stopped() {
 }
 
 #[test]
+fn status_counts_what_reached_nobody_and_what_was_interrupted() {
+    let world = World::new();
+    let gateway = Gateway::start(&world);
+    let parent = "agent:main:parent";
+    let policies = ["--recovery", "interrupt", "--on-parent-exit", "continue"];
+    let spawn = world.begin(&[&["spawn", "--parent", parent], &policies[..], &["Wait: 1h"]].concat());
+    while world.runs().first().is_none_or(|run| run["state"] != "running") {}
+    let status = world.run(&["gateway", "status", "--json"]).exits(0).json();
+    let none = json!({"open": 0, "failed": 0, "givenUp": 0, "undeliverable": 0});
+    assert_eq!((&status["deliveries"], &status["interruptedRuns"]), (&none, &json!(0)));
+    let params = json!({ "key": parent }).to_string();
+    world.run(&["gateway", "call", "sessions.delete", "--params", &params]).exits(0);
+    gateway.kill();
+    spawn.done().exits(4);
+    let gateway = Gateway::start(&world);
+    let url = gateway.ready["urls"][0].as_str().unwrap();
+    let token = std::fs::read_to_string(gateway.ready["tokenFile"].as_str().unwrap()).unwrap();
+    for named in [vec![], vec!["--url", url, "--token", token.trim()]] {
+        let status = world.run(&[&["gateway", "status", "--json"], &named[..]].concat()).exits(0).json();
+        assert_eq!(
+            (&status["deliveries"]["undeliverable"], &status["interruptedRuns"]),
+            (&json!(1), &json!(1))
+        );
+        let told = world.run(&[&["gateway", "status"], &named[..]].concat()).exits(0).stdout;
+        let lines = "results   0 open, 0 failed, 1 undeliverable\nruns      1 interrupted\n";
+        assert!(told.contains(lines), "{told}");
+    }
+}
+
+#[test]
 fn health_says_how_old_it_is_and_how_much_it_leaves_out() {
     let world = World::new();
     for session in 0..7 {

@@ -21,6 +21,10 @@ struct Answer {
     uptime: Duration,
     /// How its store is, as it says.
     store: Value,
+    /// What it says of deliveries that are not settled; null where it does not.
+    deliveries: Value,
+    /// How many runs it says were interrupted; null where it does not.
+    interrupted: Value,
 }
 
 pub(super) async fn run(args: &ReachArgs, global: &Global) -> Result<Exit, Failure> {
@@ -49,6 +53,8 @@ pub(super) async fn run(args: &ReachArgs, global: &Global) -> Result<Exit, Failu
             "answers": asked.is_ok(),
             "protocol": asked.as_ref().ok().map(|asked| asked.protocol),
             "store": asked.as_ref().ok().map(|asked| &asked.store),
+            "deliveries": asked.as_ref().ok().map(|asked| &asked.deliveries),
+            "interruptedRuns": asked.as_ref().ok().map(|asked| &asked.interrupted),
             "error": failure.map(|failure| &failure.message),
             "hint": failure.and_then(|failure| failure.hint.as_ref()),
         }))?;
@@ -84,7 +90,7 @@ fn print(
     ];
     facts.extend(record.fingerprint.clone().map(|fingerprint| ("tls", format!("SHA-256 {fingerprint}"))));
     facts.push(("answers", answers));
-    facts.extend(asked.iter().flat_map(|asked| store_lines(&asked.store)));
+    facts.extend(asked.iter().flat_map(|asked| work_lines(asked).chain(store_lines(&asked.store))));
     for (name, value) in facts {
         global.output.line(format_args!("{name:<9} {value}"))?;
     }
@@ -117,31 +123,45 @@ fn not_running(running: &Running, global: &Global) -> Result<Exit, Failure> {
 /// A gateway that was named: what is known of it is what it says.
 async fn elsewhere(args: &ReachArgs, global: &Global) -> Result<Exit, Failure> {
     let reach = Reach::of(args, global)?;
-    let Answer { protocol, version, uptime, store } = ask(&reach).await?;
+    let asked = ask(&reach).await?;
+    let Answer { protocol, version, uptime, store, deliveries, interrupted } = &asked;
     let url = reach.address.to_string();
     if global.output.json {
         global.output.document(&json!({
             "running": true,
             "urls": [url],
             "version": version,
-            "uptimeMs": millis(uptime),
+            "uptimeMs": millis(*uptime),
             "answers": true,
             "protocol": protocol,
             "store": store,
+            "deliveries": deliveries,
+            "interruptedRuns": interrupted,
         }))?;
         return Ok(Exit::Ok);
     }
     let facts = [
         ("gateway", "running".to_owned()),
         ("address", url),
-        ("version", printable(&version)),
-        ("uptime", elapsed(uptime)),
+        ("version", printable(version)),
+        ("uptime", elapsed(*uptime)),
         ("answers", format!("yes, protocol {protocol}")),
     ];
-    for (name, value) in facts.into_iter().chain(store_lines(&store)) {
+    for (name, value) in facts.into_iter().chain(work_lines(&asked)).chain(store_lines(store)) {
         global.output.line(format_args!("{name:<9} {value}"))?;
     }
     Ok(Exit::Ok)
+}
+
+/// What has not reached anybody, and what was not gone on with.
+fn work_lines(asked: &Answer) -> impl Iterator<Item = (&'static str, String)> {
+    let count = |name: &str| asked.deliveries[name].as_u64();
+    let deliveries = count("open").zip(count("failed")).zip(count("undeliverable"));
+    let deliveries = deliveries.map(|((open, failed), undeliverable)| {
+        ("results", format!("{open} open, {failed} failed, {undeliverable} undeliverable"))
+    });
+    let runs = asked.interrupted.as_u64().map(|count| ("runs", format!("{count} interrupted")));
+    deliveries.into_iter().chain(runs)
 }
 
 /// What is wrong with the store of a gateway; nothing where all is well.
@@ -156,7 +176,9 @@ pub(super) fn store_lines(store: &Value) -> Vec<(&'static str, String)> {
 }
 
 async fn ask(reach: &Reach) -> Result<Answer, Failure> {
-    let client = reach.connect(&[Scope::Read]).await?;
+    let mut client = reach.connect(&[Scope::Read]).await?;
+    // One whose store cannot be read says so by its hello.
+    let status = client.call("status", &json!({})).await.map(|answered| answered.payload).unwrap_or_default();
     let hello = client.hello();
     let number = |value: &Value| value.as_u64().unwrap_or_default();
     let answer = Answer {
@@ -164,6 +186,8 @@ async fn ask(reach: &Reach) -> Result<Answer, Failure> {
         version: client.version().to_owned(),
         uptime: Duration::from_millis(number(&hello["snapshot"]["uptimeMs"])),
         store: hello["snapshot"]["health"]["store"].clone(),
+        deliveries: status["deliveries"].clone(),
+        interrupted: status["interruptedRuns"].clone(),
     };
     client.close().await;
     Ok(answer)

@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 use offshoot_actors::ports::{
-    Cause, DeliveryTally, ListFilter, Page, RunState, SessionRow, StoreError, Tallies,
+    Cause, DeliveryTally, ListFilter, Page, RunState, RunTally, SessionRow, StoreError, Tallies,
 };
 use offshoot_actors::types::{AgentId, Scope, Terminal, Timestamp};
 use serde_json::{Value, json};
@@ -32,6 +32,9 @@ fn status(call: Call) -> BoxFuture<'static, Answer> {
         let mut report = report(&call.daemon, call.client.protocol, &tallies, &recent, call.now(), admin);
         report["taskAudit"] = task_audit(&deliveries);
         report["deliveries"] = counts(&deliveries);
+        let interrupted = |tally: &&RunTally| tally.state == RunState::Ended(Terminal::Interrupted);
+        let interrupted: u64 = tallies.runs.iter().filter(interrupted).map(|tally| tally.count).sum();
+        report["interruptedRuns"] = interrupted.into();
         answer(&report)
     })
 }
