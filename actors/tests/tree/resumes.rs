@@ -240,11 +240,7 @@ async fn a_run_that_waits_in_its_lane_has_no_part_in_starts_that_die() {
 
 #[tokio::test(start_paused = true)]
 async fn starts_that_live_for_a_while_or_stop_in_order_are_no_attempts() {
-    let storage = Arc::new(MemoryStorage::new());
-    let rig = daemon().on(&storage, 1).start(script).await;
-    let run = rig.say("hang").await;
-    rig.until("it works", |rig| rig.log.in_flight() == 1).await;
-    rig.stop().await;
+    let (storage, run) = died("hang", |rig, _| rig.log.in_flight() == 1).await;
     for start in 2..9 {
         let rig = daemon().on(&storage, start).start(script).await;
         rig.until("it works", |rig| rig.log.in_flight() == 1).await;
@@ -289,11 +285,7 @@ async fn a_cancel_of_a_resumed_run_stops_what_it_spawned_before() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_takes_no_decision_holds_up_its_runs_and_nobody_else() {
-    let storage = Arc::new(MemoryStorage::new());
-    let rig = daemon().on(&storage, 1).start(script).await;
-    let run = rig.say("hang").await;
-    rig.until("it works", |rig| rig.log.in_flight() == 1).await;
-    rig.stop().await;
+    let (storage, run) = died("hang", |rig, _| rig.log.in_flight() == 1).await;
     let (setup, faulty) = daemon().on(&storage, 2).faulty();
     faulty.fail(20, |asked| match asked {
         Asked::Submit(transaction) => {
