@@ -37,6 +37,7 @@ mod store;
 mod stored;
 mod tree;
 pub mod types;
+mod watch;
 
 pub use memory::{Delivery, MemoryStorage, OutboxRow, ToolRow};
 pub use pairing::{
@@ -50,4 +51,8 @@ pub use stored::{cancel_stored, deletable, delete_stored};
 pub use tree::{
     LiveRun, LiveSession, PairingHandle, SessionPatch, Settled, Steered, Stopped, Tree, TreeHandle,
     TreeOptions,
+};
+pub use watch::{
+    ActorFigures, ChildCounts, Difference, EndedRun, Look, MAX_ENDED, Node, NodeId, RunNode, SHOWN_FOR,
+    SessionFacts, SessionNode, Snapshot, Spending, ToolNode, Totals, WatchTrouble, Watchdog,
 };

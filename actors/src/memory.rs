@@ -25,7 +25,7 @@ pub(crate) use self::table::Table;
 use crate::ports::{
     Announce, AuditRecord, BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally,
     Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page,
-    QuietFilter, QuietSession, Refused, RequestKey, RunRow, RunUse, SessionRow, Steer, Storage, StoreError,
+    QuietFilter, QuietSession, Refused, RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Steer, Storage, StoreError,
     StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction,
     Unfinished,
 };
@@ -338,6 +338,10 @@ impl Storage for MemoryStorage {
 
     fn subtree_usage(&self, key: SessionKey) -> BoxFuture<Result<Usage, StoreError>> {
         self.read(|state| state.subtree_usage(&key))
+    }
+
+    fn session_figures(&self, key: SessionKey) -> BoxFuture<Result<Option<SessionFigures>, StoreError>> {
+        self.read(|state| state.session_figures(&key))
     }
 
     fn list_sessions(

@@ -75,6 +75,8 @@ pub(crate) struct Root {
     ready: Option<Reply<Result<(), StartError>>>,
     windows: BTreeMap<RootChild, Window>,
     pauses: BTreeMap<RootChild, Task>,
+    /// How often a child has failed, and why the last time.
+    failed: BTreeMap<RootChild, (u32, String)>,
 }
 
 impl Behaviour for Root {
@@ -90,6 +92,7 @@ impl Behaviour for Root {
             ready: args.ready.take(),
             windows: BTreeMap::new(),
             pauses: BTreeMap::new(),
+            failed: BTreeMap::new(),
         };
         root.start_child(RootChild::Store, ctx);
         Ok(root)
@@ -131,6 +134,8 @@ impl Behaviour for Root {
         match decide(Restart::Permanent, &exit, window, INTENSITY, BACKOFF, now, random) {
             Verdict::Leave => {}
             Verdict::Restart(pause) => {
+                let failed = self.failed.entry(child).or_default();
+                *failed = (failed.0.saturating_add(1), exit.to_string());
                 let after_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                 ctx.note(NoteKind::Restarting { reason: format!("{} {exit}", self.name(child)), after_ms });
                 self.pauses.insert(child, ctx.after(pause, RootMsg::Start(child)));
@@ -178,7 +183,10 @@ impl Root {
             },
         };
         if let Err(error) = started {
-            ctx.fail(error.to_string());
+            return ctx.fail(error.to_string());
+        }
+        if let (Some((times, reason)), Some(info)) = (self.failed.get(&child), ctx.children().info(&child)) {
+            info.succeeds(*times, reason);
         }
     }
 }

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use self::cell::{Fate, Phase, RunCell};
+pub(crate) use self::cell::{Activity, Fate, Phase, RunCell, RunningTool};
 pub(crate) use self::deadline::Deadline;
 use self::tools::Finished;
 use crate::kit::{Behaviour, Ctx, Handle, Msg, Reply, StartError, Task};
@@ -201,7 +201,11 @@ impl Behaviour for Run {
     async fn start(args: &mut RunArgs, ctx: &mut Ctx<Self>) -> Result<Self, StartError> {
         let (transcript, permit) =
             args.first.take().ok_or_else(|| StartError("a run is started once".to_owned()))?;
-        let (step, usage) = args.cell.update(|progress| (progress.steps, progress.usage));
+        let (step, usage) = args.cell.update(|progress| {
+            progress.max_steps = Some(args.limits.max_steps);
+            (progress.steps, progress.usage)
+        });
+        args.cell.set_actor(ctx.myself().cell().get_id().pid());
         let mut models = VecDeque::from([args.model.primary.clone()]);
         models.extend(args.model.fallbacks.iter().cloned());
         drop(ctx.myself().send(RunMsg::Begin));
@@ -324,6 +328,7 @@ impl Run {
     /// Gives the session the word, with the permit: between two steps nothing runs.
     fn report(&mut self, kind: ReportKind) {
         self.reports += 1;
+        self.cell.turn_to(Activity::Committing, self.shared.system.clock.now());
         self.doing = Doing::Reported(kind);
         self.tell_report();
     }

@@ -23,13 +23,12 @@ mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use self::bequests::{Bequest, Bequests, Moves};
 pub use self::lanes::LaneView;
 use self::lanes::{Lane, Waiter};
-pub(crate) use self::lanes::{LaneName, Permit};
+pub(crate) use self::lanes::{LaneBook, LaneName, Permit};
 use self::recover::{Ended, Recovered};
 pub(crate) use self::requests::Named;
 use self::residents::Resident;
@@ -45,12 +44,12 @@ use crate::session::{SessionMeta, SessionMsg};
 use crate::shared::{LiveEntry, Shared};
 use crate::types::{Accepted, Refusal, RunId, SessionKey};
 
-/// Everything that a start needs. The counts of permits live here, outside of the state, and so do the names of the
+/// Everything that a start needs. The books of the lanes live here, outside of the state, and so do the names of the
 /// sessions that are not woken before what they had open is ended.
 #[derive(Debug)]
 pub(crate) struct SessionsArgs {
     shared: Arc<Shared>,
-    held: [Arc<AtomicU32>; 2],
+    lanes: [Arc<LaneBook>; 2],
     unsettled: Arc<Unsettled>,
     moves: Arc<Moves>,
     /// Whether this process has settled what an earlier one left behind.
@@ -59,9 +58,11 @@ pub(crate) struct SessionsArgs {
 
 impl From<Arc<Shared>> for SessionsArgs {
     fn from(shared: Arc<Shared>) -> Self {
+        let lanes = LaneBook::both();
+        shared.set_lanes(lanes.clone());
         Self {
             shared,
-            held: Default::default(),
+            lanes,
             unsettled: Arc::default(),
             moves: Arc::default(),
             booted: false,
@@ -192,8 +193,8 @@ impl Behaviour for Sessions {
         let read = |error: StoreError| StartError(error.to_string());
         shared.barrier().await.map_err(read)?;
         let mut sessions = Self {
-            main: Lane::new(LaneName::Main, Arc::clone(&args.held[0])),
-            subagent: Lane::new(LaneName::Subagent, Arc::clone(&args.held[1])),
+            main: Lane::new(&args.lanes[0]),
+            subagent: Lane::new(&args.lanes[1]),
             tally: Tally::default(),
             residents: BTreeMap::new(),
             in_flight: BTreeMap::new(),

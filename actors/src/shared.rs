@@ -3,7 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -18,10 +18,14 @@ use crate::ports::{Done, Event, EventSink, Host, Models, Refused, Storage, Store
 use crate::run::RunCell;
 use crate::service::Service;
 use crate::session::{SessionMeta, SessionMsg};
-use crate::sessions::SessionsMsg;
+use crate::sessions::{LaneBook, SessionsMsg};
 use crate::store::StoreMsg;
 use crate::tree::TreeOptions;
 use crate::types::{ModelRef, Monotonic, Outcome, RunId, SessionKey, Settings, StoredEntry, Timestamp};
+use crate::watch::Book;
+
+/// Milliseconds by which the calendar may be set without the dates of what is going on being told anew.
+const CALENDAR_STEPS: u64 = 100;
 
 /// The address of an actor of which there is one: a restarted one takes the place of its predecessor.
 pub(crate) struct Slot<M: Msg>(RwLock<Option<Handle<M>>>);
@@ -83,6 +87,12 @@ pub(crate) struct Shared {
     started_on: Timestamp,
     /// Set once the tree is asked to suspend its runs.
     suspending: AtomicBool,
+    /// What watchers see beside the live actors.
+    pub(crate) book: Book,
+    /// Milliseconds from the monotonic clock to the calendar, as dates of watchers are made.
+    offset: AtomicI64,
+    /// What is known of the lanes.
+    lanes: RwLock<[Arc<LaneBook>; 2]>,
     /// Who waits for the tree of a root to be quiet.
     watched: Mutex<BTreeMap<SessionKey, watch::Sender<()>>>,
 }
@@ -110,6 +120,9 @@ impl Shared {
             sessions: Slot::default(),
             live: DashMap::new(),
             runs: DashMap::new(),
+            book: Book::default(),
+            offset: AtomicI64::new(i64::MIN),
+            lanes: RwLock::new(LaneBook::both()),
             waiters: Mutex::default(),
             watched: Mutex::default(),
         }
@@ -137,6 +150,33 @@ impl Shared {
     /// Whether this process has accepted what was accepted at that time.
     pub(crate) fn has_accepted(&self, at: Timestamp) -> bool {
         at >= self.started_on
+    }
+
+    /// The books of the lanes, of a session manager that begins.
+    pub(crate) fn set_lanes(&self, lanes: [Arc<LaneBook>; 2]) {
+        *self.lanes.write().unwrap_or_else(PoisonError::into_inner) = lanes;
+    }
+
+    /// What is known of the lanes, first that of runs that nobody spawned.
+    pub(crate) fn lanes(&self) -> [Arc<LaneBook>; 2] {
+        self.lanes.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Milliseconds from the monotonic clock to the calendar: the same ones as long as the calendar does not jump, so that
+    /// the date of one moment does not change from look to look.
+    pub(crate) fn calendar(&self, now: Timestamp, monotonic: Monotonic) -> i64 {
+        let offset = now.0.saturating_sub(i64::try_from(monotonic.0 / 1_000_000).unwrap_or(i64::MAX));
+        let known = self.offset.load(Ordering::Relaxed);
+        if known.abs_diff(offset) <= CALENDAR_STEPS {
+            return known;
+        }
+        self.offset.store(offset, Ordering::Relaxed);
+        offset
+    }
+
+    /// When this process began, by the calendar.
+    pub(crate) const fn started_on(&self) -> Timestamp {
+        self.started_on
     }
 
     /// How long this process has been up.
@@ -263,6 +303,9 @@ impl Shared {
     }
 
     pub(crate) fn publish(&self, event: Event) {
+        if let Event::Moved { session, to, .. } = &event {
+            self.book.moved(session, to.as_ref());
+        }
         let settled = match &event {
             Event::Ended { session, .. } | Event::Announced { session, .. } => Some(session.clone()),
             _ => None,

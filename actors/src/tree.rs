@@ -235,6 +235,10 @@ impl TreeHandle {
         Self { shared: Arc::clone(shared) }
     }
 
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Spawns a sub-agent: answers once it is committed, long before the child is done.
     ///
     /// # Errors
@@ -453,7 +457,7 @@ impl TreeHandle {
                 steps: progress.steps,
                 usage: progress.usage,
                 started_at: progress.started_at,
-                tools: progress.tools.into_iter().map(|(_, name)| name).collect(),
+                tools: progress.tools.into_iter().map(|tool| tool.name).collect(),
             };
             // Of two runs, one that has yielded and one that works, the one that works is shown.
             match runs.get(&cell.session) {

@@ -329,7 +329,7 @@ impl EventSink for Journal {
             | Event::Appended { .. }
             | Event::Text { .. }
             | Event::Moved { .. }
-            | Event::Pairing(_) => {}
+            | Event::Pairing(_) | Event::Watched(_) => {}
         }
     }
 }

@@ -39,7 +39,8 @@ pub(super) const ACTED_ON: &[(&str, &str)] = &[
     ("models.providers.*.apiKey", SECRET_REF),
     ("models.providers.*.headers", "*"),
     ("models.providers.*.headers.*", SECRET_REF),
-    ("models.providers.*.models.[]", "id api maxTokens compat"),
+    ("models.providers.*.models.[]", "id api maxTokens compat cost"),
+    ("models.providers.*.models.[].cost", "input output cacheRead cacheWrite"),
     ("models.providers.*.models.[].compat", "supportsUsageInStreaming supportsTools maxTokensField"),
     ("tools", TOOLS),
     ("tools.subagents.tools", "allow alsoAllow deny"),
@@ -58,6 +59,7 @@ pub(super) const ACTED_ON: &[(&str, &str)] = &[
     ),
     ("gateway.tools", "allow deny"),
     ("gateway.reload", "mode debounceMs"),
+    ("gateway.watch", "silentAfterSeconds"),
     ("gateway.tls", "enabled autoGenerate certPath keyPath"),
     ("gateway.http.endpoints.chatCompletions", "enabled maxBodyBytes"),
     ("gateway.http.endpoints.responses", "enabled maxBodyBytes"),
@@ -102,14 +104,13 @@ pub(super) const NOT_ACTED_ON: &[(&str, &str)] = &[
         "models.providers.*",
         "auth authHeader request injectNumCtxForOpenAICompat agentRuntime localService maxTokens params region",
     ),
-    ("models.providers.*.models.[]", "name reasoning input cost contextWindow contextTokens headers"),
+    ("models.providers.*.models.[]", "name reasoning input contextWindow contextTokens headers"),
     (
         "models.providers.*.models.[].compat",
         "supportsStore supportsDeveloperRole supportsReasoningEffort supportsStrictMode thinkingFormat \
          requiresToolResultName requiresAssistantAfterToolResult requiresThinkingAsText requiresMistralToolIds \
          requiresStringContent toolSchemaProfile unsupportedToolSchemaKeywords",
     ),
-    ("models.providers.*.models.[].cost", "input output cacheRead cacheWrite"),
     (
         "tools",
         "byProvider toolsBySender exec fs web media links message agentToAgent elevated loopDetection sandbox \

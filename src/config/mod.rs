@@ -30,8 +30,10 @@ mod write;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use offshoot_actors::policy::cost::Prices;
 use offshoot_actors::policy::retention::KEEP_REQUESTS;
 use offshoot_actors::types::{AgentId, ModelRef, Settings};
 
@@ -70,6 +72,8 @@ pub struct Config {
     pub settings: Settings,
     /// Where models are served.
     pub providers: Providers,
+    /// What models cost.
+    pub prices: Arc<Prices>,
     /// Short names of models.
     pub aliases: Aliases,
     /// How long a provider may be silent in a call, if the configuration says so; [`Duration::MAX`] is no bound.
@@ -240,11 +244,12 @@ fn build(
     if invalid {
         return Err(ConfigError::Invalid(problems));
     }
-    let providers = found.providers;
+    let (providers, prices) = (found.providers, Arc::new(found.prices.into_iter().collect()));
     let environment = environment.clone();
     Ok(Config {
         settings,
         providers,
+        prices,
         aliases,
         idle_timeout,
         gateway,

@@ -11,8 +11,9 @@ const TYPES: &[(&str, &str)] = &[
         "integer",
         "maxConcurrent timeoutSeconds idleTimeoutSeconds maxSpawnDepth maxChildrenPerAgent maxDescendants \
          runTimeoutSeconds maxTokens port maxAttempts windowMs lockoutMs debounceMs handshakeTimeoutMs maxBodyBytes \
-         archiveAfterMinutes",
+         archiveAfterMinutes silentAfterSeconds",
     ),
+    ("number", "input output cacheRead cacheWrite"),
     (
         "boolean",
         "default requireAgentId supportsUsageInStreaming supportsTools allowRealIpFallback exemptLoopback \

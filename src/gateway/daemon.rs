@@ -33,6 +33,7 @@ use super::reload::Reloading;
 use super::runs::Runs;
 use super::shared_token;
 use super::socket::Turns;
+use super::tree::Revisions;
 use super::vitals::Vitals;
 use super::watch::Watches;
 use crate::config::{Config, Document};
@@ -68,6 +69,8 @@ pub(crate) struct Daemon {
     /// In which large texts are written to clients.
     pub(crate) turns: Turns,
     pub(crate) presence: Presence,
+    /// Of views of the tree.
+    pub(crate) revisions: Revisions,
     /// Runs whose text is passed on while it comes.
     pub(crate) watches: Watches,
     /// What runs are called on the wire.
@@ -119,6 +122,7 @@ impl Daemon {
             hub: Hub::default(),
             turns: Turns::default(),
             presence: Presence::default(),
+            revisions: Revisions::default(),
             watches: Watches::default(),
             runs: Runs::default(),
             told: Arc::default(),

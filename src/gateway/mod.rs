@@ -55,6 +55,7 @@ mod socket;
 mod states;
 mod tasks;
 mod tls;
+mod tree;
 mod upgrade;
 mod upkeep;
 mod vitals;

@@ -11,4 +11,5 @@ pub mod frame;
 pub mod hello;
 pub mod params;
 pub mod presence;
+pub mod tree;
 pub mod version;

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use offshoot_actors::ports::{
     BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host,
     LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession,
-    RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError, StoreHealth, StoredPairing, StoredSession,
+    RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Storage, StoreError, StoreHealth, StoredPairing, StoredSession,
     SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
@@ -229,6 +229,10 @@ impl Storage for SqliteStorage {
 
     fn undelivered(&self, key: SessionKey) -> BoxFuture<Result<Option<SessionKey>, StoreError>> {
         self.readers.ask(move |connection| queries::undelivered(connection, &key))
+    }
+
+    fn session_figures(&self, key: SessionKey) -> BoxFuture<Result<Option<SessionFigures>, StoreError>> {
+        self.readers.ask(move |connection| queries::session_figures(connection, &key))
     }
 
     fn subtree_usage(&self, key: SessionKey) -> BoxFuture<Result<Usage, StoreError>> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use offshoot_actors::ports::{
     DAY_MS, DayUsage, Earlier, Host, LeftRun, ListFilter, OpenRun, Page, RequestKey, RunRow, RunState,
-    RunTally, RunTrace, SessionRow, StoredSession, SubtreeRun, Survivors, Tallies, Unfinished,
+    RunTally, RunTrace, SessionFigures, SessionRow, StoredSession, SubtreeRun, Survivors, Tallies, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use rusqlite::{Connection, OptionalExtension, Params, Result, ToSql, params};
@@ -337,6 +337,33 @@ pub(super) fn subtree_usage(connection: &Connection, key: &SessionKey) -> Result
         |mut columns| columns.usage(),
     )?;
     Ok(usages.into_iter().sum())
+}
+
+/// From one statement, and so of one moment: a session without runs has one row without a run.
+pub(super) fn session_figures(connection: &Connection, key: &SessionKey) -> Result<Option<SessionFigures>> {
+    let mut figures = None;
+    let mut statement = connection.prepare_cached(
+        "WITH RECURSIVE tree (key, level) AS (SELECT key, 0 FROM sessions WHERE key = ?1 \
+         UNION SELECT c.key, min(t.level + 1, 2) FROM tree t JOIN sessions c ON c.parent_key = t.key \
+         UNION SELECT d.key, min(t.level + 1, 2) FROM tree t JOIN deleted_sessions d ON d.parent_key = t.key) \
+         SELECT t.level, r.id IS NOT NULL, r.cause, r.state, r.accepted_at, coalesce(r.model_used, r.model), \
+         r.input_tokens, r.output_tokens, r.cached_tokens \
+         FROM tree t CROSS JOIN all_sessions s ON s.key = t.key LEFT JOIN runs r ON r.session = s.id",
+    )?;
+    let mut rows = statement.query([key.as_str()])?;
+    while let Some(row) = rows.next()? {
+        let figures = figures.get_or_insert_with(SessionFigures::default);
+        let mut columns = Columns::of(row);
+        let level = columns.count()?;
+        let has_run = columns.value::<i64>()? > 0;
+        if !has_run {
+            continue;
+        }
+        let (cause, state, accepted_at) = (columns.cause()?, columns.state()?, columns.time()?);
+        let (model, usage) = (columns.parsed()?, columns.usage()?);
+        figures.count(level, (cause, state), accepted_at, (&model, usage));
+    }
+    Ok(figures)
 }
 
 pub(super) fn tallies(connection: &Connection) -> Result<Tallies> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use offshoot_actors::ports::{
     BoxFuture, Cause, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier,
     Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter,
-    QuietSession, RequestKey, RunRow, RunState, RunUse, SessionRow, Storage, StoreError, StoredPairing,
+    QuietSession, RequestKey, RunRow, RunState, RunUse, SessionFigures, SessionRow, Storage, StoreError, StoredPairing,
     StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{
@@ -231,6 +231,10 @@ impl Storage for Store {
     }
 
     fn undelivered(&self, _: SessionKey) -> BoxFuture<Result<Option<SessionKey>, StoreError>> {
+        ready(None)
+    }
+
+    fn session_figures(&self, _: SessionKey) -> BoxFuture<Result<Option<SessionFigures>, StoreError>> {
         ready(None)
     }
 

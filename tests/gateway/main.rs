@@ -18,3 +18,4 @@ mod pairing;
 mod reload;
 mod security;
 mod store;
+mod tree;

@@ -123,6 +123,11 @@ impl<K: Ord + Clone> Children<K> {
         Handle::of(&self.by_id.get(self.by_key.get(key)?)?.info)
     }
 
+    /// What is known of a child, if it is there.
+    pub(crate) fn info(&self, key: &K) -> Option<&Arc<ActorInfo>> {
+        self.by_id.get(self.by_key.get(key)?).map(|child| &child.info)
+    }
+
     /// The keys of all children.
     pub fn keys(&self) -> impl Iterator<Item = &K> {
         self.by_key.keys()

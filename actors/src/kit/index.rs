@@ -1,7 +1,7 @@
 //! The live actors, readable at any moment without asking one of them.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -71,7 +71,37 @@ pub struct ActorInfo {
     /// When the message in hand was taken, `IDLE` without one.
     in_hand_since: AtomicU64,
     in_hand: Mutex<&'static str>,
-    last_failure: Mutex<Option<Box<str>>>,
+    /// When the last message was done, `IDLE` before the first.
+    done_at: AtomicU64,
+    /// When a message came last while none waited.
+    waits_since: AtomicU64,
+    past: Mutex<Past>,
+}
+
+/// What went wrong in an actor's life, or in those of its predecessors.
+#[derive(Debug, Clone, Default)]
+struct Past {
+    failure: Option<Box<str>>,
+    /// When the state was rebuilt last, or the actor was started again.
+    restarted: Option<Timestamp>,
+}
+
+/// What can be read of an actor in a moment: nothing is made for it but what went wrong.
+#[derive(Debug, Clone)]
+pub(crate) struct Glimpse {
+    pub(crate) state: ActorState,
+    pub(crate) started: Timestamp,
+    pub(crate) restarts: u32,
+    pub(crate) last_failure: Option<String>,
+    pub(crate) restarted: Option<Timestamp>,
+    pub(crate) mailbox: u32,
+    pub(crate) mailbox_high: u32,
+    pub(crate) handled: u64,
+    pub(crate) busy: Duration,
+    pub(crate) in_hand: Option<(&'static str, Monotonic)>,
+    pub(crate) progress: Option<Monotonic>,
+    /// Since when messages wait and none is taken.
+    pub(crate) waits_since: Option<Monotonic>,
 }
 
 /// A copy of what is known of one actor.
@@ -132,7 +162,9 @@ impl ActorInfo {
             waited_ns: AtomicU64::new(0),
             in_hand_since: AtomicU64::new(IDLE),
             in_hand: Mutex::new(""),
-            last_failure: Mutex::new(None),
+            done_at: AtomicU64::new(IDLE),
+            waits_since: AtomicU64::new(0),
+            past: Mutex::default(),
         }
     }
 
@@ -197,11 +229,24 @@ impl ActorInfo {
     }
 
     pub(super) fn panicked(&self, reason: &str) {
-        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.into());
+        self.past().failure = Some(reason.into());
     }
 
     pub(super) fn rebuilt(&self) {
         self.restarts.fetch_add(1, Ordering::Relaxed);
+        self.past().restarted = Some(self.system.clock.now());
+    }
+
+    /// It takes the place of actors that failed one after the other, the last one for this reason.
+    pub(crate) fn succeeds(&self, failed: u32, reason: &str) {
+        self.restarts.fetch_add(failed, Ordering::Relaxed);
+        let mut past = self.past();
+        past.failure.get_or_insert_with(|| reason.into());
+        past.restarted.get_or_insert(self.started);
+    }
+
+    fn past(&self) -> MutexGuard<'_, Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn enqueued(&self) -> Monotonic {
@@ -209,7 +254,11 @@ impl ActorInfo {
         if depth > self.high_water.load(Ordering::Relaxed) {
             self.high_water.fetch_max(depth, Ordering::Relaxed);
         }
-        self.system.clock.monotonic()
+        let now = self.system.clock.monotonic();
+        if depth == 1 {
+            self.waits_since.store(now.0, Ordering::Relaxed);
+        }
+        now
     }
 
     pub(super) fn refused(&self) {
@@ -233,14 +282,59 @@ impl ActorInfo {
         let now = self.system.clock.monotonic();
         grow(&self.busy_ns, nanos(now.since(begun)));
         grow(&self.handled, 1);
+        self.done_at.store(now.0, Ordering::Relaxed);
         self.in_hand_since.store(IDLE, Ordering::Relaxed);
         now
     }
 
-    fn in_hand(&self, now: Monotonic) -> Option<(&'static str, Duration)> {
+    fn in_hand(&self) -> Option<(&'static str, Monotonic)> {
         let since = self.in_hand_since.load(Ordering::Relaxed);
-        let message = *self.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
-        (since != IDLE).then(|| (message, now.since(Monotonic(since))))
+        (since != IDLE).then(|| {
+            let message = *self.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
+            (message, Monotonic(since))
+        })
+    }
+
+    /// What there is to see of it now. Takes no lock that the actor holds for more than a moment.
+    pub(crate) fn glimpse(&self) -> Glimpse {
+        let done = self.done_at.load(Ordering::Relaxed);
+        let progress = (done != IDLE).then_some(Monotonic(done));
+        let in_hand = self.in_hand();
+        let mailbox = self.mailbox();
+        let waiting = Monotonic(self.waits_since.load(Ordering::Relaxed));
+        let past = self.past().clone();
+        Glimpse {
+            state: self.state(),
+            started: self.started,
+            restarts: self.restarts(),
+            last_failure: past.failure.map(String::from),
+            restarted: past.restarted,
+            mailbox,
+            mailbox_high: self.high_water.load(Ordering::Relaxed),
+            handled: self.handled.load(Ordering::Relaxed),
+            busy: Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed)),
+            in_hand,
+            progress,
+            // Each message that is done is one that was taken.
+            waits_since: (in_hand.is_none() && mailbox > 0)
+                .then(|| progress.map_or(waiting, |done| done.max(waiting))),
+        }
+    }
+
+    /// Since when it does not answer: with the message in hand, or with messages that wait while it takes none.
+    pub(crate) fn held_up(&self) -> Option<(Option<&'static str>, Monotonic)> {
+        if let Some((message, since)) = self.in_hand() {
+            return Some((Some(message), since));
+        }
+        let done = self.done_at.load(Ordering::Relaxed);
+        let waiting = self.waits_since.load(Ordering::Relaxed);
+        let since = if done == IDLE { waiting } else { waiting.max(done) };
+        (self.mailbox() > 0).then_some((None, Monotonic(since)))
+    }
+
+    /// Whether it was started as the first of its tree.
+    pub(crate) fn is_first(&self) -> bool {
+        self.parent().is_none()
     }
 
     fn parent(&self) -> Option<ActorId> {
@@ -283,18 +377,13 @@ impl ActorInfo {
             state: self.state(),
             started: self.started,
             restarts: self.restarts(),
-            last_failure: self
-                .last_failure
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .as_deref()
-                .map(str::to_owned),
+            last_failure: self.past().failure.as_deref().map(str::to_owned),
             mailbox: self.mailbox(),
             mailbox_high: self.high_water.load(Ordering::Relaxed),
             handled: self.handled.load(Ordering::Relaxed),
             busy: Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed)),
             waited: Duration::from_nanos(self.waited_ns.load(Ordering::Relaxed)),
-            in_hand: self.in_hand(now),
+            in_hand: self.in_hand().map(|(message, since)| (message, now.since(since))),
         }
     }
 }
@@ -346,6 +435,13 @@ impl ActorIndex {
             self.actors.iter().filter_map(|entry| Handle::of(entry.value())).collect();
         handles.sort_by_key(|handle| handle.cell().get_id().pid());
         handles
+    }
+
+    /// Every live actor, in no order. Each part of the index is held for as long as it takes to copy its addresses.
+    pub(crate) fn all(&self) -> Vec<Arc<ActorInfo>> {
+        let mut all = Vec::with_capacity(self.actors.len() + 16);
+        all.extend(self.actors.iter().map(|entry| Arc::clone(entry.value())));
+        all
     }
 
     /// A copy of what is known of every actor, by path.

@@ -12,7 +12,7 @@ use super::{Delivery, OutboxRow, ToolRow};
 use crate::devices::Devices;
 use crate::ports::{
     Announce, AuditRecord, DAY_MS, DayUsage, Earlier, Host, LeftRun, ListFilter, OpenRun, Page, RequestKey,
-    RunRow, RunState, RunTally, RunTrace, SessionRow, Steer, StoredSession, SubtreeRun, Tallies, Unfinished,
+    RunRow, RunState, RunTally, RunTrace, SessionFigures, SessionRow, Steer, StoredSession, SubtreeRun, Tallies, Unfinished,
 };
 use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
 
@@ -334,6 +334,27 @@ impl State {
             }
         }
         usage
+    }
+
+    pub(super) fn session_figures(&self, key: &SessionKey) -> Option<SessionFigures> {
+        self.sessions.get(key)?;
+        let mut seen = BTreeSet::from([key.clone()]);
+        let mut todo = vec![(key.clone(), 0)];
+        let mut figures = SessionFigures::default();
+        while let Some((key, level)) = todo.pop() {
+            for (_, run) in self.runs_of.range(places(&key)) {
+                let Some(row) = self.runs.get(run).map(|run| &run.row) else { continue };
+                let model = row.model_used.as_ref().unwrap_or(&row.model.primary);
+                figures.count(level, (row.cause, row.state), row.accepted_at, (model, row.usage));
+            }
+            let live = self.children.range(places(&key));
+            for (_, child) in live.chain(self.deleted_children.range(places(&key))) {
+                if seen.insert(child.clone()) {
+                    todo.push((child.clone(), level + 1));
+                }
+            }
+        }
+        Some(figures)
     }
 
     pub(super) fn list_sessions(&self, filter: &ListFilter, page: Page) -> Vec<SessionRow> {

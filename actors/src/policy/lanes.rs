@@ -94,6 +94,12 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
         }
     }
 
+    /// The turn of a key, if anybody waits for it.
+    #[must_use]
+    pub fn turn(&self, key: &K) -> Option<u64> {
+        self.waiting.get(key).map(|line| line.turn)
+    }
+
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -123,6 +129,37 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
         self.next += 1;
         number
     }
+}
+
+impl<K> Ticket<K> {
+    /// Whose share the turn counts for; none for a resumed waiter.
+    pub const fn key(&self) -> Option<&K> {
+        self.key.as_ref()
+    }
+}
+
+/// The order in which a queue serves these waiters if nobody comes or goes: from their tickets and the turns of their keys,
+/// so that the queue itself need not be asked.
+#[must_use]
+pub fn order<K: Ord, T>(waiters: Vec<(Ticket<K>, T)>, turn: impl Fn(&K) -> Option<u64>) -> Vec<T> {
+    let (mut resumed, mut lines) = (Vec::new(), BTreeMap::<K, Vec<(u64, T)>>::new());
+    for (Ticket { key, number }, waiter) in waiters {
+        match key {
+            None => resumed.push((number, waiter)),
+            Some(key) => lines.entry(key).or_default().push((number, waiter)),
+        }
+    }
+    resumed.sort_unstable_by_key(|(number, _)| *number);
+    // In each round every key has one turn, and keeps its place among the others.
+    let mut rounds = Vec::new();
+    for (key, mut line) in lines {
+        let turn = turn(&key).unwrap_or(u64::MAX);
+        line.sort_unstable_by_key(|(number, _)| *number);
+        rounds.extend(line.into_iter().enumerate().map(|(round, (_, waiter))| (round, turn, waiter)));
+    }
+    rounds.sort_by_key(|(round, turn, _)| (*round, *turn));
+    let resumed = resumed.into_iter().map(|(_, waiter)| waiter);
+    resumed.chain(rounds.into_iter().map(|(.., waiter)| waiter)).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 pub use self::pairing::{PairVerdict, PairingEvent};
 use super::Cause;
 use crate::types::{Accepted, ModelRef, Origin, Outcome, RunId, SessionKey, StoredEntry, ToolStatus, Usage};
+use crate::watch::WatchTrouble;
 
 /// One happening. Events of one session, and of one device, come in order; a run's first is its `Spawned` or `Submitted`.
 #[derive(Debug, Clone)]
@@ -149,6 +150,8 @@ pub enum Event {
     },
     /// Something happened to a device.
     Pairing(PairingEvent),
+    /// An actor stopped answering or a run went silent, or is back.
+    Watched(WatchTrouble),
 }
 
 impl Event {
@@ -166,7 +169,9 @@ impl Event {
             | Self::ToolFinished { run, .. }
             | Self::Yielded { run, .. }
             | Self::Ended { run, .. } => Some(*run),
-            Self::Refused { .. }
+            Self::Watched(WatchTrouble::Silent { run, .. } | WatchTrouble::Heard { run, .. }) => Some(*run),
+            Self::Watched(WatchTrouble::Stuck { .. } | WatchTrouble::Answers { .. })
+            | Self::Refused { .. }
             | Self::Announced { .. }
             | Self::Appended { .. }
             | Self::Moved { .. }

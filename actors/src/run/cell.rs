@@ -1,13 +1,13 @@
 //! What can be read of a run from outside while it works, also when its actor is stuck or dead.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
 use super::Deadline;
-use crate::ports::{Host, Op, RunRow, RunTrace};
+use crate::ports::{Cause, Host, Op, RunRow, RunTrace};
 use crate::types::{ModelChoice, ModelRef, Monotonic, Origin, RunId, SessionKey, Terminal, Timestamp, Usage};
 
 /// Where a run is, for people who watch.
@@ -48,6 +48,32 @@ impl Fate {
     }
 }
 
+/// What a run that has its place in the lane is about, for people who watch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// What it did is being committed, or the session has the word.
+    #[default]
+    Committing,
+    /// A model call is in flight.
+    Model,
+    /// Tool calls run, or are being recorded.
+    Tools,
+    /// Pauses after a failed call.
+    BackingOff,
+    /// Waits for the permit that it gave back.
+    Queueing,
+}
+
+/// A tool call that runs now.
+#[derive(Debug, Clone)]
+pub(crate) struct RunningTool {
+    pub(crate) call: Arc<str>,
+    pub(crate) name: Arc<str>,
+    /// What it was called with, short and without secrets.
+    pub(crate) argument: Arc<str>,
+    pub(crate) since: Timestamp,
+}
+
 /// What a run has done so far.
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
@@ -60,7 +86,12 @@ pub(crate) struct Progress {
     pub(crate) text: String,
     /// Whether the next piece begins a new step's text.
     pub(crate) fresh: bool,
-    pub(crate) tools: Vec<(Arc<str>, Arc<str>)>,
+    pub(crate) tools: Vec<RunningTool>,
+    pub(crate) activity: Activity,
+    /// The last sign of life: text, a step, the start or the end of a tool call. None before the first step.
+    pub(crate) heard: Option<Timestamp>,
+    /// Steps that it may make, once it works.
+    pub(crate) max_steps: Option<u32>,
 }
 
 /// One run's progress, its clock, and the token that aborts it. What is here outlives a rebuild of the session.
@@ -70,6 +101,12 @@ pub(crate) struct RunCell {
     pub(crate) session: SessionKey,
     /// What it was accepted with; children of the same agent inherit it.
     pub(crate) model: ModelChoice,
+    pub(crate) cause: Cause,
+    /// The client's name for it.
+    pub(crate) wire_id: Option<String>,
+    pub(crate) accepted_at: Timestamp,
+    /// The run whose tool call spawned it.
+    pub(crate) spawner: Option<RunId>,
     pub(crate) cancelled: CancellationToken,
     pub(crate) fate: OnceLock<Fate>,
     progress: Mutex<Progress>,
@@ -84,6 +121,8 @@ pub(crate) struct RunCell {
     begun: AtomicBool,
     /// Starts in a row that died with it at work, and whether this one counts too; none where nobody counts.
     attempts: Option<Mutex<Attempts>>,
+    /// The number of its actor, 0 without one.
+    actor: AtomicU64,
 }
 
 /// What a run may have to do with daemons that died.
@@ -106,11 +145,18 @@ impl RunCell {
             text: String::new(),
             fresh: true,
             tools: Vec::new(),
+            activity: Activity::default(),
+            heard: None,
+            max_steps: None,
         };
         Self {
             id: row.id,
             session: row.session.clone(),
             model: row.model.clone(),
+            cause: row.cause,
+            wire_id: row.wire_id.clone(),
+            accepted_at: row.accepted_at,
+            spawner: row.spawner,
             cancelled: scope.child_token(),
             fate: OnceLock::new(),
             progress: Mutex::new(progress),
@@ -120,6 +166,7 @@ impl RunCell {
             left: None,
             begun: AtomicBool::new(false),
             attempts: Self::attempts(row, true),
+            actor: AtomicU64::new(0),
         }
     }
 
@@ -177,6 +224,15 @@ impl RunCell {
         self.begun.store(true, Ordering::Release);
     }
 
+    /// The number of its actor, which makes itself known at its start.
+    pub(crate) fn set_actor(&self, number: u64) {
+        self.actor.store(number, Ordering::Release);
+    }
+
+    pub(crate) fn actor(&self) -> Option<u64> {
+        Some(self.actor.load(Ordering::Acquire)).filter(|number| *number > 0)
+    }
+
     pub(crate) fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Acquire)
     }
@@ -195,6 +251,14 @@ impl RunCell {
     /// Changes the progress.
     pub(crate) fn update<T>(&self, change: impl FnOnce(&mut Progress) -> T) -> T {
         change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What it is about from now on: a sign of life.
+    pub(crate) fn turn_to(&self, activity: Activity, at: Timestamp) {
+        self.update(|progress| {
+            progress.activity = activity;
+            progress.heard = Some(at);
+        });
     }
 
     /// Reads or sets the run's clock.

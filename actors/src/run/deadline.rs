@@ -56,6 +56,11 @@ impl Deadline {
         Some(now + soft.saturating_sub(self.used(now)))
     }
 
+    /// When the hard deadline passes, if the clock runs on without a pause.
+    pub(crate) fn passes_at(&self) -> Option<Monotonic> {
+        Some(self.since? + self.limit?.saturating_sub(self.used))
+    }
+
     /// The hard deadline's length.
     pub(crate) const fn limit(&self) -> Option<Duration> {
         self.limit

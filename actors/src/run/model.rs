@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Doing, ReportKind, Run, RunCell, RunMsg};
-use crate::kit::Ctx;
+use super::{Activity, Doing, ReportKind, Run, RunCell, RunMsg};
+use crate::kit::{Ctx, System};
 use crate::policy::retry::{self, Next};
 use crate::ports::{
     Answer, Event, EventSink, ModelError, ModelErrorKind, ModelRequest, ModelSink, Op, StopReason,
@@ -26,12 +26,15 @@ fn full(error: &ModelError) -> String {
 struct Listener {
     cell: Arc<RunCell>,
     events: Arc<dyn EventSink>,
+    system: Arc<System>,
 }
 
 impl ModelSink for Listener {
     fn text(&self, piece: &str) {
         self.cell.before_end(|| {
+            let at = self.system.clock.now();
             self.cell.update(|progress| {
+                progress.heard = Some(at);
                 if std::mem::take(&mut progress.fresh) {
                     progress.text.clear();
                 }
@@ -64,6 +67,7 @@ impl Run {
                  and say what is missing. After the deadline the task is cut off."
             );
             let entry = self.transcript.push(Some(self.id()), clock.now(), Entry::Notice { text });
+            self.cell.turn_to(Activity::Committing, clock.now());
             self.doing = Doing::Noting;
             let session = self.meta.key.clone();
             let append = Op::Append { session, open_run: Some(self.id()), entries: vec![entry] };
@@ -86,9 +90,12 @@ impl Run {
             self.doing = Doing::Noting;
             return self.commit(vec![counted], ctx);
         }
+        let now = ctx.system().clock.now();
         self.cell.update(|progress| {
             progress.fresh = true;
             progress.model = model.clone();
+            progress.activity = Activity::Model;
+            progress.heard = Some(now);
         });
         let request = ModelRequest {
             model,
@@ -100,8 +107,11 @@ impl Run {
             transcript: self.transcript.clone(),
             tools: Arc::clone(&self.tools),
         };
-        let sink =
-            Arc::new(Listener { cell: Arc::clone(&self.cell), events: Arc::clone(&self.shared.events) });
+        let sink = Arc::new(Listener {
+            cell: Arc::clone(&self.cell),
+            events: Arc::clone(&self.shared.events),
+            system: Arc::clone(ctx.system()),
+        });
         let models = Arc::clone(&self.shared.models);
         let cancelled = self.cell.cancelled.clone();
         let step = self.step;
@@ -130,7 +140,9 @@ impl Run {
 
     fn take_answer(&mut self, answer: Answer, ctx: &mut Ctx<Self>) {
         self.usage += answer.usage;
+        let now = ctx.system().clock.now();
         self.cell.update(|progress| {
+            progress.heard = Some(now);
             progress.steps = self.step;
             progress.usage = self.usage;
             if !answer.text.is_empty() {
@@ -188,6 +200,7 @@ impl Run {
             self.shared.commit(vec![counted], |_| {});
         }
         let step = self.step;
+        self.cell.turn_to(Activity::BackingOff, ctx.system().clock.now());
         self.doing = Doing::Pausing { _timer: ctx.after(pause, RunMsg::PauseOver { step }) };
     }
 
@@ -205,6 +218,7 @@ impl Run {
         if step == self.step && matches!(self.doing, Doing::Pausing { .. }) {
             let now = ctx.system().clock.monotonic();
             self.doing = Doing::Queueing { since: now };
+            self.cell.turn_to(Activity::Queueing, ctx.system().clock.now());
             self.cell.deadline(|deadline| deadline.pause(now));
             self.tell_queueing(true);
             self.ask_permit(ctx);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::tools::Finished;
-use super::{Doing, Run, Tools};
+use super::{Activity, Doing, Run, Tools};
 use crate::kit::Ctx;
 use crate::ports::{AuditRecord, Op, ToolOutput, Transaction};
 use crate::types::{Entry, Origin, RunId, ToolCall, ToolStatus, Transcript};
@@ -80,6 +80,7 @@ impl Run {
             self.start_batch(&mut tools, &mut transaction, ctx);
         }
         tools.committing = !transaction.is_empty();
+        self.cell.turn_to(Activity::Tools, ctx.system().clock.now());
         self.doing = Doing::Tools(Box::new(tools));
         if transaction.is_empty() {
             self.tools_committed(ctx);

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Doing, ReportKind, Run, RunMsg, Tools};
+use super::{Activity, Doing, ReportKind, Run, RunMsg, RunningTool, Tools};
 use crate::kit::Ctx;
+use crate::policy::argument;
 use crate::policy::tools::{Role, withheld_by_depth};
 use crate::ports::{AuditRecord, Effect, Event, Op, ToolContext, ToolMark, ToolOutput, Transaction};
 use crate::types::{Entry, Origin, ToolCall, ToolStatus};
@@ -77,6 +78,7 @@ impl Run {
         transaction.extend(self.record_step(ctx));
         self.start_batch(&mut tools, &mut transaction, ctx);
         tools.committing = true;
+        self.cell.turn_to(Activity::Tools, at);
         self.doing = Doing::Tools(Box::new(tools));
         self.commit(transaction, ctx);
     }
@@ -182,7 +184,13 @@ impl Run {
     }
 
     fn start_tool(&self, call: &ToolCall, repeated: bool, ctx: &Ctx<Self>) -> crate::kit::Task {
-        self.cell.update(|progress| progress.tools.push((Arc::clone(&call.id), Arc::clone(&call.name))));
+        let since = ctx.system().clock.now();
+        let argument = argument::shown(&call.arguments);
+        self.cell.update(|progress| {
+            let (call, name) = (Arc::clone(&call.id), Arc::clone(&call.name));
+            progress.heard = Some(since);
+            progress.tools.push(RunningTool { call, name, argument, since });
+        });
         self.shared.publish(Event::ToolStarted {
             session: self.meta.key.clone(),
             run: self.id(),
@@ -215,7 +223,11 @@ impl Run {
     pub(super) fn on_tool_done(&mut self, call: &Arc<str>, output: ToolOutput, ctx: &mut Ctx<Self>) {
         let Doing::Tools(tools) = &mut self.doing else { return };
         let Some((call, _)) = tools.running.remove(call) else { return };
-        self.cell.update(|progress| progress.tools.retain(|(id, _)| *id != call.id));
+        let now = ctx.system().clock.now();
+        self.cell.update(|progress| {
+            progress.heard = Some(now);
+            progress.tools.retain(|running| running.call != call.id);
+        });
         tools.wants_to_wait |= output.effect == Effect::Yield;
         tools.finished.push(Finished { call, output, started: true });
         if !tools.committing {

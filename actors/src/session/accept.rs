@@ -29,6 +29,7 @@ pub(crate) fn refused_by_store(refused: &Refused) -> Refusal {
 
 /// Tells everybody of a run that is accepted and committed.
 pub(super) fn tell_accepted(shared: &Shared, meta: &SessionMeta, row: &RunRow) {
+    shared.book.accepted(row);
     shared.publish(Event::Submitted {
         session: meta.key.clone(),
         run: row.id,

@@ -104,15 +104,16 @@ impl Ticket {
                 shared.publish(Event::Yielded { session: meta.key.clone(), run: *run });
             }
             Self::End(end) => {
-                if let Some((_, cell)) = shared.runs.remove(&end.end.run) {
+                let model = shared.runs.remove(&end.end.run).map(|(_, cell)| {
                     cell.close();
-                }
+                    cell.update(|progress| progress.model.clone())
+                });
                 appended();
                 // First, so that a parent that waits never counts too few.
                 if let Some(next) = &end.next {
                     super::accept::tell_accepted(shared, meta, next);
                 }
-                notify_end(shared, &end.row, &end.end, end.announce.clone());
+                notify_end(shared, &end.row, &end.end, end.announce.clone(), model.as_ref());
             }
             // No event tells of messages that start no run.
             Self::Deliver { row: None, .. } => {

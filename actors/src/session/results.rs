@@ -1,10 +1,12 @@
 //! The results of runs, and who is told of them.
 
+use std::sync::Arc;
+
 use super::{SessionMsg, prompts};
 use crate::ports::{Announce, Event, RunEnd, RunRow};
 use crate::sessions::SessionsMsg;
 use crate::shared::Shared;
-use crate::types::{AnnounceItem, Cleanup, SessionKey, Terminal, Timestamp, Usage};
+use crate::types::{AnnounceItem, Cleanup, ModelRef, SessionKey, Terminal, Timestamp, Usage};
 
 /// Who gets a run's result: of one that was to have it and went away, the name.
 pub(crate) fn receiver(row: &RunRow, outlived: Option<&SessionKey>) -> Option<SessionKey> {
@@ -45,8 +47,15 @@ pub(crate) fn announce_of(
 }
 
 /// Tells everybody of a run's end that is committed.
-pub(crate) fn notify_end(shared: &Shared, row: &RunRow, end: &RunEnd, announce: Option<Announce>) {
-    tell_end(shared, row, end);
+/// `model` is the one that was called last, where that is at hand.
+pub(crate) fn notify_end(
+    shared: &Shared,
+    row: &RunRow,
+    end: &RunEnd,
+    announce: Option<Announce>,
+    model: Option<&ModelRef>,
+) {
+    tell_end(shared, row, end, model);
     if let Some(parent) = &row.announce_to {
         let announce = announce.map(Box::new);
         shared.deliver(parent, SessionMsg::ChildEnded { run: end.run, announce });
@@ -54,7 +63,9 @@ pub(crate) fn notify_end(shared: &Shared, row: &RunRow, end: &RunEnd, announce: 
 }
 
 /// Tells everybody but the parent of a run's end that is committed.
-pub(crate) fn tell_end(shared: &Shared, row: &RunRow, end: &RunEnd) {
+pub(crate) fn tell_end(shared: &Shared, row: &RunRow, end: &RunEnd, model: Option<&ModelRef>) {
+    let meta = shared.live.get(&row.session).map(|entry| Arc::clone(&entry.meta));
+    shared.book.ended(row, end, model, meta.as_deref());
     shared.publish(Event::Ended {
         session: row.session.clone(),
         run: end.run,

@@ -121,7 +121,10 @@ impl Session {
         }
         let dies = ctx.children().contains(&SessionChild::Run(run));
         match (row.state, alive, known) {
-            (RunState::Accepted, None, _) => self.queue.push_back(row),
+            (RunState::Accepted, None, _) => {
+                self.shared.book.accepted(&row);
+                self.queue.push_back(row);
+            }
             (_, None, Some(cell)) if !cell.has_begun() && !dies => self.go_on_with(row, cell),
             (_, None, None) if self.shared.host == Host::Daemon => {
                 let cell = Arc::new(RunCell::left_behind(&row, &self.meta.scope, trace));

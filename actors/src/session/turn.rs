@@ -57,6 +57,7 @@ impl Session {
         let active = self.untouched(row);
         let resume = active.cell.is_to_be_resumed();
         self.shared.runs.insert(run, Arc::clone(&active.cell));
+        self.shared.book.has_turn(run);
         self.sleep = None;
         self.runs.insert(run, active);
         self.current = Some(run);

@@ -225,8 +225,8 @@ async fn submit(
 
 fn tell(shared: &Shared, run: &Ending, deliver: bool) {
     if deliver {
-        notify_end(shared, &run.row, &run.end, run.announce.clone());
+        notify_end(shared, &run.row, &run.end, run.announce.clone(), None);
     } else {
-        tell_end(shared, &run.row, &run.end);
+        tell_end(shared, &run.row, &run.end, None);
     }
 }

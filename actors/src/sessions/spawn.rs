@@ -44,6 +44,8 @@ impl Reserved {
     /// Tells everybody of the spawn that is committed. Called by the commit itself, so that no panic of the manager
     /// can swallow it, and before the answer: the parent counts the child before its run can ask to wait for it.
     fn tell(&self, shared: &Shared) {
+        shared.book.born(&self.session);
+        shared.book.accepted(&self.row);
         if let Some(asker) = self.asker.as_ref().filter(|_| !self.session.on_parent_exit.outlives()) {
             asker.spawned().insert(self.session.key.clone());
         }

@@ -9,7 +9,7 @@ use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
     BoxFuture, Clock, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier,
     Host, LeftRun, ListFilter, Op, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter,
-    QuietSession, Refused, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError, StoredPairing,
+    QuietSession, Refused, RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Storage, StoreError, StoredPairing,
     StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
@@ -265,6 +265,10 @@ impl Storage for SimStorage {
 
     fn undelivered(&self, key: SessionKey) -> BoxFuture<Result<Option<SessionKey>, StoreError>> {
         self.read(|store| store.undelivered(key))
+    }
+
+    fn session_figures(&self, key: SessionKey) -> BoxFuture<Result<Option<SessionFigures>, StoreError>> {
+        self.read(|store| store.session_figures(key))
     }
 
     fn subtree_usage(&self, key: SessionKey) -> BoxFuture<Result<Usage, StoreError>> {

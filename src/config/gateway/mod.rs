@@ -43,6 +43,9 @@ pub struct GatewaySettings {
     pub hooks: Option<Hooks>,
     /// What becomes of a change of the configuration file.
     pub reload: Reload,
+    /// How long a run may give no sign of life before watchers are told that it is silent
+    /// (`gateway.watch.silentAfterSeconds`).
+    pub silent_after: Duration,
     /// How long a client has from the opened socket to its `connect`.
     pub handshake_timeout: Duration,
     /// Most sockets of one address that have not finished their handshake.
@@ -70,6 +73,7 @@ impl Default for GatewaySettings {
             tools: ToolRules::default(),
             hooks: None,
             reload: Reload::default(),
+            silent_after: Duration::from_secs(120),
             handshake_timeout: Duration::from_secs(15),
             unfinished_per_address: 32,
         }

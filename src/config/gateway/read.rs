@@ -15,6 +15,8 @@ use crate::gateway::origin::{Origin, OriginPolicy};
 pub(super) const MAX_BODY: u32 = 256 * 1024 * 1024;
 /// Milliseconds that a client may have for its `connect`.
 const HANDSHAKE_MS: std::ops::RangeInclusive<u32> = 100..=600_000;
+/// Seconds after which a run counts as silent.
+const SILENT_SECONDS: std::ops::RangeInclusive<u32> = 1..=86_400;
 const SANDBOXES: &[(&str, &str)] = &[("strict", "strict"), ("scripts", "scripts"), ("trusted", "trusted")];
 
 /// Reads `gateway` and `hooks`. `home` is what a path's `~` stands for.
@@ -55,6 +57,11 @@ pub(in crate::config) fn read(
         };
     }
     settings.reload = reload(gateway, reader);
+    if let Some(watch) = reader.section(gateway, "watch")
+        && let Some(seconds) = reader.whole_at(&watch, "silentAfterSeconds", SILENT_SECONDS)
+    {
+        settings.silent_after = Duration::from_secs(seconds.into());
+    }
     settings.hooks = hooks::read(root, reader);
     guard(gateway, &settings, reader);
     settings

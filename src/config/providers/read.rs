@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use offshoot_actors::policy::cost::Price;
 use offshoot_actors::types::ModelRef;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
@@ -72,6 +73,8 @@ impl Fault {
 #[derive(Default)]
 pub(in crate::config) struct Found {
     pub(in crate::config) providers: Providers,
+    /// What their models cost, as far as it is said.
+    pub(in crate::config) prices: Vec<(ModelRef, Price)>,
     faults: Vec<Fault>,
     /// For each listed model, whether it names its own API.
     listed: BTreeMap<(String, String), bool>,
@@ -298,6 +301,36 @@ impl ProviderReader<'_, '_> {
         models.items().filter_map(|cursor| self.model(&cursor)).collect()
     }
 
+    /// A price that cannot be one is passed over: no model is worse for it.
+    fn price(&mut self, at: &Cursor<'_>, model: &str) {
+        let Some(cost) = self.reader.section(at, "cost") else { return };
+        let mut amount = |name: &str| {
+            let cursor = cost.get(name)?;
+            match cursor.node.value {
+                Value::Number(dollars) if dollars.is_finite() && dollars >= 0.0 => Some(dollars),
+                _ => {
+                    let text = "not a price in US dollars for a million tokens: what this model costs is not known";
+                    self.reader.warning(&cursor, Kind::Value, text);
+                    Some(f64::NAN)
+                }
+            }
+        };
+        let [input, output, read, write] =
+            ["input", "output", "cacheRead", "cacheWrite"].map(|name| amount(name));
+        // What comes from the cache costs as much as the rest, unless something else is said.
+        let (input, output) = (input.unwrap_or_default(), output.unwrap_or_default());
+        let price = Price {
+            input,
+            output,
+            cache_read: read.unwrap_or(input),
+            cache_write: write.unwrap_or(input),
+        };
+        let known = [price.input, price.output, price.cache_read, price.cache_write].iter().all(|p| p.is_finite());
+        if known && let Ok(model) = format!("{}/{model}", self.id).parse() {
+            self.found.prices.push((model, price));
+        }
+    }
+
     fn model(&mut self, at: &Cursor<'_>) -> Option<ModelSpec> {
         if !self.reader.is_object(at) {
             return None;
@@ -315,6 +348,7 @@ impl ProviderReader<'_, '_> {
         let api = self.api(at, Reach::Model(id.clone()));
         self.found.listed.insert((self.id.to_owned(), id.clone()), api.is_some());
         let mut model = ModelSpec { max_tokens, api, ..ModelSpec::new(id) };
+        self.price(at, &model.id);
         if let Some(compat) = self.reader.section(at, "compat") {
             let mut flag = |name, usual| self.reader.bool_at(&compat, name).unwrap_or(usual);
             model.streams_usage = flag("supportsUsageInStreaming", model.streams_usage);

@@ -236,7 +236,8 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
     ),
     (
         "{models: {providers: {x: {baseUrl: 'http://x', models: [{id: 'a', cost: {input: -1}}]}}}}",
-        "1:67: warning: models.providers.x.models[0].cost: known to OpenClaw, not acted on by Offshoot",
+        "1:82: warning: models.providers.x.models[0].cost.input: not a price in US dollars for a million tokens: \
+         what this model costs is not known",
     ),
     (
         "{models: {providers: {x: {baseUrl: 'http://x', models: [{id: 'a', compat: {maxTokensField: 'most'}}]}}}}",

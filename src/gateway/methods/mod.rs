@@ -24,6 +24,7 @@ mod system;
 mod target;
 mod tasks;
 mod tools;
+mod tree;
 mod usage;
 
 #[cfg(test)]
@@ -120,6 +121,7 @@ const FAMILIES: &[&[Method]] = &[
     system::METHODS,
     tasks::METHODS,
     tools::METHODS,
+    tree::METHODS,
     usage::METHODS,
 ];
 

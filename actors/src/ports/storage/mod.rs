@@ -27,7 +27,7 @@ pub use self::ops::{AuditRecord, Done, Op, Refused, RunEnd, StoreError, ToolMark
 pub use self::pairing::{BootstrapRow, DeviceRow, DeviceTokenRow, PairRequestRow, StoredPairing};
 pub use self::reads::{
     Consequences, DAY_MS, DayUsage, Earlier, LeftRun, ListFilter, OpenRun, Overview, OverviewFilter,
-    Overviews, Page, QuietFilter, QuietSession, RunGlance, RunTally, RunTrace, RunUse, StoredSession,
+    Overviews, Page, QuietFilter, QuietSession, RunGlance, RunTally, RunTrace, RunUse, SessionFigures, StoredSession,
     SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Unfinished,
 };
 pub use self::rows::{Announce, CallbackRow, Cause, Host, RequestKey, RunRow, RunState, SessionRow, Steer};
@@ -101,6 +101,9 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Tokens of all runs of a session and of all its descendants, the deleted ones included.
     fn subtree_usage(&self, key: SessionKey) -> BoxFuture<Result<Usage, StoreError>>;
+
+    /// What a session and those below it have used, all of one moment; none if there is no such session.
+    fn session_figures(&self, key: SessionKey) -> BoxFuture<Result<Option<SessionFigures>, StoreError>>;
 
     /// Sessions of mode `run` that `DeleteSession` would delete, by the time when they were last written to and then by
     /// key, at most `limit`.

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::rows::{Announce, Cause, Host, RunRow, RunState, SessionRow, Steer};
+use crate::policy::cost::Spent;
 use crate::types::{
     AgentId, Cleanup, ModelRef, OnParentExit, RecoveryMode, RunId, SessionKey, StoredEntry, Terminal,
     Timestamp, Usage,
@@ -277,6 +278,44 @@ impl From<&RunRow> for RunGlance {
             accepted_at: row.accepted_at,
             started_at: row.started_at,
             ended_at: row.ended_at,
+        }
+    }
+}
+
+/// What a session and those below it have used, and how what it spawned has ended. Open runs count for nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionFigures {
+    /// Of its own runs.
+    pub own: Spent,
+    /// Of the runs of all its descendants, the deleted ones included.
+    pub below: Spent,
+    /// Runs that it spawned and that ended with a result, whole or in part.
+    pub done: u64,
+    /// Runs that it spawned and that ended otherwise.
+    pub failed: u64,
+    /// The run of its own that was accepted last: when, and how it stands.
+    pub latest: Option<(Timestamp, RunState)>,
+}
+
+impl SessionFigures {
+    /// Counts a run so many levels below the session.
+    pub fn count(
+        &mut self,
+        level: u64,
+        (cause, state): (Cause, RunState),
+        accepted_at: Timestamp,
+        (model, usage): (&ModelRef, Usage),
+    ) {
+        if level == 0 && self.latest.is_none_or(|(at, _)| at <= accepted_at) {
+            self.latest = Some((accepted_at, state));
+        }
+        let Some(ended) = state.terminal() else { return };
+        if level == 0 { &mut self.own } else { &mut self.below }.add(model, usage);
+        if level == 1 && cause == Cause::Spawn {
+            match ended {
+                Terminal::Ok | Terminal::Partial => self.done += 1,
+                _ => self.failed += 1,
+            }
         }
     }
 }

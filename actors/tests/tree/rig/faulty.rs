@@ -10,7 +10,7 @@ use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
     BoxFuture, Clock, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier,
     Host, LeftRun, ListFilter, Op, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter,
-    QuietSession, RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError, StoredPairing, StoredSession,
+    QuietSession, RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Storage, StoreError, StoredPairing, StoredSession,
     SubtreeRun, Survivors, Tallies, TokioClock, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
@@ -246,6 +246,10 @@ impl Storage for Faulty {
 
     fn undelivered(&self, key: SessionKey) -> BoxFuture<Result<Option<SessionKey>, StoreError>> {
         self.inner.undelivered(key)
+    }
+
+    fn session_figures(&self, key: SessionKey) -> BoxFuture<Result<Option<SessionFigures>, StoreError>> {
+        self.inner.session_figures(key)
     }
 
     fn subtree_usage(&self, key: SessionKey) -> BoxFuture<Result<Usage, StoreError>> {

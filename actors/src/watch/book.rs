@@ -1,0 +1,403 @@
+//! What watchers see beside the live actors: runs that wait in their sessions, runs that ended a while ago, and what each
+//! session has used.
+//!
+//! It follows what is told of commits, under locks that are held for one entry. What a session had used before it was woken
+//! is in the store: whoever looks after the book reads it, and enters it unless something was told meanwhile.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+
+use crate::ports::{Cause, RunEnd, RunRow, RunState, SessionFigures, SessionRow};
+use crate::session::SessionMeta;
+use crate::types::{AgentId, Mode, ModelRef, RunId, SessionKey, Terminal, Timestamp, Usage};
+
+/// How long an ended run, and its session where that sleeps, is shown.
+pub const SHOWN_FOR: Duration = Duration::from_secs(60 * 60);
+/// Ended runs that are shown.
+pub const MAX_ENDED: usize = 1_000;
+/// Levels that what a run used is added up through; sessions go less deep.
+const MAX_DEPTH: usize = 128;
+/// Bytes of a text that is kept.
+const MAX_TEXT: usize = 400;
+
+/// What does not change about a session, or hardly ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionFacts {
+    /// Its name.
+    pub key: SessionKey,
+    /// The session that it hangs below.
+    pub parent: Option<SessionKey>,
+    /// Its agent.
+    pub agent: AgentId,
+    /// A name for people.
+    pub label: Option<String>,
+    /// Whether it stays.
+    pub mode: Mode,
+    /// 0 if nobody spawned it.
+    pub depth: u32,
+}
+
+impl From<&SessionMeta> for SessionFacts {
+    fn from(meta: &SessionMeta) -> Self {
+        Self {
+            key: meta.key.clone(),
+            parent: meta.parent.clone(),
+            agent: meta.agent.clone(),
+            label: meta.label.clone(),
+            mode: meta.mode,
+            depth: meta.depth,
+        }
+    }
+}
+
+impl From<&SessionRow> for SessionFacts {
+    fn from(row: &SessionRow) -> Self {
+        Self {
+            key: row.key.clone(),
+            parent: row.parent.clone(),
+            agent: row.agent.clone(),
+            label: row.label.clone(),
+            mode: row.mode,
+            depth: row.depth,
+        }
+    }
+}
+
+/// A run that has ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EndedRun {
+    /// Its id.
+    pub id: RunId,
+    /// The client's name for it.
+    pub wire_id: Option<String>,
+    /// Its session.
+    pub session: SessionKey,
+    /// Why it existed.
+    pub cause: Cause,
+    /// The run whose tool call spawned it.
+    pub spawner: Option<RunId>,
+    /// How it ended.
+    pub state: Terminal,
+    /// Why, where there is a reason.
+    pub reason: Option<String>,
+    /// The end of what it said.
+    pub text: Option<String>,
+    /// The model that it was accepted with.
+    pub model_asked: ModelRef,
+    /// The model that was called last.
+    pub model: ModelRef,
+    /// Tokens of the run itself.
+    pub usage: Usage,
+    /// Model calls that it made.
+    pub steps: u32,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// When it made its first step.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// How long it might have taken.
+    pub timeout: Option<Duration>,
+}
+
+impl EndedRun {
+    /// A run as it is stored; none of one that is open.
+    #[must_use]
+    pub fn of(row: &RunRow) -> Option<Self> {
+        let (outcome, at) = (row.outcome.clone()?, row.ended_at?);
+        let end = RunEnd { run: row.id, outcome, usage: row.usage, steps: row.steps, at };
+        Some(Self::new(row, &end, row.model_used.as_ref()))
+    }
+
+    fn new(row: &RunRow, end: &RunEnd, model: Option<&ModelRef>) -> Self {
+        let asked = &row.model.primary;
+        Self {
+            id: row.id,
+            wire_id: row.wire_id.clone(),
+            session: row.session.clone(),
+            cause: row.cause,
+            spawner: row.spawner,
+            state: end.outcome.state,
+            reason: end.outcome.reason.clone(),
+            text: end.outcome.text.as_deref().map(last_of),
+            model_asked: asked.clone(),
+            model: model.unwrap_or(asked).clone(),
+            usage: end.usage,
+            steps: end.steps,
+            accepted_at: row.accepted_at,
+            started_at: row.started_at,
+            ended_at: end.at,
+            timeout: row.timeout,
+        }
+    }
+}
+
+/// The end of a text.
+pub(super) fn last_of(text: &str) -> String {
+    let mut from = text.len().saturating_sub(MAX_TEXT);
+    while !text.is_char_boundary(from) {
+        from += 1;
+    }
+    text[from..].to_owned()
+}
+
+/// A run that is accepted and has not had its turn in its session.
+#[derive(Debug)]
+pub(crate) struct WaitingRun {
+    pub(crate) id: RunId,
+    pub(crate) wire_id: Option<String>,
+    pub(crate) session: SessionKey,
+    pub(crate) cause: Cause,
+    pub(crate) spawner: Option<RunId>,
+    pub(crate) model: ModelRef,
+    pub(crate) accepted_at: Timestamp,
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// What is known of a session.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    pub(super) facts: Option<Arc<SessionFacts>>,
+    /// What its ended runs have used and the ended runs of those below it, and how its children ended.
+    pub(super) figures: Option<SessionFigures>,
+    /// Changes with everything that is told of it.
+    version: u64,
+    /// Whether the figures may have missed something and are to be read again.
+    stale: bool,
+    /// When a run of it ended last.
+    ended_at: Option<Timestamp>,
+}
+
+/// A session whose figures are to be read, and what is known of it by then.
+#[derive(Debug, Clone)]
+pub(super) struct Unread {
+    /// The session.
+    pub(super) key: SessionKey,
+    version: u64,
+}
+
+/// The book. Told of what is committed, read by watchers.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    pub(super) sessions: DashMap<SessionKey, Entry>,
+    pub(super) waiting: DashMap<RunId, Arc<WaitingRun>>,
+    ended: Mutex<VecDeque<Arc<EndedRun>>>,
+}
+
+impl Book {
+    /// A session was made by a spawn: nothing was used in it so far.
+    pub(crate) fn born(&self, row: &SessionRow) {
+        let mut entry = self.sessions.entry(row.key.clone()).or_default();
+        entry.facts = Some(Arc::new(row.into()));
+        entry.figures.get_or_insert_with(SessionFigures::default);
+    }
+
+    /// A run is accepted, or was when its session was read.
+    pub(crate) fn accepted(&self, row: &RunRow) {
+        let waiting = WaitingRun {
+            id: row.id,
+            wire_id: row.wire_id.clone(),
+            session: row.session.clone(),
+            cause: row.cause,
+            spawner: row.spawner,
+            model: row.model.primary.clone(),
+            accepted_at: row.accepted_at,
+            timeout: row.timeout,
+        };
+        self.waiting.insert(row.id, Arc::new(waiting));
+    }
+
+    /// A run has its turn: from now on it is found among those that have a cell.
+    pub(crate) fn has_turn(&self, run: RunId) {
+        self.waiting.remove(&run);
+    }
+
+    /// The end of a run is committed.
+    pub(crate) fn ended(&self, row: &RunRow, end: &RunEnd, model: Option<&ModelRef>, meta: Option<&SessionMeta>) {
+        self.waiting.remove(&row.id);
+        let run = Arc::new(EndedRun::new(row, end, model.or(row.model_used.as_ref())));
+        let mut parent = {
+            let mut entry = self.sessions.entry(row.session.clone()).or_default();
+            if let Some(meta) = meta {
+                entry.facts = Some(Arc::new(meta.into()));
+            }
+            entry.version += 1;
+            entry.ended_at = Some(end.at);
+            let latest = (run.accepted_at, RunState::Ended(run.state));
+            if let Some(figures) = &mut entry.figures {
+                figures.own.add(&run.model, run.usage);
+                figures.latest = figures.latest.max_by_time(latest);
+            }
+            entry.facts.as_ref().map(|facts| facts.parent.clone())
+        };
+        let spawned = row.cause == Cause::Spawn;
+        if let (true, Some(Some(parent))) = (spawned, &parent) {
+            let mut entry = self.sessions.entry(parent.clone()).or_default();
+            entry.version += 1;
+            if let Some(figures) = &mut entry.figures {
+                match run.state {
+                    Terminal::Ok | Terminal::Partial => figures.done += 1,
+                    _ => figures.failed += 1,
+                }
+            }
+        }
+        for _ in 0..MAX_DEPTH {
+            match parent {
+                Some(Some(above)) => parent = self.add_below(&above, &run),
+                Some(None) => break,
+                // Nobody knows who is above it: any session may be.
+                None => {
+                    self.sessions.iter_mut().for_each(|mut entry| entry.stale = true);
+                    break;
+                }
+            }
+        }
+        self.enter(run);
+    }
+
+    /// Adds what a run used to a session above it. Returns who is above that one, as far as it is known.
+    #[expect(clippy::option_option, reason = "nobody above is something else than nothing known of it")]
+    fn add_below(&self, key: &SessionKey, run: &EndedRun) -> Option<Option<SessionKey>> {
+        let mut entry = self.sessions.get_mut(key)?;
+        entry.version += 1;
+        if let Some(figures) = &mut entry.figures {
+            figures.below.add(&run.model, run.usage);
+        }
+        entry.facts.as_ref().map(|facts| facts.parent.clone())
+    }
+
+    fn enter(&self, run: Arc<EndedRun>) {
+        let mut ended = self.lock();
+        ended.push_back(run);
+        if ended.len() > MAX_ENDED {
+            ended.pop_front();
+        }
+    }
+
+    /// A session hangs below another one.
+    pub(crate) fn moved(&self, key: &SessionKey, to: Option<&SessionKey>) {
+        for mut entry in self.sessions.iter_mut() {
+            entry.stale = true;
+            if entry.key() == key
+                && let Some(facts) = &entry.facts
+            {
+                entry.facts = Some(Arc::new(SessionFacts { parent: to.cloned(), ..SessionFacts::clone(facts) }));
+            }
+        }
+    }
+
+    /// Enters what ended before this process began: the newest runs, oldest first.
+    pub(crate) fn seed(&self, runs: Vec<EndedRun>, sessions: &[SessionRow]) {
+        for row in sessions {
+            let mut entry = self.sessions.entry(row.key.clone()).or_default();
+            entry.facts.get_or_insert_with(|| Arc::new(row.into()));
+        }
+        for run in &runs {
+            let mut entry = self.sessions.entry(run.session.clone()).or_default();
+            entry.ended_at = entry.ended_at.max(Some(run.ended_at));
+        }
+        let mut ended = self.lock();
+        let known: std::collections::BTreeSet<RunId> = ended.iter().map(|run| run.id).collect();
+        for run in runs.into_iter().rev().filter(|run| !known.contains(&run.id)) {
+            if ended.len() >= MAX_ENDED {
+                break;
+            }
+            ended.push_front(Arc::new(run));
+        }
+    }
+
+    /// A session is awake, or was shown: its figures are wanted.
+    pub(super) fn want(&self, meta: &SessionMeta) {
+        let mut entry = self.sessions.entry(meta.key.clone()).or_default();
+        entry.facts = Some(Arc::new(meta.into()));
+    }
+
+    /// Sessions whose figures are to be read, at most `most`.
+    pub(super) fn unread(&self, most: usize) -> Vec<Unread> {
+        let unread = self.sessions.iter().filter(|entry| entry.figures.is_none() || entry.stale);
+        unread.map(|entry| Unread { key: entry.key().clone(), version: entry.version }).take(most).collect()
+    }
+
+    /// Sessions of which only the name is known, at most `most`.
+    pub(super) fn unnamed(&self, most: usize) -> Vec<SessionKey> {
+        let unnamed = self.sessions.iter().filter(|entry| entry.facts.is_none());
+        unnamed.map(|entry| entry.key().clone()).take(most).collect()
+    }
+
+    /// Enters what the store says of a session; nothing if it is gone.
+    pub(super) fn name(&self, key: &SessionKey, row: Option<&SessionRow>) {
+        match row {
+            None => drop(self.sessions.remove(key)),
+            Some(row) => {
+                if let Some(mut entry) = self.sessions.get_mut(key) {
+                    entry.facts.get_or_insert_with(|| Arc::new(row.into()));
+                }
+            }
+        }
+    }
+
+    /// Enters figures that were read, unless something was told of the session since it was named here.
+    pub(super) fn learn(&self, unread: &Unread, figures: SessionFigures) {
+        if let Some(mut entry) = self.sessions.get_mut(&unread.key)
+            && entry.version == unread.version
+        {
+            entry.figures = Some(figures);
+            entry.stale = false;
+        }
+    }
+
+    /// Forgets what is not shown any more: sessions that sleep and runs that ended a while ago.
+    pub(super) fn forget(&self, now: Timestamp, is_awake: impl Fn(&SessionKey) -> bool) {
+        let is_recent = |at: Timestamp| now - at < SHOWN_FOR;
+        self.lock().retain(|run| is_recent(run.ended_at));
+        // One that is on its way up has a moment until it counts as awake; what is forgotten is read again.
+        let mut gone = Vec::new();
+        for entry in &self.sessions {
+            if !entry.ended_at.is_some_and(is_recent) && !is_awake(entry.key()) {
+                gone.push(entry.key().clone());
+            }
+        }
+        for key in gone {
+            self.sessions.remove_if(&key, |key, entry| {
+                !entry.ended_at.is_some_and(is_recent) && !is_awake(key)
+            });
+        }
+    }
+
+    /// Runs that ended since then, oldest first.
+    pub(super) fn ended_since(&self, since: Timestamp) -> Vec<Arc<EndedRun>> {
+        self.lock().iter().filter(|run| run.ended_at >= since).cloned().collect()
+    }
+
+    /// What is known of sessions that had a run since then, by name.
+    pub(super) fn recent_sessions(&self, since: Timestamp) -> BTreeMap<SessionKey, Arc<SessionFacts>> {
+        let recent = self.sessions.iter().filter(|entry| entry.ended_at.is_some_and(|at| at >= since));
+        recent.filter_map(|entry| Some((entry.key().clone(), Arc::clone(entry.facts.as_ref()?)))).collect()
+    }
+
+    /// What is known of a session.
+    pub(super) fn facts(&self, key: &SessionKey) -> Option<Arc<SessionFacts>> {
+        self.sessions.get(key)?.facts.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<EndedRun>>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The later one of two.
+trait Latest {
+    fn max_by_time(self, other: (Timestamp, RunState)) -> Self;
+}
+
+impl Latest for Option<(Timestamp, RunState)> {
+    fn max_by_time(self, other: (Timestamp, RunState)) -> Self {
+        match self {
+            Some((at, state)) if at > other.0 => Some((at, state)),
+            _ => Some(other),
+        }
+    }
+}

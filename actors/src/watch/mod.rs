@@ -1,0 +1,58 @@
+//! The tree for people who watch: one snapshot of what there is now, made without asking any actor.
+//!
+//! It is read from ractor's own links, the index of the kit, the cells of the runs, the books of the lanes, and a book of
+//! what ended lately. No actor gets a message for it, and no lock is held for longer than it takes to copy one entry, so
+//! that it is there also while an actor is stuck, and holds none up.
+
+mod book;
+mod build;
+mod dog;
+mod tend;
+mod view;
+mod walk;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::book::{EndedRun, MAX_ENDED, SHOWN_FOR, SessionFacts};
+pub(crate) use self::book::Book;
+pub use self::dog::{Trouble as WatchTrouble, Watchdog};
+pub use self::view::{
+    ActorFigures, ChildCounts, Difference, Node, NodeId, RunNode, SessionNode, Snapshot, Spending, ToolNode,
+    Totals,
+};
+use crate::policy::cost::Prices;
+use crate::tree::TreeHandle;
+use crate::types::Timestamp;
+
+/// What a snapshot is to show.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// Only what has this path, is this session, or is this run by its id or its client's name, with all below it.
+    pub place: Option<&'a str>,
+    /// Sleeping sessions and ended runs of the last hour too.
+    pub recent: bool,
+    /// What models cost.
+    pub prices: &'a Prices,
+    /// How long a run may give no sign of life before it counts as silent.
+    pub silent_after: Duration,
+}
+
+impl TreeHandle {
+    /// The tree as of now, or a part of it; none if there is nothing of that name.
+    #[must_use]
+    pub fn snapshot(&self, look: &Look<'_>) -> Option<Snapshot> {
+        build::snapshot(self.shared(), look)
+    }
+
+    /// Runs that ended since then, oldest first, with what is known of their sessions.
+    #[must_use]
+    pub fn ended_since(&self, since: Timestamp) -> Vec<(Arc<EndedRun>, Option<Arc<SessionFacts>>)> {
+        let book = &self.shared().book;
+        let facts = |run: Arc<EndedRun>| {
+            let facts = book.facts(&run.session);
+            (run, facts)
+        };
+        book.ended_since(since).into_iter().map(facts).collect()
+    }
+}

@@ -1,0 +1,148 @@
+//! `tree.*` and `runs.recent`: what there is now and was a while ago, for people who watch.
+
+use std::collections::BTreeSet;
+
+use futures::future::BoxFuture;
+use offshoot_actors::types::{RunId, Timestamp};
+use offshoot_actors::{Node, RunNode, SHOWN_FOR, SessionFacts, Snapshot, Spending};
+use serde::Deserialize;
+
+use super::{Answer, Call, Method, READ, answer, later};
+use crate::gateway::tree;
+use crate::protocol::error::ErrorShape;
+use crate::protocol::tree::{MAX_NODES, Recent, RecentRun, Wanted};
+
+pub(super) const METHODS: &[Method] = &[later("tree.get", READ, get), later("runs.recent", READ, recent)];
+
+/// Runs of one answer.
+const MAX_RUNS: usize = 10_000;
+const USUAL_RUNS: usize = 2_000;
+
+/// What of the tree is wanted, within bounds.
+///
+/// # Errors
+/// The limit is none.
+fn checked(method: &str, wanted: &Wanted) -> Result<usize, ErrorShape> {
+    match wanted.limit {
+        None => Ok(MAX_NODES),
+        Some(limit) if (1..=MAX_NODES).contains(&limit) => Ok(limit),
+        Some(limit) => Err(ErrorShape::invalid(format!(
+            "invalid {method} params: limit {limit} is not a number from 1 to {MAX_NODES}"
+        ))),
+    }
+}
+
+/// There is nothing of that name.
+fn nothing_at(place: Option<&str>) -> ErrorShape {
+    let place: String = place.unwrap_or_default().chars().take(200).collect();
+    ErrorShape::invalid(format!(
+        "there is no actor, session or run {place:?} in the tree now: name a path, a session key or a run id as \
+         tree.get shows them; what sleeps for more than an hour is found by sessions.list"
+    ))
+}
+
+fn get(mut call: Call) -> BoxFuture<'static, Answer> {
+    Box::pin(async move {
+        let wanted: Wanted = call.params()?;
+        let limit = checked(call.method, &wanted)?;
+        call.forget_params();
+        // Ten thousand nodes take some milliseconds, which no connection should wait for.
+        let look = tokio::task::spawn_blocking(move || {
+            let place = wanted.path.as_deref().map(str::trim).filter(|path| !path.is_empty());
+            let snapshot = tree::look(&call.daemon, call.daemon.tree()?, place, wanted.recent.unwrap_or(true));
+            let snapshot = snapshot.ok_or_else(|| nothing_at(place))?;
+            answer(&tree::view(&snapshot, call.daemon.revisions.next(), limit))
+        });
+        look.await.unwrap_or_else(|error| Err(ErrorShape::unavailable(error.to_string())))
+    })
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, expecting = "an object")]
+struct Since {
+    since_ms: Option<u64>,
+    limit: Option<usize>,
+}
+
+fn recent(call: Call) -> BoxFuture<'static, Answer> {
+    Box::pin(async move {
+        let Since { since_ms, limit } = call.params()?;
+        let limit = limit.unwrap_or(USUAL_RUNS);
+        if !(1..=MAX_RUNS).contains(&limit) {
+            let text = format!("invalid {} params: limit {limit} is not a number from 1 to {MAX_RUNS}", call.method);
+            return Err(ErrorShape::invalid(text));
+        }
+        let look = tokio::task::spawn_blocking(move || {
+            let now = call.now();
+            let usual = i64::try_from(SHOWN_FOR.as_millis()).unwrap_or(i64::MAX);
+            let back = since_ms.map_or(usual, |back| i64::try_from(back).unwrap_or(i64::MAX));
+            let since = Timestamp(now.0.saturating_sub(back));
+            let handle = call.daemon.tree()?;
+            let snapshot = tree::look(&call.daemon, handle, None, false);
+            let mut runs = snapshot.as_ref().map(open_runs).unwrap_or_default();
+            let open: BTreeSet<String> = runs.iter().map(|run| run.id.clone()).collect();
+            let prices = &call.daemon.config().prices;
+            for (run, facts) in handle.ended_since(since) {
+                let id = run.id.to_string();
+                if open.contains(&id) {
+                    continue;
+                }
+                let cost = prices.cost(&run.model, run.usage).map(|cost| cost.total());
+                runs.push(RecentRun {
+                    run_id: run.wire_id.clone().unwrap_or_else(|| id.clone()),
+                    id,
+                    session_key: run.session.to_string(),
+                    parent_run: run.spawner.as_ref().map(RunId::to_string),
+                    agent_id: run.session.agent().to_string(),
+                    parent_session: facts.as_deref().and_then(parent_of),
+                    label: facts.as_deref().and_then(|facts| facts.label.clone()),
+                    state: run.state.to_string(),
+                    reason: run.reason.clone(),
+                    model: run.model.to_string(),
+                    accepted_at: run.accepted_at.0,
+                    started_at: run.started_at.map(|at| at.0),
+                    ended_at: Some(run.ended_at.0),
+                    spent: tree::spent(Spending { usage: run.usage, cost }),
+                });
+            }
+            runs.sort_by(|a, b| (a.accepted_at, &a.id).cmp(&(b.accepted_at, &b.id)));
+            // The newest ones, where there are too many.
+            runs.drain(..runs.len().saturating_sub(limit));
+            answer(&Recent { ts: now.0, runs })
+        });
+        look.await.unwrap_or_else(|error| Err(ErrorShape::unavailable(error.to_string())))
+    })
+}
+
+fn parent_of(facts: &SessionFacts) -> Option<String> {
+    facts.parent.as_ref().map(ToString::to_string)
+}
+
+/// The open runs of a snapshot, each below the node of its session.
+fn open_runs(snapshot: &Snapshot) -> Vec<RecentRun> {
+    let sessions: std::collections::HashMap<_, _> =
+        snapshot.nodes.iter().filter(|node| node.session.is_some()).map(|node| (&node.id, node)).collect();
+    let session_above = |node: &Node| node.parent.as_ref().and_then(|parent| sessions.get(parent).copied());
+    let runs = snapshot.nodes.iter().filter_map(|node| Some((node.run.as_deref()?, session_above(node))));
+    runs.map(|(run, session)| open_run(run, session, session.and_then(session_above))).collect()
+}
+
+fn open_run(run: &RunNode, session: Option<&Node>, above: Option<&Node>) -> RecentRun {
+    let id = run.id.to_string();
+    RecentRun {
+        run_id: run.wire_id.clone().unwrap_or_else(|| id.clone()),
+        id,
+        session_key: run.session.to_string(),
+        parent_run: run.spawner.as_ref().map(RunId::to_string),
+        parent_session: above.and_then(|node| node.session.as_ref()).map(|session| session.key.to_string()),
+        label: session.and_then(|node| node.session.as_ref()).and_then(|session| session.label.clone()),
+        agent_id: run.session.agent().to_string(),
+        state: run.state.to_owned(),
+        reason: run.reason.clone(),
+        model: run.model.to_string(),
+        accepted_at: run.accepted_at.0,
+        started_at: run.started_at.map(|at| at.0),
+        ended_at: None,
+        spent: tree::spent(run.spent),
+    }
+}
