@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use offshoot_actors::policy::cost::Prices;
+use offshoot_actors::policy::cost::{Price, Prices};
 use offshoot_actors::policy::retention::KEEP_REQUESTS;
 use offshoot_actors::types::{AgentId, ModelRef, Settings};
 
@@ -244,7 +244,8 @@ fn build(
     if invalid {
         return Err(ConfigError::Invalid(problems));
     }
-    let (providers, prices) = (found.providers, Arc::new(found.prices.into_iter().collect()));
+    let free = (ModelRef::rehearsal(), Price::default());
+    let (providers, prices) = (found.providers, Arc::new(found.prices.into_iter().chain([free]).collect()));
     let environment = environment.clone();
     Ok(Config {
         settings,

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use offshoot_actors::kit::Handle;
 use offshoot_actors::types::{DeviceId, Origin, Role, Scope, Scopes, SessionKey, Timestamp};
 
 use super::connection::ConnectionMsg;
 use super::outbox::Outbox;
+use super::watching::TreeWatch;
 use crate::protocol::connect::ClientInfo;
 use crate::protocol::hello::AuthMethod;
 use crate::protocol::version::Protocol;
@@ -65,6 +66,8 @@ pub(crate) struct Follows {
     /// Changes of all sessions (`sessions.subscribe`).
     all: AtomicBool,
     lists: Mutex<Lists>,
+    /// What it wants to see of the tree, if anything, and what it was told last.
+    tree: Mutex<Option<TreeWatch>>,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +79,11 @@ struct Lists {
 }
 
 impl Follows {
+    /// What it follows of the tree, to be looked at or set.
+    pub(crate) fn tree(&self) -> MutexGuard<'_, Option<TreeWatch>> {
+        self.tree.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn set_all(&self, all: bool) {
         self.all.store(all, Ordering::Relaxed);
     }
@@ -115,7 +123,7 @@ impl Follows {
         self.lock().started.iter().any(|known| known == run)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Lists> {
+    fn lock(&self) -> MutexGuard<'_, Lists> {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -36,6 +36,7 @@ use super::socket::Turns;
 use super::tree::Revisions;
 use super::vitals::Vitals;
 use super::watch::Watches;
+use super::watcher::WatcherMsg;
 use crate::config::{Config, Document};
 use crate::protocol::error::ErrorShape;
 use crate::protocol::hello::{
@@ -103,6 +104,8 @@ pub(crate) struct Daemon {
     tree: OnceLock<TreeHandle>,
     config: RwLock<Arc<Config>>,
     callbacks: RwLock<Option<Handle<CallbacksMsg>>>,
+    /// Tells clients what the tree looks like.
+    watcher: RwLock<Option<Handle<WatcherMsg>>>,
     /// Tells clients of what happens in the tree.
     projector: RwLock<Option<Handle<ProjectorMsg>>>,
     bound: watch::Sender<BTreeSet<SocketAddr>>,
@@ -143,6 +146,7 @@ impl Daemon {
             tree: OnceLock::new(),
             config: RwLock::new(config),
             callbacks: RwLock::new(None),
+            watcher: RwLock::new(None),
             ending: Ending::default(),
             projector: RwLock::new(None),
             bound: watch::Sender::new(BTreeSet::new()),
@@ -177,6 +181,18 @@ impl Daemon {
     /// Who delivers results to callers that left an address, from now on.
     pub(crate) fn set_callbacks(&self, callbacks: Handle<CallbacksMsg>) {
         *self.callbacks.write().unwrap_or_else(PoisonError::into_inner) = Some(callbacks);
+    }
+
+    /// Who tells clients what the tree looks like, from now on.
+    pub(crate) fn set_watcher(&self, watcher: Handle<WatcherMsg>) {
+        *self.watcher.write().unwrap_or_else(PoisonError::into_inner) = Some(watcher);
+    }
+
+    /// Asks who tells clients what the tree looks like. A message that finds nobody is dropped, and its reply with it.
+    pub(crate) fn tell_watcher(&self, message: WatcherMsg) {
+        if let Some(watcher) = &*self.watcher.read().unwrap_or_else(PoisonError::into_inner) {
+            drop(watcher.send(message));
+        }
     }
 
     /// Tells who delivers results of something that the store knows.

@@ -34,6 +34,7 @@ pub(crate) const NAMES: &[&str] = &[
     "subagent.started",
     "subagent.progress",
     "subagent.ended",
+    "tree",
 ];
 
 /// The first frame on every socket.

@@ -60,6 +60,9 @@ mod upgrade;
 mod upkeep;
 mod vitals;
 mod watch;
+mod watchdog;
+mod watcher;
+mod watching;
 mod wire;
 mod writing;
 

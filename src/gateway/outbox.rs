@@ -72,6 +72,8 @@ struct Queue {
     bytes: usize,
     /// The number of the last event, also of one that was left out.
     seq: u64,
+    /// The number of the last event that the socket's task took.
+    taken: u64,
     close: Option<Close>,
     /// Whether it is closed at once, whatever is being written.
     cut: bool,
@@ -128,11 +130,15 @@ impl Queue {
         if self.bytes <= MAX_TAKEN {
             std::mem::swap(&mut self.items, into);
             self.bytes = 0;
+            self.taken = self.seq;
             return;
         }
         let mut taken = 0;
         while let Some(item) = self.items.pop_front_if(|item| taken == 0 || taken + item.len() <= MAX_TAKEN) {
             taken += item.len();
+            if let Item::Event(_, seq) = &item {
+                self.taken = *seq;
+            }
             into.push_back(item);
         }
         self.bytes -= taken;
@@ -224,6 +230,27 @@ impl Outbox {
         }
         let seq = queue.seq;
         Self::put_into(queue, event.bytes(), lossy, |queue| queue.push(Item::Event(event.clone(), seq)));
+    }
+
+    /// Queues an event that the client can do without. Returns its number, if there was room.
+    pub(crate) fn offer(&self, event: &EventText) -> Option<u64> {
+        let mut queue = self.lock();
+        let room = queue.has_room(event.bytes(), Lossy::Droppable);
+        if room {
+            queue.seq += 1;
+            let seq = queue.seq;
+            Self::put_into(queue, event.bytes(), Lossy::Droppable, |queue| {
+                queue.push(Item::Event(event.clone(), seq));
+            });
+            return Some(seq);
+        }
+        None
+    }
+
+    /// Whether the client has taken the event of that number, as far as the socket tells.
+    pub(crate) fn has_taken(&self, seq: u64) -> bool {
+        let queue = self.lock();
+        queue.taken >= seq && !queue.stalled
     }
 
     fn put(&self, bytes: usize, lossy: Lossy, put: impl FnOnce(&mut Queue)) {

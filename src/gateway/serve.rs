@@ -22,6 +22,8 @@ use super::retention::Retention;
 use super::sink::Sink;
 use super::tls::{self, TlsError};
 use super::upkeep::Upkeep;
+use super::watchdog::{Watchdog, WatchdogArgs};
+use super::watcher::{Watcher, WatcherArgs};
 use crate::config::Config;
 use crate::models::SpecError;
 use crate::runtime::{self, LiveModels};
@@ -124,6 +126,14 @@ impl Serving {
         options.services.push(Service::new::<Retention>("retention", STOP_WITHIN, move |tree| {
             shared.set_tree(tree.clone());
             Arc::clone(&shared)
+        }));
+        let shared = Arc::clone(&daemon);
+        options.services.push(Service::new::<Watchdog>("watchdog", STOP_WITHIN, move |tree| {
+            WatchdogArgs { daemon: Arc::clone(&shared), tree: tree.clone() }
+        }));
+        let shared = Arc::clone(&daemon);
+        options.services.push(Service::new::<Watcher>("watcher", STOP_WITHIN, move |tree| {
+            WatcherArgs { daemon: Arc::clone(&shared), tree: tree.clone() }
         }));
         let shared = Arc::clone(&daemon);
         options.services.push(Service::new::<Gateway>("gateway", STOP_WITHIN, move |tree| {

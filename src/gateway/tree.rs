@@ -1,5 +1,6 @@
 //! The tree on the wire: views of it as the protocol writes them.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use offshoot_actors::{
 };
 
 use super::daemon::Daemon;
+use crate::protocol::error::ErrorShape;
 use crate::protocol::tree as wire;
 
 /// Numbers views.
@@ -22,11 +24,32 @@ impl Revisions {
     }
 }
 
-/// Takes a snapshot by the configuration in force; none if there is nothing at that place.
-pub(crate) fn look(daemon: &Daemon, tree: &TreeHandle, place: Option<&str>, recent: bool) -> Option<Snapshot> {
+/// Takes a snapshot by the configuration in force.
+pub(crate) fn look(daemon: &Daemon, tree: &TreeHandle) -> Snapshot {
     let config = daemon.config();
-    let silent_after = config.gateway.silent_after;
-    tree.snapshot(&Look { place, recent, prices: &config.prices, silent_after })
+    tree.snapshot(&Look { prices: &config.prices, silent_after: config.gateway.silent_after })
+}
+
+/// What of a snapshot is wanted; none if there is nothing at that place.
+pub(crate) fn part<'a>(
+    snapshot: &'a Snapshot,
+    place: Option<&str>,
+    recent: bool,
+) -> Option<Cow<'a, Snapshot>> {
+    let part = match place {
+        Some(place) => Cow::Owned(snapshot.part(place)?),
+        None => Cow::Borrowed(snapshot),
+    };
+    Some(if recent { part } else { Cow::Owned(part.without_recent()) })
+}
+
+/// There is nothing of that name.
+pub(crate) fn nothing_at(place: Option<&str>) -> ErrorShape {
+    let place: String = place.unwrap_or_default().chars().take(200).collect();
+    ErrorShape::invalid(format!(
+        "there is no actor, session or run {place:?} in the tree now: name a path, a session key or a run id as \
+         tree.get shows them; what sleeps for more than an hour is found by sessions.list"
+    ))
 }
 
 /// A snapshot as a view with a number, of at most so many nodes.

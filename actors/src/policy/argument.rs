@@ -48,7 +48,7 @@ pub fn is_secret(name: &str) -> bool {
 }
 
 fn visible(name: &str, value: &str) -> String {
-    if is_secret(name) { MASK.to_owned() } else { masked(value) }
+    if is_secret(name) { MASK.to_owned() } else { value.to_owned() }
 }
 
 /// A text in one line, without what stands behind a secret's name, a `Bearer` or in the user's place of an address.
@@ -107,8 +107,7 @@ fn cut(line: &str) -> String {
     }
 }
 
-/// The members of an object as far as they can be read; of nested values the text as it stands, without what lies below
-/// a secret's name.
+/// The members of an object as far as they can be read, their values without what looks like a secret in them.
 fn members(text: &str) -> Vec<(String, String)> {
     let mut chars = text.char_indices().peekable();
     let mut members = Vec::new();
@@ -158,7 +157,7 @@ fn value(text: &str, chars: &mut Peekable<CharIndices<'_>>) -> String {
     match chars.peek() {
         Some((_, '"')) => {
             chars.next();
-            string(chars)
+            masked(&string(chars))
         }
         Some((_, '{' | '[')) => nested(chars),
         Some((from, _)) => {
@@ -188,7 +187,7 @@ fn nested(chars: &mut Peekable<CharIndices<'_>>) -> String {
                     out.push_str(MASK);
                     continue;
                 }
-                out.push_str(&text);
+                out.push_str(&masked(&text));
                 continue;
             }
             c if c.is_whitespace() => continue,

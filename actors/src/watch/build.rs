@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::book::{EndedRun, SHOWN_FOR, SessionFacts, WaitingRun, last_of};
 use super::view::{
-    ActorFigures, ChildCounts, Node, NodeId, RunNode, SessionNode, Snapshot, Spending, ToolNode, Totals,
+    ActorFigures, ChildCounts, Node, NodeId, RunNode, SessionNode, Snapshot, Spending, ToolNode,
 };
 use super::walk::{Found, Walk};
+use super::view::totals;
 use super::Look;
 use crate::kit::ActorInfo;
 use crate::policy::cost::Spent;
@@ -66,7 +67,7 @@ struct Builder<'a> {
     newest: HashMap<SessionKey, (Timestamp, &'static str)>,
 }
 
-pub(super) fn snapshot(shared: &Shared, look: &Look<'_>) -> Option<Snapshot> {
+pub(super) fn snapshot(shared: &Shared, look: &Look<'_>) -> Snapshot {
     let (now, monotonic) = (shared.system.clock.now(), shared.system.clock.monotonic());
     let mut builder = Builder {
         shared,
@@ -114,9 +115,7 @@ impl Builder<'_> {
         for book in self.shared.lanes() {
             self.positions.extend(book.order().into_iter().zip(1..));
         }
-        if self.look.recent {
-            self.gather_recent(&known);
-        }
+        self.gather_recent(&known);
     }
 
     fn gather_recent(&mut self, open: &BTreeSet<RunId>) {
@@ -462,62 +461,15 @@ impl Builder<'_> {
         (session.spent, session.subtree) = (Some(own), Some(all));
     }
 
-    fn finish(mut self) -> Option<Snapshot> {
-        if let Some(place) = self.look.place {
-            self.keep_only(place)?;
-        }
-        let mut totals = Totals::default();
-        let mut sessions: HashSet<&NodeId> = HashSet::new();
-        for node in &self.nodes {
-            totals.actors += u64::from(node.actor.is_some());
-            match node.run.as_ref().filter(|run| run.ended_at.is_none()).map(|run| run.state) {
-                Some("running" | "ending") => totals.running += 1,
-                Some("queued") => totals.queued += 1,
-                Some("yielded") => totals.yielded += 1,
-                _ => {}
-            }
-            if let Some(session) = &node.session {
-                // What a session above shows is not counted again.
-                let inside = node.parent.as_ref().is_some_and(|parent| sessions.contains(parent));
-                if !inside && let Some(subtree) = session.subtree {
-                    totals.spent += subtree;
-                }
-                sessions.insert(&node.id);
-            }
-        }
+    fn finish(self) -> Snapshot {
         let lanes = self.shared.lanes();
-        Some(Snapshot {
+        Snapshot {
             at: self.now,
             started_at: self.shared.started_on(),
             lanes: [lanes[0].view(self.shared), lanes[1].view(self.shared)],
-            totals,
+            totals: totals(&self.nodes),
             nodes: self.nodes,
-        })
-    }
-
-    /// Keeps the node of that name, and all below it.
-    fn keep_only(&mut self, place: &str) -> Option<()> {
-        let is_run = |node: &Node| {
-            node.run.as_ref().is_some_and(|run| {
-                run.wire_id.as_deref() == Some(place) || node.name.strip_prefix("run ") == Some(place)
-            })
-        };
-        let by_name = |node: &Node| {
-            &*node.path == place || node.session.as_ref().is_some_and(|session| session.key.as_str() == place)
-        };
-        let first = self.nodes.iter().position(by_name);
-        // Of runs of the same name the newest is meant.
-        let newest = || {
-            let runs = self.nodes.iter().enumerate().filter(|(_, node)| is_run(node));
-            runs.max_by_key(|(_, node)| node.run.as_ref().map(|run| run.accepted_at)).map(|(place, _)| place)
-        };
-        let first = first.or_else(newest)?;
-        // All below it come right after it, and hang below it or each other.
-        let below = self.parents[first + 1..].iter().take_while(|parent| **parent >= first && **parent != usize::MAX);
-        let last = first + 1 + below.count();
-        self.nodes.truncate(last);
-        self.nodes.drain(..first);
-        Some(())
+        }
     }
 
     fn date(&self, at: Monotonic) -> Timestamp {

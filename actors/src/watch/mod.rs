@@ -25,13 +25,9 @@ use crate::policy::cost::Prices;
 use crate::tree::TreeHandle;
 use crate::types::Timestamp;
 
-/// What a snapshot is to show.
+/// What a snapshot depends on beside the tree.
 #[derive(Debug, Clone, Copy)]
 pub struct Look<'a> {
-    /// Only what has this path, is this session, or is this run by its id or its client's name, with all below it.
-    pub place: Option<&'a str>,
-    /// Sleeping sessions and ended runs of the last hour too.
-    pub recent: bool,
     /// What models cost.
     pub prices: &'a Prices,
     /// How long a run may give no sign of life before it counts as silent.
@@ -39,9 +35,9 @@ pub struct Look<'a> {
 }
 
 impl TreeHandle {
-    /// The tree as of now, or a part of it; none if there is nothing of that name.
+    /// The tree as of now, with the sleeping sessions and ended runs of the last hour.
     #[must_use]
-    pub fn snapshot(&self, look: &Look<'_>) -> Option<Snapshot> {
+    pub fn snapshot(&self, look: &Look<'_>) -> Snapshot {
         build::snapshot(self.shared(), look)
     }
 
@@ -56,3 +52,6 @@ impl TreeHandle {
         book.ended_since(since).into_iter().map(facts).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! What a snapshot shows, as plain values.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -232,6 +233,71 @@ pub struct RunNode {
     pub timeout: Option<Duration>,
 }
 
+/// Sums over nodes, parents before their children.
+pub(super) fn totals(nodes: &[Node]) -> Totals {
+    let mut totals = Totals::default();
+    let mut sessions = HashSet::new();
+    for node in nodes {
+        totals.actors += u64::from(node.actor.is_some());
+        match node.run.as_ref().filter(|run| run.ended_at.is_none()).map(|run| run.state) {
+            Some("running" | "ending") => totals.running += 1,
+            Some("queued") => totals.queued += 1,
+            Some("yielded") => totals.yielded += 1,
+            _ => {}
+        }
+        if let Some(session) = &node.session {
+            // What a session above shows is not counted again.
+            let inside = node.parent.as_ref().is_some_and(|parent| sessions.contains(parent));
+            if !inside && let Some(subtree) = session.subtree {
+                totals.spent += subtree;
+            }
+            sessions.insert(&node.id);
+        }
+    }
+    totals
+}
+
+impl Snapshot {
+    /// What has this path, is this session, or is this run by its id or its client's name, with all below it; none if there
+    /// is nothing of that name. Of runs of the same name the newest is meant.
+    #[must_use]
+    pub fn part(&self, place: &str) -> Option<Self> {
+        let by_name = |node: &Node| {
+            &*node.path == place || node.session.as_ref().is_some_and(|session| session.key.as_str() == place)
+        };
+        let is_run = |node: &Node| {
+            let named = |run: &RunNode| run.wire_id.as_deref() == Some(place);
+            node.run.as_deref().is_some_and(named) || node.name.strip_prefix("run ") == Some(place)
+        };
+        let newest = || {
+            let runs = self.nodes.iter().enumerate().filter(|(_, node)| is_run(node));
+            runs.max_by_key(|(_, node)| node.run.as_ref().map(|run| run.accepted_at)).map(|(place, _)| place)
+        };
+        let first = self.nodes.iter().position(by_name).or_else(newest)?;
+        // All below it come right after it.
+        let mut inside = HashSet::from([&self.nodes[first].id]);
+        let below = self.nodes[first + 1..].iter().take_while(|node| {
+            let is_inside = node.parent.as_ref().is_some_and(|parent| inside.contains(parent));
+            is_inside && inside.insert(&node.id)
+        });
+        let nodes: Vec<Node> = self.nodes[first..=first].iter().chain(below).cloned().collect();
+        Some(Self { totals: totals(&nodes), nodes, ..*self })
+    }
+
+    /// The same without what only the last hour has left: sleeping sessions and ended runs.
+    #[must_use]
+    pub fn without_recent(&self) -> Self {
+        let nodes: Vec<Node> = self.nodes.iter().filter(|node| !node.is_recent()).cloned().collect();
+        Self { totals: totals(&nodes), nodes, ..*self }
+    }
+
+    /// The same with nothing in it.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self { totals: Totals::default(), nodes: Vec::new(), ..*self }
+    }
+}
+
 /// How two views of one node differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Difference {
@@ -244,6 +310,12 @@ pub enum Difference {
 }
 
 impl Node {
+    /// Whether it is there only because it was a while ago.
+    #[must_use]
+    pub fn is_recent(&self) -> bool {
+        self.state == "ended" || (self.session.is_some() && self.actor.is_none())
+    }
+
     /// How this view differs from a later one.
     #[must_use]
     pub fn difference(&self, later: &Self) -> Difference {

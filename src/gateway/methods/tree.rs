@@ -1,18 +1,34 @@
 //! `tree.*` and `runs.recent`: what there is now and was a while ago, for people who watch.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use offshoot_actors::types::{RunId, Timestamp};
 use offshoot_actors::{Node, RunNode, SHOWN_FOR, SessionFacts, Snapshot, Spending};
 use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::oneshot;
 
-use super::{Answer, Call, Method, READ, answer, later};
+use super::{Answer, Call, Method, READ, answer, later, now};
 use crate::gateway::tree;
+use crate::gateway::watcher::WatcherMsg;
+use crate::gateway::watching::{Newcomer, Topic};
 use crate::protocol::error::ErrorShape;
 use crate::protocol::tree::{MAX_NODES, Recent, RecentRun, Wanted};
 
-pub(super) const METHODS: &[Method] = &[later("tree.get", READ, get), later("runs.recent", READ, recent)];
+pub(super) const METHODS: &[Method] = &[
+    later("tree.get", READ, get),
+    later("tree.subscribe", READ, subscribe),
+    now("tree.unsubscribe", READ, unsubscribe),
+    later("runs.recent", READ, recent),
+];
+
+/// Milliseconds between two events of one watcher.
+const INTERVAL_MS: RangeInclusive<u64> = 100..=10_000;
+const USUAL_INTERVAL_MS: u64 = 500;
 
 /// Runs of one answer.
 const MAX_RUNS: usize = 10_000;
@@ -32,15 +48,6 @@ fn checked(method: &str, wanted: &Wanted) -> Result<usize, ErrorShape> {
     }
 }
 
-/// There is nothing of that name.
-fn nothing_at(place: Option<&str>) -> ErrorShape {
-    let place: String = place.unwrap_or_default().chars().take(200).collect();
-    ErrorShape::invalid(format!(
-        "there is no actor, session or run {place:?} in the tree now: name a path, a session key or a run id as \
-         tree.get shows them; what sleeps for more than an hour is found by sessions.list"
-    ))
-}
-
 fn get(mut call: Call) -> BoxFuture<'static, Answer> {
     Box::pin(async move {
         let wanted: Wanted = call.params()?;
@@ -49,12 +56,51 @@ fn get(mut call: Call) -> BoxFuture<'static, Answer> {
         // Ten thousand nodes take some milliseconds, which no connection should wait for.
         let look = tokio::task::spawn_blocking(move || {
             let place = wanted.path.as_deref().map(str::trim).filter(|path| !path.is_empty());
-            let snapshot = tree::look(&call.daemon, call.daemon.tree()?, place, wanted.recent.unwrap_or(true));
-            let snapshot = snapshot.ok_or_else(|| nothing_at(place))?;
-            answer(&tree::view(&snapshot, call.daemon.revisions.next(), limit))
+            let snapshot = tree::look(&call.daemon, call.daemon.tree()?);
+            let part = tree::part(&snapshot, place, wanted.recent.unwrap_or(true));
+            let part = part.ok_or_else(|| tree::nothing_at(place))?;
+            answer(&tree::view(&part, call.daemon.revisions.next(), limit))
         });
         look.await.unwrap_or_else(|error| Err(ErrorShape::unavailable(error.to_string())))
     })
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, expecting = "an object")]
+struct WantedOften {
+    #[serde(flatten)]
+    wanted: Wanted,
+    interval_ms: Option<u64>,
+}
+
+fn subscribe(mut call: Call) -> BoxFuture<'static, Answer> {
+    Box::pin(async move {
+        let WantedOften { wanted, interval_ms } = call.params()?;
+        let limit = checked(call.method, &wanted)?;
+        let interval = interval_ms.unwrap_or(USUAL_INTERVAL_MS);
+        if !INTERVAL_MS.contains(&interval) {
+            return Err(ErrorShape::invalid(format!(
+                "invalid {} params: intervalMs {interval} is not a number from {} to {}",
+                call.method,
+                INTERVAL_MS.start(),
+                INTERVAL_MS.end()
+            )));
+        }
+        call.forget_params();
+        let path = wanted.path.map(|path| path.trim().to_owned()).filter(|path| !path.is_empty());
+        let recent = wanted.recent.unwrap_or(true);
+        let topic = Topic { path, recent, limit, interval: Duration::from_millis(interval) };
+        let (reply, answer) = oneshot::channel();
+        let newcomer = Newcomer { client: Arc::clone(&call.client), topic, reply };
+        call.daemon.tell_watcher(WatcherMsg::Subscribe(Box::new(newcomer)));
+        let gone = || Err(ErrorShape::unavailable("the tree cannot be shown now, try again"));
+        answer.await.unwrap_or_else(|_| gone())
+    })
+}
+
+fn unsubscribe(call: &Call) -> Answer {
+    *call.client.follows.tree() = None;
+    answer(&json!({ "subscribed": false }))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -78,8 +124,7 @@ fn recent(call: Call) -> BoxFuture<'static, Answer> {
             let back = since_ms.map_or(usual, |back| i64::try_from(back).unwrap_or(i64::MAX));
             let since = Timestamp(now.0.saturating_sub(back));
             let handle = call.daemon.tree()?;
-            let snapshot = tree::look(&call.daemon, handle, None, false);
-            let mut runs = snapshot.as_ref().map(open_runs).unwrap_or_default();
+            let mut runs = open_runs(&tree::look(&call.daemon, handle));
             let open: BTreeSet<String> = runs.iter().map(|run| run.id.clone()).collect();
             let prices = &call.daemon.config().prices;
             for (run, facts) in handle.ended_since(since) {
@@ -120,10 +165,11 @@ fn parent_of(facts: &SessionFacts) -> Option<String> {
 
 /// The open runs of a snapshot, each below the node of its session.
 fn open_runs(snapshot: &Snapshot) -> Vec<RecentRun> {
-    let sessions: std::collections::HashMap<_, _> =
+    let sessions: HashMap<_, _> =
         snapshot.nodes.iter().filter(|node| node.session.is_some()).map(|node| (&node.id, node)).collect();
     let session_above = |node: &Node| node.parent.as_ref().and_then(|parent| sessions.get(parent).copied());
-    let runs = snapshot.nodes.iter().filter_map(|node| Some((node.run.as_deref()?, session_above(node))));
+    let open = snapshot.nodes.iter().filter(|node| node.state != "ended");
+    let runs = open.filter_map(|node| Some((node.run.as_deref()?, session_above(node))));
     runs.map(|(run, session)| open_run(run, session, session.and_then(session_above))).collect()
 }
 

@@ -54,6 +54,29 @@ fn a_ticket_takes_its_waiter_once() {
     assert!(queue.is_empty());
 }
 
+proptest! {
+    #[test]
+    fn the_order_can_be_told_without_the_queue(steps in prop::collection::vec((0..5_u8, any::<bool>(), 0..4_u8), 1..60)) {
+        let (mut queue, mut tickets) = (FairQueue::new(), Vec::new());
+        for (number, (key, resume, what)) in steps.into_iter().enumerate() {
+            match what {
+                0 => {
+                    if let Some(served) = queue.pop() {
+                        tickets.retain(|(_, waiter)| *waiter != served);
+                    }
+                }
+                1 if !tickets.is_empty() => {
+                    let (ticket, _) = tickets.remove(number % tickets.len());
+                    queue.take(&ticket);
+                }
+                _ => tickets.push((queue.push(key, resume, number), number)),
+            }
+        }
+        let told = order(tickets, |key| queue.turn(key));
+        prop_assert_eq!(told, drain(&mut queue));
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Push { key: u8, resume: bool },

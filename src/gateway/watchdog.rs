@@ -1,0 +1,99 @@
+//! The watchdog: looks now and then for actors that do not answer and for runs that are silent, and looks after the book of
+//! what watchers see beside the live actors.
+//!
+//! It owns what it found at its last look. A crash of it loses that: what is still wrong is told once more.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use offshoot_actors::kit::{Behaviour, Ctx, Msg, StartError, Task};
+use offshoot_actors::{TreeHandle, Watchdog as Dog};
+
+use super::daemon::Daemon;
+
+/// How often it looks: who does not answer for a second is told of within two.
+const LOOK: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+pub(crate) struct WatchdogArgs {
+    pub(crate) daemon: Arc<Daemon>,
+    pub(crate) tree: TreeHandle,
+}
+
+/// What the watchdog is told.
+#[derive(Debug)]
+pub(crate) enum WatchdogMsg {
+    /// Time to look. From a timer.
+    Look,
+    /// It has looked. From its task.
+    Looked { dog: Dog, seeded: bool },
+}
+
+impl Msg for WatchdogMsg {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Look => "look",
+            Self::Looked { .. } => "looked",
+        }
+    }
+}
+
+/// The watchdog's state.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    daemon: Arc<Daemon>,
+    tree: TreeHandle,
+    /// What it found last; away while it looks.
+    dog: Option<Dog>,
+    /// Whether what ended before this process is in the book.
+    seeded: bool,
+    /// The timer of the next look, or the look itself.
+    _look: Task,
+}
+
+impl Behaviour for Watchdog {
+    const KIND: &'static str = "watchdog";
+
+    type Msg = WatchdogMsg;
+    type Args = WatchdogArgs;
+    type Child = Infallible;
+
+    async fn start(args: &mut WatchdogArgs, ctx: &mut Ctx<Self>) -> Result<Self, StartError> {
+        let WatchdogArgs { daemon, tree } = args;
+        let look = ctx.after(Duration::ZERO, WatchdogMsg::Look);
+        Ok(Self {
+            daemon: Arc::clone(daemon),
+            tree: tree.clone(),
+            dog: Some(Dog::default()),
+            seeded: false,
+            _look: look,
+        })
+    }
+
+    fn handle(&mut self, message: WatchdogMsg, ctx: &mut Ctx<Self>) {
+        match message {
+            WatchdogMsg::Look => {
+                let (tree, mut dog, seeded) = (self.tree.clone(), self.dog.take().unwrap_or_default(), self.seeded);
+                let silent_after = self.daemon.config().gateway.silent_after;
+                let look = async move {
+                    tree.watch(&mut dog, silent_after);
+                    let read = async {
+                        if !seeded {
+                            tree.seed_book().await?;
+                        }
+                        tree.tend_book().await
+                    };
+                    // The store itself tells of what is wrong with it; the book is read on when it is well.
+                    let seeded = read.await.is_ok() || seeded;
+                    (dog, seeded)
+                };
+                self._look = ctx.task(look, |(dog, seeded)| WatchdogMsg::Looked { dog, seeded });
+            }
+            WatchdogMsg::Looked { dog, seeded } => {
+                (self.dog, self.seeded) = (Some(dog), seeded);
+                self._look = ctx.after(LOOK, WatchdogMsg::Look);
+            }
+        }
+    }
+}
