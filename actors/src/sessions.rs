@@ -60,13 +60,7 @@ impl From<Arc<Shared>> for SessionsArgs {
     fn from(shared: Arc<Shared>) -> Self {
         let lanes = LaneBook::both();
         shared.set_lanes(lanes.clone());
-        Self {
-            shared,
-            lanes,
-            unsettled: Arc::default(),
-            moves: Arc::default(),
-            booted: false,
-        }
+        Self { shared, lanes, unsettled: Arc::default(), moves: Arc::default(), booted: false }
     }
 }
 

@@ -8,8 +8,8 @@ use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
     BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host,
     LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession,
-    RequestKey, RunRow, RunUse, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun,
-    Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Storage, StoreError, StoredPairing,
+    StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use tokio::sync::mpsc;
@@ -88,6 +88,9 @@ impl Storage for NoStorage {
     }
     fn subtree_usage(&self, _: SessionKey) -> BoxFuture<Result<Usage, StoreError>> {
         nothing(Usage::default())
+    }
+    fn session_figures(&self, _: SessionKey) -> BoxFuture<Result<Option<SessionFigures>, StoreError>> {
+        nothing(None)
     }
     fn list_sessions(&self, _: ListFilter, _: Page) -> BoxFuture<Result<Vec<SessionRow>, StoreError>> {
         nothing(Vec::new())

@@ -329,7 +329,8 @@ impl EventSink for Journal {
             | Event::Appended { .. }
             | Event::Text { .. }
             | Event::Moved { .. }
-            | Event::Pairing(_) | Event::Watched(_) => {}
+            | Event::Pairing(_)
+            | Event::Watched(_) => {}
         }
     }
 }

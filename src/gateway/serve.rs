@@ -128,12 +128,14 @@ impl Serving {
             Arc::clone(&shared)
         }));
         let shared = Arc::clone(&daemon);
-        options.services.push(Service::new::<Watchdog>("watchdog", STOP_WITHIN, move |tree| {
-            WatchdogArgs { daemon: Arc::clone(&shared), tree: tree.clone() }
+        options.services.push(Service::new::<Watchdog>("watchdog", STOP_WITHIN, move |tree| WatchdogArgs {
+            daemon: Arc::clone(&shared),
+            tree: tree.clone(),
         }));
         let shared = Arc::clone(&daemon);
-        options.services.push(Service::new::<Watcher>("watcher", STOP_WITHIN, move |tree| {
-            WatcherArgs { daemon: Arc::clone(&shared), tree: tree.clone() }
+        options.services.push(Service::new::<Watcher>("watcher", STOP_WITHIN, move |tree| WatcherArgs {
+            daemon: Arc::clone(&shared),
+            tree: tree.clone(),
         }));
         let shared = Arc::clone(&daemon);
         options.services.push(Service::new::<Gateway>("gateway", STOP_WITHIN, move |tree| {

@@ -74,7 +74,8 @@ impl Behaviour for Watchdog {
     fn handle(&mut self, message: WatchdogMsg, ctx: &mut Ctx<Self>) {
         match message {
             WatchdogMsg::Look => {
-                let (tree, mut dog, seeded) = (self.tree.clone(), self.dog.take().unwrap_or_default(), self.seeded);
+                let (tree, mut dog, seeded) =
+                    (self.tree.clone(), self.dog.take().unwrap_or_default(), self.seeded);
                 let silent_after = self.daemon.config().gateway.silent_after;
                 let look = async move {
                     tree.watch(&mut dog, silent_after);

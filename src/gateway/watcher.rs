@@ -62,7 +62,8 @@ impl Behaviour for Watcher {
     async fn start(args: &mut WatcherArgs, ctx: &mut Ctx<Self>) -> Result<Self, StartError> {
         let (daemon, tree) = (Arc::clone(&args.daemon), args.tree.clone());
         daemon.set_watcher(ctx.myself().clone());
-        let mut watcher = Self { daemon, tree, desk: Some(Box::default()), newcomers: Vec::new(), work: None };
+        let mut watcher =
+            Self { daemon, tree, desk: Some(Box::default()), newcomers: Vec::new(), work: None };
         // Those who watched the one before.
         watcher.go_to_work(ctx);
         Ok(watcher)

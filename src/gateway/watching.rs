@@ -172,7 +172,9 @@ impl Desk {
         let watchers = watchers(daemon);
         self.groups.retain(|topic, _| watchers.contains_key(topic) || first.contains_key(topic));
         let topics: Vec<Arc<Topic>> = watchers.keys().chain(first.keys()).cloned().collect();
-        let is_due = |groups: &BTreeMap<Arc<Topic>, Group>, topic| groups.get(topic).is_none_or(|group| group.due <= now);
+        let is_due = |groups: &BTreeMap<Arc<Topic>, Group>, topic| {
+            groups.get(topic).is_none_or(|group| group.due <= now)
+        };
         if topics.iter().any(|topic| first.contains_key(topic) || is_due(&self.groups, topic)) {
             let snapshot = tree::look(daemon, handle);
             for topic in topics.iter().collect::<BTreeSet<_>>() {
@@ -205,10 +207,11 @@ impl Desk {
             None => return newcomers.into_iter().for_each(|newcomer| newcomer.find_nothing()),
         };
         let due = now + topic.interval;
-        let group = self
-            .groups
-            .entry(Arc::clone(topic))
-            .or_insert_with(|| Group { view: View::default(), rev: 0, due });
+        let group = self.groups.entry(Arc::clone(topic)).or_insert_with(|| Group {
+            view: View::default(),
+            rev: 0,
+            due,
+        });
         group.due = due;
         let changes = group.view.update(&part, topic.limit, now);
         let base = group.rev;

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use offshoot_actors::ports::{
     DAY_MS, DayUsage, Earlier, Host, LeftRun, ListFilter, OpenRun, Page, RequestKey, RunRow, RunState,
-    RunTally, RunTrace, SessionFigures, SessionRow, StoredSession, SubtreeRun, Survivors, Tallies, Unfinished,
+    RunTally, RunTrace, SessionFigures, SessionRow, StoredSession, SubtreeRun, Survivors, Tallies,
+    Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use rusqlite::{Connection, OptionalExtension, Params, Result, ToSql, params};

@@ -131,10 +131,16 @@ async fn three_levels_of_agents_are_shown_with_what_each_is_about() {
     assert_eq!(children(of("middle")), json!({ "live": 1, "done": 0, "failed": 0 }));
     // What each is about.
     let root = run_of(&tree, main);
-    assert_eq!((&root["runId"], &root["state"], &root["cause"]), (&json!("fan"), &json!("yielded"), &json!("message")));
+    assert_eq!(
+        (&root["runId"], &root["state"], &root["cause"]),
+        (&json!("fan"), &json!("yielded"), &json!("message"))
+    );
     let leaf = run_of(&tree, of("leaf"));
     assert_eq!((&leaf["step"], &leaf["lane"], &leaf["depth"]), (&json!(1), &json!("subagent"), &json!(2)));
-    assert!(leaf["silentSince"].is_i64() && leaf["silent"].is_null() && leaf["costUsd"] == json!(0.0), "{leaf}");
+    assert!(
+        leaf["silentSince"].is_i64() && leaf["silent"].is_null() && leaf["costUsd"] == json!(0.0),
+        "{leaf}"
+    );
     assert_eq!(run_of(&tree, of("quick"))["text"], "done");
     assert_eq!(tree["totals"]["runs"], json!({ "running": 1, "queued": 0, "yielded": 2 }));
     // The subtree is what its parts are together.
@@ -143,7 +149,8 @@ async fn three_levels_of_agents_are_shown_with_what_each_is_about() {
     assert_eq!(input(&main["session"]["subtree"]), parts + input(&main["session"]));
     assert_eq!(tree["totals"]["usage"], main["session"]["subtree"]["usage"]);
     // The actors that the daemon has, and no others.
-    let kinds: std::collections::BTreeSet<_> = nodes(&tree).iter().filter_map(|node| node["kind"].as_str()).collect();
+    let kinds: std::collections::BTreeSet<_> =
+        nodes(&tree).iter().filter_map(|node| node["kind"].as_str()).collect();
     let all = "callbacks config connection gateway pairing projector retention root run session sessions store upkeep \
                watchdog watcher";
     assert_eq!(kinds.into_iter().collect::<Vec<_>>().join(" "), all);
@@ -167,11 +174,18 @@ async fn a_part_of_the_tree_is_named_by_path_session_or_run() {
     let run = client.call("tree.get", json!({ "path": "fan" })).await.unwrap();
     assert_eq!((nodes(&run).len(), &nodes(&run)[0]["run"]["runId"]), (1, &json!("fan")));
     let now = client.call("tree.get", json!({ "recent": false })).await.unwrap();
-    assert_eq!((labelled(&now, "quick"), labelled(&now, "leaf")["kind"].as_str()), (&Value::Null, Some("session")));
+    assert_eq!(
+        (labelled(&now, "quick"), labelled(&now, "leaf")["kind"].as_str()),
+        (&Value::Null, Some("session"))
+    );
     let few = client.call("tree.get", json!({ "limit": 3 })).await.unwrap();
     assert_eq!((nodes(&few).len(), &few["truncated"]), (3, &json!(true)));
     for (method, wrong, text) in [
-        ("tree.get", json!({ "path": "agent:main:nobody" }), "there is no actor, session or run \"agent:main:nobody\""),
+        (
+            "tree.get",
+            json!({ "path": "agent:main:nobody" }),
+            "there is no actor, session or run \"agent:main:nobody\"",
+        ),
         ("tree.subscribe", json!({ "path": "nowhere" }), "there is no actor, session or run \"nowhere\""),
         ("tree.get", json!({ "limit": 0 }), "limit 0 is not a number from 1 to 10000"),
         ("tree.subscribe", json!({ "intervalMs": 99 }), "intervalMs 99 is not a number from 100 to 10000"),
@@ -243,7 +257,9 @@ async fn runs_of_the_last_hour_are_there_after_a_restart() {
     client.call("sessions.abort", json!({ "key": "main" })).await.unwrap();
     let daemon = daemon.restart().await;
     let mut client = daemon.client_with(BOTH).await;
-    let tree = tree_until(&mut client, json!({}), |tree| labelled(tree, "leaf")["session"]["status"] != "idle").await;
+    let tree =
+        tree_until(&mut client, json!({}), |tree| labelled(tree, "leaf")["session"]["status"] != "idle")
+            .await;
     assert_eq!(labelled(&tree, "quick")["session"]["status"], "ok");
     assert_eq!(run_of(&tree, labelled(&tree, "leaf"))["state"], "cancelled");
     let recent = client.call("runs.recent", json!({})).await.unwrap();

@@ -12,7 +12,8 @@ use super::{Delivery, OutboxRow, ToolRow};
 use crate::devices::Devices;
 use crate::ports::{
     Announce, AuditRecord, DAY_MS, DayUsage, Earlier, Host, LeftRun, ListFilter, OpenRun, Page, RequestKey,
-    RunRow, RunState, RunTally, RunTrace, SessionFigures, SessionRow, Steer, StoredSession, SubtreeRun, Tallies, Unfinished,
+    RunRow, RunState, RunTally, RunTrace, SessionFigures, SessionRow, Steer, StoredSession, SubtreeRun,
+    Tallies, Unfinished,
 };
 use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
 

@@ -140,8 +140,7 @@ mod tests {
 
     #[test]
     fn one_model_without_a_price_leaves_the_sum_unknown() {
-        let prices: Prices =
-            [(model("a/b"), Price { input: 1.0, ..Price::default() })].into_iter().collect();
+        let prices: Prices = [(model("a/b"), Price { input: 1.0, ..Price::default() })].into_iter().collect();
         let used = |input| Usage { input, ..Usage::default() };
         let mut spent: Spent =
             [(model("a/b"), used(1_000_000)), (model("a/b"), used(1_000_000))].into_iter().collect();

@@ -19,9 +19,9 @@ pub use storage::{
     DeliveryFilter, DeliveryKind, DeliveryRow, DeliveryState, DeliveryStatus, DeliveryTally, DeviceRow,
     DeviceTokenRow, Done, Earlier, Host, LeftRun, ListFilter, Op, OpenCallback, OpenRun, Overview,
     OverviewFilter, Overviews, Page, PairRequestRow, QuietFilter, QuietSession, Receiver, Refused,
-    RequestKey, RunEnd, RunGlance, RunRow, RunState, RunTally, RunTrace, RunUse, SessionFigures, SessionRow, Steer, Storage,
-    StoreError, StoreHealth, StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies, ToolMark, ToolUse,
-    ToolUseFilter, Transaction, Trouble, Undeliverable, Unfinished, UnknownDelivery,
+    RequestKey, RunEnd, RunGlance, RunRow, RunState, RunTally, RunTrace, RunUse, SessionFigures, SessionRow,
+    Steer, Storage, StoreError, StoreHealth, StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies,
+    ToolMark, ToolUse, ToolUseFilter, Transaction, Trouble, Undeliverable, Unfinished, UnknownDelivery,
 };
 pub use tools::{Effect, NoTools, ToolContext, ToolOutput, Tools};
 

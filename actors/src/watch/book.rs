@@ -216,7 +216,13 @@ impl Book {
     }
 
     /// The end of a run is committed.
-    pub(crate) fn ended(&self, row: &RunRow, end: &RunEnd, model: Option<&ModelRef>, meta: Option<&SessionMeta>) {
+    pub(crate) fn ended(
+        &self,
+        row: &RunRow,
+        end: &RunEnd,
+        model: Option<&ModelRef>,
+        meta: Option<&SessionMeta>,
+    ) {
         self.waiting.remove(&row.id);
         let run = Arc::new(EndedRun::new(row, end, model.or(row.model_used.as_ref())));
         let mut parent = {
@@ -284,7 +290,8 @@ impl Book {
             if entry.key() == key
                 && let Some(facts) = &entry.facts
             {
-                entry.facts = Some(Arc::new(SessionFacts { parent: to.cloned(), ..SessionFacts::clone(facts) }));
+                entry.facts =
+                    Some(Arc::new(SessionFacts { parent: to.cloned(), ..SessionFacts::clone(facts) }));
             }
         }
     }
@@ -361,9 +368,8 @@ impl Book {
             }
         }
         for key in gone {
-            self.sessions.remove_if(&key, |key, entry| {
-                !entry.ended_at.is_some_and(is_recent) && !is_awake(key)
-            });
+            self.sessions
+                .remove_if(&key, |key, entry| !entry.ended_at.is_some_and(is_recent) && !is_awake(key));
         }
     }
 

@@ -5,20 +5,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Look;
 use super::book::{EndedRun, SHOWN_FOR, SessionFacts, WaitingRun, last_of};
+use super::view::totals;
 use super::view::{
     ActorFigures, ChildCounts, Node, NodeId, RunNode, SessionNode, Snapshot, Spending, ToolNode,
 };
 use super::walk::{Found, Walk};
-use super::view::totals;
-use super::Look;
 use crate::kit::ActorInfo;
 use crate::policy::cost::Spent;
 use crate::policy::watch::{STUCK_AFTER, is_overdue};
 use crate::ports::{Cause, RunState};
 use crate::run::{Activity, Phase, RunCell};
-use crate::sessions::LaneName;
 use crate::session::SessionMeta;
+use crate::sessions::LaneName;
 use crate::shared::{LiveEntry, Shared};
 use crate::types::{Monotonic, RunId, SessionKey, Timestamp};
 
@@ -108,7 +108,8 @@ impl Builder<'_> {
                 None => self.others.entry(cell.session.clone()).or_default().push(Below::Cell(cell)),
             }
         }
-        let waiting: Vec<_> = self.shared.book.waiting.iter().map(|entry| Arc::clone(entry.value())).collect();
+        let waiting: Vec<_> =
+            self.shared.book.waiting.iter().map(|entry| Arc::clone(entry.value())).collect();
         for run in waiting.into_iter().filter(|run| known.insert(run.id)) {
             self.others.entry(run.session.clone()).or_default().push(Below::Waiting(run));
         }
@@ -128,7 +129,11 @@ impl Builder<'_> {
         asleep.retain(|key, _| !awake.contains(key));
         for facts in asleep.values() {
             let below = Below::Sleeping(Arc::clone(facts));
-            match facts.parent.as_ref().filter(|parent| awake.contains(parent) || asleep.contains_key(*parent)) {
+            match facts
+                .parent
+                .as_ref()
+                .filter(|parent| awake.contains(parent) || asleep.contains_key(*parent))
+            {
                 Some(parent) => self.others.entry(parent.clone()).or_default().push(below),
                 None => self.adrift.push(below),
             }
@@ -184,7 +189,8 @@ impl Builder<'_> {
         };
         match below {
             Below::Actor(place) => {
-                let (info, number) = (Arc::clone(&self.walk.actors[place].info), self.walk.actors[place].number);
+                let (info, number) =
+                    (Arc::clone(&self.walk.actors[place].info), self.walk.actors[place].number);
                 path.push_str(&info.name);
                 let (figures, state) = self.figures(&info);
                 let session = self.session_of(&info, number);
@@ -212,7 +218,15 @@ impl Builder<'_> {
             }
             Below::Waiting(waiting) => {
                 let run = Some(Box::new(self.waiting_run(&waiting, depth)));
-                self.without_actor(NodeId::Run(waiting.id), above, &run_name(waiting.id), "run", path, None, run)
+                self.without_actor(
+                    NodeId::Run(waiting.id),
+                    above,
+                    &run_name(waiting.id),
+                    "run",
+                    path,
+                    None,
+                    run,
+                )
             }
             Below::Ended(ended) => {
                 let run = Some(Box::new(self.ended_run(&ended, depth)));
@@ -235,7 +249,17 @@ impl Builder<'_> {
         path.push_str(name);
         let ended = run.as_ref().is_some_and(|run| run.ended_at.is_some());
         let state = if ended { "ended" } else { "sleeping" };
-        Node { id, parent, name: name.into(), path: path.as_str().into(), kind, state, actor: None, session, run }
+        Node {
+            id,
+            parent,
+            name: name.into(),
+            path: path.as_str().into(),
+            kind,
+            state,
+            actor: None,
+            session,
+            run,
+        }
     }
 
     fn figures(&self, info: &ActorInfo) -> (ActorFigures, &'static str) {
@@ -301,7 +325,8 @@ impl Builder<'_> {
         };
         cell.update(|progress| {
             let works = progress.phase == Phase::Running;
-            let in_hand = works && progress.activity != Activity::Committing && progress.activity != Activity::Tools;
+            let in_hand =
+                works && progress.activity != Activity::Committing && progress.activity != Activity::Tools;
             node.state = progress.phase.as_str();
             node.doing = Some(match (progress.phase, progress.activity) {
                 (Phase::Queued, _) | (Phase::Running, Activity::Queueing) => "waiting for its lane",

@@ -78,12 +78,13 @@ impl Watchdog {
         };
         let mut troubles = Vec::new();
         let mut messages = std::collections::BTreeMap::new();
-        let stuck = shared.system.index.all().into_iter().filter(|info| !info.has_left()).filter_map(|info| {
-            let (message, since) = info.held_up()?;
-            let number = info.cell().get_id().pid();
-            messages.insert(number, message);
-            is_overdue(since, STUCK_AFTER, monotonic).then(|| ((number, info.path(), info.kind), since))
-        });
+        let stuck =
+            shared.system.index.all().into_iter().filter(|info| !info.has_left()).filter_map(|info| {
+                let (message, since) = info.held_up()?;
+                let number = info.cell().get_id().pid();
+                messages.insert(number, message);
+                is_overdue(since, STUCK_AFTER, monotonic).then(|| ((number, info.path(), info.kind), since))
+            });
         let stuck: Vec<_> = stuck.collect();
         let Changes { began, over } = self.stuck.look(stuck);
         for ((number, path, kind), since) in began {
@@ -93,19 +94,35 @@ impl Watchdog {
         }
         for ((_, path, kind), since) in over {
             let after = monotonic.since(since);
-            tracing::info!(path, actor = kind, after_ms = after.as_millis(), "an actor answers again or has ended");
+            tracing::info!(
+                path,
+                actor = kind,
+                after_ms = after.as_millis(),
+                "an actor answers again or has ended"
+            );
             troubles.push(Trouble::Answers { path, kind, after });
         }
         self.look_at_runs(shared, silent_after, now, &mut troubles);
         troubles
     }
 
-    fn look_at_runs(&mut self, shared: &Shared, silent_after: Duration, now: Timestamp, troubles: &mut Vec<Trouble>) {
-        let silent: Vec<_> = shared.runs.iter().filter_map(|cell| {
-            let heard = cell.update(|progress| progress.heard.filter(|_| progress.phase == Phase::Running))?;
-            let name = (cell.id, cell.session.clone());
-            (now - heard > silent_after).then_some((name, heard))
-        }).collect();
+    fn look_at_runs(
+        &mut self,
+        shared: &Shared,
+        silent_after: Duration,
+        now: Timestamp,
+        troubles: &mut Vec<Trouble>,
+    ) {
+        let silent: Vec<_> = shared
+            .runs
+            .iter()
+            .filter_map(|cell| {
+                let heard =
+                    cell.update(|progress| progress.heard.filter(|_| progress.phase == Phase::Running))?;
+                let name = (cell.id, cell.session.clone());
+                (now - heard > silent_after).then_some((name, heard))
+            })
+            .collect();
         let Changes { began, over } = self.silent.look(silent);
         for ((run, session), since) in began {
             tracing::warn!(%session, %run, "a run gives no sign of life");

@@ -14,8 +14,8 @@ mod walk;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::book::{EndedRun, MAX_ENDED, SHOWN_FOR, SessionFacts};
 pub(crate) use self::book::Book;
+pub use self::book::{EndedRun, MAX_ENDED, SHOWN_FOR, SessionFacts};
 pub use self::dog::{Trouble as WatchTrouble, Watchdog};
 pub use self::view::{
     ActorFigures, ChildCounts, Difference, Node, NodeId, RunNode, SessionNode, Snapshot, Spending, ToolNode,

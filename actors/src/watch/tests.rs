@@ -11,9 +11,7 @@ use crate::ports::{FnModels, Ids, ModelError, ModelErrorKind, ModelRequest, Seed
 use crate::run::RunMsg;
 use crate::session::SessionMsg;
 use crate::tree::{Tree, TreeOptions};
-use crate::types::{
-    AgentId, ModelRef, Origin, PromptRequest, SessionKey, Settings, SpawnRequest, Timestamp,
-};
+use crate::types::{AgentId, ModelRef, Origin, PromptRequest, SessionKey, Settings, SpawnRequest, Timestamp};
 
 fn look(handle: &TreeHandle) -> Snapshot {
     let prices = Prices::default();
@@ -53,7 +51,15 @@ fn shown(snapshot: &Snapshot, handle: &TreeHandle) -> BTreeMap<u64, Option<u64>>
 
 fn prompt(session: SessionKey) -> PromptRequest {
     let text = "work".to_owned();
-    PromptRequest { session, text, model: None, timeout: None, wire_id: None, idempotency: None, callback: None }
+    PromptRequest {
+        session,
+        text,
+        model: None,
+        timeout: None,
+        wire_id: None,
+        idempotency: None,
+        callback: None,
+    }
 }
 
 /// A model that takes its time, and now and then fails or panics.

@@ -309,7 +309,8 @@ impl ProviderReader<'_, '_> {
             match cursor.node.value {
                 Value::Number(dollars) if dollars.is_finite() && dollars >= 0.0 => Some(dollars),
                 _ => {
-                    let text = "not a price in US dollars for a million tokens: what this model costs is not known";
+                    let text =
+                        "not a price in US dollars for a million tokens: what this model costs is not known";
                     self.reader.warning(&cursor, Kind::Value, text);
                     Some(f64::NAN)
                 }
@@ -319,13 +320,10 @@ impl ProviderReader<'_, '_> {
             ["input", "output", "cacheRead", "cacheWrite"].map(|name| amount(name));
         // What comes from the cache costs as much as the rest, unless something else is said.
         let (input, output) = (input.unwrap_or_default(), output.unwrap_or_default());
-        let price = Price {
-            input,
-            output,
-            cache_read: read.unwrap_or(input),
-            cache_write: write.unwrap_or(input),
-        };
-        let known = [price.input, price.output, price.cache_read, price.cache_write].iter().all(|p| p.is_finite());
+        let price =
+            Price { input, output, cache_read: read.unwrap_or(input), cache_write: write.unwrap_or(input) };
+        let known =
+            [price.input, price.output, price.cache_read, price.cache_write].iter().all(|p| p.is_finite());
         if known && let Ok(model) = format!("{}/{model}", self.id).parse() {
             self.found.prices.push((model, price));
         }

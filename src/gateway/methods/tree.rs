@@ -115,7 +115,8 @@ fn recent(call: Call) -> BoxFuture<'static, Answer> {
         let Since { since_ms, limit } = call.params()?;
         let limit = limit.unwrap_or(USUAL_RUNS);
         if !(1..=MAX_RUNS).contains(&limit) {
-            let text = format!("invalid {} params: limit {limit} is not a number from 1 to {MAX_RUNS}", call.method);
+            let text =
+                format!("invalid {} params: limit {limit} is not a number from 1 to {MAX_RUNS}", call.method);
             return Err(ErrorShape::invalid(text));
         }
         let look = tokio::task::spawn_blocking(move || {

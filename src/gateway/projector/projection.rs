@@ -188,7 +188,11 @@ impl Projection {
                 let about = json!({ "reason": "moved", "parentSessionKey": to });
                 tell(changed(&session, about, None, now));
             }
-            Event::Refused { .. } | Event::Yielded { .. } | Event::Announced { .. } | Event::Pairing(_) | Event::Watched(_) => {}
+            Event::Refused { .. }
+            | Event::Yielded { .. }
+            | Event::Announced { .. }
+            | Event::Pairing(_)
+            | Event::Watched(_) => {}
         }
     }
 

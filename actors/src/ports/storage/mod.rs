@@ -27,8 +27,8 @@ pub use self::ops::{AuditRecord, Done, Op, Refused, RunEnd, StoreError, ToolMark
 pub use self::pairing::{BootstrapRow, DeviceRow, DeviceTokenRow, PairRequestRow, StoredPairing};
 pub use self::reads::{
     Consequences, DAY_MS, DayUsage, Earlier, LeftRun, ListFilter, OpenRun, Overview, OverviewFilter,
-    Overviews, Page, QuietFilter, QuietSession, RunGlance, RunTally, RunTrace, RunUse, SessionFigures, StoredSession,
-    SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Unfinished,
+    Overviews, Page, QuietFilter, QuietSession, RunGlance, RunTally, RunTrace, RunUse, SessionFigures,
+    StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Unfinished,
 };
 pub use self::rows::{Announce, CallbackRow, Cause, Host, RequestKey, RunRow, RunState, SessionRow, Steer};
 use super::BoxFuture;
