@@ -24,8 +24,8 @@ use self::state::State;
 pub(crate) use self::table::Table;
 use crate::ports::{
     Announce, AuditRecord, BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally,
-    Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page,
-    QuietFilter, QuietSession, Refused, RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Steer,
+    Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRow, OpenRun, OverviewFilter, Overviews,
+    Page, QuietFilter, QuietSession, Refused, RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Steer,
     Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies, ToolUse,
     ToolUseFilter, Transaction, Unfinished,
 };
@@ -310,6 +310,10 @@ impl Storage for MemoryStorage {
 
     fn open_runs(&self) -> BoxFuture<Result<Vec<OpenRun>, StoreError>> {
         self.read(State::open_runs)
+    }
+
+    fn open_rows(&self) -> BoxFuture<Result<Vec<OpenRow>, StoreError>> {
+        self.read(State::open_rows)
     }
 
     fn left_runs(&self) -> BoxFuture<Result<Vec<LeftRun>, StoreError>> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
     BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host,
-    LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession,
-    RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Storage, StoreError, StoredPairing,
+    LeftRun, ListFilter, OpenCallback, OpenRow, OpenRun, OverviewFilter, Overviews, Page, QuietFilter,
+    QuietSession, RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Storage, StoreError, StoredPairing,
     StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
@@ -66,6 +66,9 @@ impl Storage for NoStorage {
         nothing(None)
     }
     fn open_runs(&self) -> BoxFuture<Result<Vec<OpenRun>, StoreError>> {
+        nothing(Vec::new())
+    }
+    fn open_rows(&self) -> BoxFuture<Result<Vec<OpenRow>, StoreError>> {
         nothing(Vec::new())
     }
     fn left_runs(&self) -> BoxFuture<Result<Vec<LeftRun>, StoreError>> {

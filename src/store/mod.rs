@@ -28,9 +28,10 @@ use std::sync::Arc;
 
 use offshoot_actors::ports::{
     BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host,
-    LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession,
-    RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Storage, StoreError, StoreHealth, StoredPairing,
-    StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    LeftRun, ListFilter, OpenCallback, OpenRow, OpenRun, OverviewFilter, Overviews, Page, QuietFilter,
+    QuietSession, RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Storage, StoreError, StoreHealth,
+    StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction,
+    Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
@@ -205,6 +206,10 @@ impl Storage for SqliteStorage {
 
     fn open_runs(&self) -> BoxFuture<Result<Vec<OpenRun>, StoreError>> {
         self.readers.ask(queries::open_runs)
+    }
+
+    fn open_rows(&self) -> BoxFuture<Result<Vec<OpenRow>, StoreError>> {
+        self.readers.ask(queries::open_rows)
     }
 
     fn left_runs(&self) -> BoxFuture<Result<Vec<LeftRun>, StoreError>> {

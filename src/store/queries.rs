@@ -1,8 +1,16 @@
 //! Questions to the database.
 
+/// What [`open_run`] reads.
+macro_rules! open_run_columns {
+    () => {
+        "r.id, r.session_key, r.announce_to, s.root_key, s.depth, r.cause, r.spawner_id, r.host, s.on_parent_exit"
+    };
+}
+
 mod consequences;
 mod deliveries;
 mod devices;
+mod open;
 mod overviews;
 mod retention;
 
@@ -10,9 +18,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    DAY_MS, DayUsage, Earlier, Host, LeftRun, ListFilter, OpenRun, Page, RequestKey, RunRow, RunState,
-    RunTally, RunTrace, SessionFigures, SessionRow, StoredSession, SubtreeRun, Survivors, Tallies,
-    Unfinished,
+    DAY_MS, DayUsage, Earlier, Host, ListFilter, Page, RequestKey, RunRow, RunState, RunTally, RunTrace,
+    SessionFigures, SessionRow, StoredSession, SubtreeRun, Survivors, Tallies, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use rusqlite::{Connection, OptionalExtension, Params, Result, ToSql, params};
@@ -20,16 +27,11 @@ use rusqlite::{Connection, OptionalExtension, Params, Result, ToSql, params};
 pub(super) use self::consequences::{consequences, runs_named};
 pub(super) use self::deliveries::{callbacks, deliveries, delivery_tally};
 pub(super) use self::devices::pairing;
+use self::open::open_run;
+pub(super) use self::open::{left_runs, open_rows, open_runs};
 pub(super) use self::overviews::{overviews, run_uses, tool_uses};
 pub(super) use self::retention::quiet_sessions;
 use super::rows::{Columns, IdText, count, run_columns, session_columns};
-
-/// What [`open_run`] reads.
-macro_rules! open_run_columns {
-    () => {
-        "r.id, r.session_key, r.announce_to, s.root_key, s.depth, r.cause, r.spawner_id, r.host, s.on_parent_exit"
-    };
-}
 
 /// All parts from one snapshot of the database.
 pub(super) fn load_session(connection: &Connection, key: &SessionKey) -> Result<Option<StoredSession>> {
@@ -176,62 +178,6 @@ pub(super) fn earlier(connection: &Connection, key: &RequestKey) -> Result<Optio
             Ok(Earlier { digest: columns.value()?, run: columns.run()?, session: columns.session()? })
         })
         .optional()
-}
-
-pub(super) fn open_runs(connection: &Connection) -> Result<Vec<OpenRun>> {
-    all(
-        connection,
-        concat!(
-            "SELECT ",
-            open_run_columns!(),
-            " FROM runs r INDEXED BY runs_open JOIN sessions s ON s.id = r.session \
-             WHERE r.ended_at IS NULL ORDER BY r.number"
-        ),
-        [],
-        open_run,
-    )
-}
-
-pub(super) fn left_runs(connection: &Connection) -> Result<Vec<LeftRun>> {
-    all(
-        connection,
-        concat!(
-            "SELECT ",
-            open_run_columns!(),
-            ", r.state, r.recovery, r.attempts, p.state, s.updated_at \
-             FROM runs r INDEXED BY runs_open JOIN sessions s ON s.id = r.session \
-             LEFT JOIN runs p ON p.id = r.spawner_id AND p.ended_at IS NOT NULL WHERE r.ended_at IS NULL ORDER BY r.number"
-        ),
-        [],
-        |mut columns| {
-            Ok(LeftRun {
-                open: open_run_of(&mut columns)?,
-                state: columns.state()?,
-                recovery: columns.recovery()?,
-                attempts: columns.value()?,
-                spawner_ended: columns.state_or_null()?.and_then(RunState::terminal),
-                written_at: columns.time()?,
-            })
-        },
-    )
-}
-
-fn open_run(mut columns: Columns<'_>) -> Result<OpenRun> {
-    open_run_of(&mut columns)
-}
-
-fn open_run_of(columns: &mut Columns<'_>) -> Result<OpenRun> {
-    Ok(OpenRun {
-        run: columns.parsed()?,
-        session: columns.parsed()?,
-        announce_to: columns.parsed_or_null()?,
-        root: columns.parsed()?,
-        depth: columns.value()?,
-        cause: columns.cause()?,
-        spawner: columns.parsed_or_null()?,
-        host: columns.host()?,
-        on_parent_exit: columns.on_parent_exit()?,
-    })
 }
 
 pub(super) fn open_in_subtree(connection: &Connection, key: &SessionKey) -> Result<Vec<SubtreeRun>> {

@@ -179,7 +179,7 @@ impl<'a> Columns<'a> {
         self.required(value)
     }
 
-    fn json_or_null<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
+    pub(super) fn json_or_null<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
         let value = self.text()?.map(serde_json::from_str).transpose();
         value.map_err(|error| self.unreadable(error))
     }

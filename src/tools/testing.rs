@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use offshoot_actors::ports::{
     BoxFuture, Cause, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier,
-    Host, LeftRun, ListFilter, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter,
+    Host, LeftRun, ListFilter, OpenCallback, OpenRow, OpenRun, OverviewFilter, Overviews, Page, QuietFilter,
     QuietSession, RequestKey, RunRow, RunState, RunUse, SessionFigures, SessionRow, Storage, StoreError,
     StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction,
     Unfinished,
@@ -203,6 +203,10 @@ impl Storage for Store {
     }
 
     fn open_runs(&self) -> BoxFuture<Result<Vec<OpenRun>, StoreError>> {
+        ready(Vec::new())
+    }
+
+    fn open_rows(&self) -> BoxFuture<Result<Vec<OpenRow>, StoreError>> {
         ready(Vec::new())
     }
 

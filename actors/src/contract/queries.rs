@@ -36,6 +36,15 @@ pub async fn open_runs_are_listed_oldest_first(store: &dyn Storage) {
     let last = &open[5];
     assert_eq!((&last.session, &last.root, last.depth), (&rows[6].key, &rows[0].key, 2));
     assert_eq!((last.announce_to.as_ref(), last.spawner), (Some(&rows[2].key), Some(run_id(1))));
+    let rows = store.open_rows().await.unwrap();
+    assert_eq!(rows.iter().map(|open| open.row.id).collect::<Vec<_>>(), ids);
+    for open in rows {
+        assert_eq!(store.run(open.row.id).await.unwrap().as_ref(), Some(&open.row));
+        assert_eq!(store.session(open.row.session.clone()).await.unwrap().as_ref(), Some(&open.session));
+        let first = store.entries(open.row.session, 0, 1).await.unwrap();
+        let first = first.first().filter(|_| open.row.cause == Cause::Spawn);
+        assert_eq!(open.first.as_ref(), first.map(|first| &first.entry));
+    }
 }
 
 /// Leaves come before their parents, sleeping branches are not forgotten, and nobody else's runs come.

@@ -11,9 +11,9 @@ use super::table::Table;
 use super::{Delivery, OutboxRow, ToolRow};
 use crate::devices::Devices;
 use crate::ports::{
-    Announce, AuditRecord, DAY_MS, DayUsage, Earlier, Host, LeftRun, ListFilter, OpenRun, Page, RequestKey,
-    RunRow, RunState, RunTally, RunTrace, SessionFigures, SessionRow, Steer, StoredSession, SubtreeRun,
-    Tallies, Unfinished,
+    Announce, AuditRecord, Cause, DAY_MS, DayUsage, Earlier, Host, LeftRun, ListFilter, OpenRow, OpenRun,
+    Page, RequestKey, RunRow, RunState, RunTally, RunTrace, SessionFigures, SessionRow, Steer, StoredSession,
+    SubtreeRun, Tallies, Unfinished,
 };
 use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
 
@@ -243,6 +243,18 @@ impl State {
             host: row.host,
             on_parent_exit: session.on_parent_exit,
         })
+    }
+
+    pub(super) fn open_rows(&self) -> Vec<OpenRow> {
+        let open = |run: RunId| {
+            let row = self.runs.get(&run)?.row.clone();
+            let session = self.sessions.get(&row.session)?;
+            let spawned = row.cause == Cause::Spawn;
+            let first = spawned.then(|| self.transcript(session.number, 0).next()).flatten();
+            let first = first.map(|first| first.entry.clone());
+            Some(OpenRow { row, session: session.row.clone(), first })
+        };
+        self.open.iter().filter_map(|(_, run)| open(*run)).collect()
     }
 
     pub(super) fn left_runs(&self) -> Vec<LeftRun> {

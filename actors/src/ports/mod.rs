@@ -17,7 +17,7 @@ pub use model::{
 pub use storage::{
     Announce, AuditRecord, BootstrapRow, CallbackMark, CallbackRow, Cause, Consequences, DAY_MS, DayUsage,
     DeliveryFilter, DeliveryKind, DeliveryRow, DeliveryState, DeliveryStatus, DeliveryTally, DeviceRow,
-    DeviceTokenRow, Done, Earlier, Host, LeftRun, ListFilter, Op, OpenCallback, OpenRun, Overview,
+    DeviceTokenRow, Done, Earlier, Host, LeftRun, ListFilter, Op, OpenCallback, OpenRow, OpenRun, Overview,
     OverviewFilter, Overviews, Page, PairRequestRow, QuietFilter, QuietSession, Receiver, Refused,
     RequestKey, RunEnd, RunGlance, RunRow, RunState, RunTally, RunTrace, RunUse, SessionFigures, SessionRow,
     Steer, Storage, StoreError, StoreHealth, StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies,

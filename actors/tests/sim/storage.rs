@@ -8,10 +8,10 @@ use std::time::Duration;
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
     BoxFuture, Clock, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier,
-    Host, LeftRun, ListFilter, Op, OpenCallback, OpenRun, OverviewFilter, Overviews, Page, QuietFilter,
-    QuietSession, Refused, RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Storage, StoreError,
-    StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction,
-    Unfinished,
+    Host, LeftRun, ListFilter, Op, OpenCallback, OpenRow, OpenRun, OverviewFilter, Overviews, Page,
+    QuietFilter, QuietSession, Refused, RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Storage,
+    StoreError, StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter,
+    Transaction, Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use tokio::sync::Notify;
@@ -242,6 +242,10 @@ impl Storage for SimStorage {
 
     fn open_runs(&self) -> BoxFuture<Result<Vec<OpenRun>, StoreError>> {
         self.read(Storage::open_runs)
+    }
+
+    fn open_rows(&self) -> BoxFuture<Result<Vec<OpenRow>, StoreError>> {
+        self.read(Storage::open_rows)
     }
 
     fn left_runs(&self) -> BoxFuture<Result<Vec<LeftRun>, StoreError>> {

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use offshoot_actors::TreeHandle;
 use offshoot_actors::kit::{Behaviour, Ctx, Intensity, Msg, StartError, Task};
-use offshoot_actors::ports::{Cause, Event, RunRow, SessionRow, Storage, StoreError};
-use offshoot_actors::types::{Entry, Scope};
+use offshoot_actors::ports::{Cause, Event, OpenRow, RunRow, SessionRow, Storage, StoreError};
+use offshoot_actors::types::{Entry, Scope, StoredEntry};
 
 pub(crate) use self::change::Change;
 use self::payload::{Audience, Projected};
@@ -89,21 +89,20 @@ impl Behaviour for Projector {
         let storage = args.tree.storage();
         let mut projection = Projection::new(Arc::clone(&daemon.told));
         let before = daemon.told.open();
-        for open in storage.open_runs().await.map_err(read)? {
-            let Some(row) = storage.run(open.run).await.map_err(read)? else { continue };
+        for OpenRow { row, session, first } in storage.open_rows().await.map_err(read)? {
             if let Some(name) = &row.wire_id {
                 daemon.runs.accepted(row.id, name);
             }
-            let (session, task) = asked(storage.as_ref(), &row).await.map_err(read)?;
-            projection.resume(&row, session.as_ref(), task.as_deref());
+            projection.resume(&row, Some(&session), first.as_ref().and_then(task));
         }
         // The message in which it panicked may have been the end of a run, which nobody would hear of any more.
         let now = Now { at: daemon.clock.now(), monotonic: daemon.clock.monotonic() };
         for run in before {
             match storage.run(run).await.map_err(read)? {
                 Some(row) if row.outcome.is_some() => {
-                    let (session, task) = asked(storage.as_ref(), &row).await.map_err(read)?;
-                    projection.resume(&row, session.as_ref(), task.as_deref());
+                    let (session, first) = spawned(storage.as_ref(), &row).await.map_err(read)?;
+                    let task = first.as_ref().and_then(|first| task(&first.entry));
+                    projection.resume(&row, session.as_ref(), task);
                     projection.tell_missed_end(&row, now, &mut |projected| deliver(&daemon, &projected));
                 }
                 Some(_) => {}
@@ -135,21 +134,24 @@ impl Behaviour for Projector {
     }
 }
 
-/// The session of a sub-agent's run, and what it was asked.
-async fn asked(
+/// The session of a sub-agent's run, and how its transcript begins.
+async fn spawned(
     storage: &dyn Storage,
     row: &RunRow,
-) -> Result<(Option<SessionRow>, Option<String>), StoreError> {
+) -> Result<(Option<SessionRow>, Option<Arc<StoredEntry>>), StoreError> {
     if row.cause != Cause::Spawn {
         return Ok((None, None));
     }
     let session = storage.session(row.session.clone()).await?;
-    let first = storage.entries(row.session.clone(), 0, 1).await?;
-    let task = first.first().and_then(|first| match &first.entry {
-        Entry::User { text, .. } => title(None, Some(text)).map(str::to_owned),
+    Ok((session, storage.entries(row.session.clone(), 0, 1).await?.into_iter().next()))
+}
+
+/// What a sub-agent was asked, of the entry that its transcript begins with.
+fn task(first: &Entry) -> Option<&str> {
+    match first {
+        Entry::User { text, .. } => title(None, Some(text)),
         _ => None,
-    });
-    Ok((session, task))
+    }
 }
 
 fn deliver(daemon: &Daemon, projected: &Projected) {

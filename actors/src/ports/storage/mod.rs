@@ -26,7 +26,7 @@ pub use self::health::{StoreHealth, Trouble};
 pub use self::ops::{AuditRecord, Done, Op, Refused, RunEnd, StoreError, ToolMark, Transaction};
 pub use self::pairing::{BootstrapRow, DeviceRow, DeviceTokenRow, PairRequestRow, StoredPairing};
 pub use self::reads::{
-    Consequences, DAY_MS, DayUsage, Earlier, LeftRun, ListFilter, OpenRun, Overview, OverviewFilter,
+    Consequences, DAY_MS, DayUsage, Earlier, LeftRun, ListFilter, OpenRow, OpenRun, Overview, OverviewFilter,
     Overviews, Page, QuietFilter, QuietSession, RunGlance, RunTally, RunTrace, RunUse, SessionFigures,
     StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Unfinished,
 };
@@ -78,6 +78,9 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Every open run, oldest first.
     fn open_runs(&self) -> BoxFuture<Result<Vec<OpenRun>, StoreError>>;
+
+    /// Every open run with its row and its session, oldest first. All of one moment.
+    fn open_rows(&self) -> BoxFuture<Result<Vec<OpenRow>, StoreError>>;
 
     /// Every open run with what a start of the daemon decides on, oldest first.
     fn left_runs(&self) -> BoxFuture<Result<Vec<LeftRun>, StoreError>>;

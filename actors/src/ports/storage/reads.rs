@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::rows::{Announce, Cause, Host, RunRow, RunState, SessionRow, Steer};
 use crate::policy::cost::Spent;
 use crate::types::{
-    AgentId, Cleanup, ModelRef, OnParentExit, RecoveryMode, RunId, SessionKey, StoredEntry, Terminal,
+    AgentId, Cleanup, Entry, ModelRef, OnParentExit, RecoveryMode, RunId, SessionKey, StoredEntry, Terminal,
     Timestamp, Usage,
 };
 
@@ -131,6 +131,17 @@ pub struct SubtreeRun {
     pub row: RunRow,
     /// Its session.
     pub session: SessionRow,
+}
+
+/// An open run with its whole row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenRow {
+    /// The run.
+    pub row: RunRow,
+    /// Its session.
+    pub session: SessionRow,
+    /// How the transcript begins, of a run that was spawned.
+    pub first: Option<Entry>,
 }
 
 /// What is to be done about the children of a session that goes away with all that goes with it.
