@@ -73,6 +73,7 @@ impl Behaviour for Gateway {
 
     async fn start(args: &mut Arc<Daemon>, ctx: &mut Ctx<Self>) -> Result<Self, StartError> {
         let daemon = Arc::clone(args);
+        daemon.first_vitals().await;
         let mut bound = BTreeSet::new();
         let mut accepting = Vec::new();
         let (bind, port) = (daemon.config().gateway.bind, daemon.config().gateway.port);

@@ -36,8 +36,6 @@ const DRAIN: Duration = Duration::from_secs(4);
 /// How long clients may take to read the last frames.
 const FAREWELL: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(20);
-/// How long the start waits for the figures of `health`.
-const FIRST_LOOK: Duration = Duration::from_millis(20);
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -97,15 +95,9 @@ impl Serving {
             tls,
             models: Some(Arc::clone(&models)),
         }));
-        // A client finds real figures, however early it comes; of a large store it finds them a moment later.
+        // The gateway, which comes last, waits for it for a moment.
         let (looks, looked_at) = (Arc::clone(&daemon), Arc::clone(&storage));
-        let look = tokio::spawn(async move {
-            if let Err(error) = looks.take_vitals(&looked_at).await {
-                tracing::warn!(%error, "the health snapshot could not be taken");
-            }
-        });
-        // It goes on by itself where it takes longer.
-        let _ = tokio::time::timeout(FIRST_LOOK, look).await;
+        tokio::spawn(async move { looks.take_first_vitals(&looked_at).await });
         let sink = Arc::new(Sink::new(Arc::clone(&daemon)));
         let mut options = runtime::tree_options_with(&config, clock, storage, models, sink, Host::Daemon);
         // Before the gateway: whoever connects misses nothing.

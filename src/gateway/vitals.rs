@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use offshoot_actors::ports::{
     DeliveryTally, ListFilter, Page, SessionRow, Storage, StoreError, StoreHealth, Tallies, Trouble,
@@ -9,6 +10,7 @@ use offshoot_actors::ports::{
 use offshoot_actors::types::{AgentId, Scope, Timestamp};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::daemon::Daemon;
 use super::deliveries::counts;
@@ -18,6 +20,8 @@ use super::outbox::Lossy;
 
 /// Sessions of each agent that are named.
 const RECENT: u32 = 5;
+/// How long after the start of the process clients wait for the first look.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
 /// Agents whose sessions are named: each is a question to the store.
 const NAMED: usize = 64;
 
@@ -41,6 +45,8 @@ pub(crate) struct Vitals {
     store: RwLock<StoreHealth>,
     /// How it was when everybody was told last.
     told: RwLock<StoreHealth>,
+    /// Whether the first look is over.
+    begun: watch::Sender<bool>,
 }
 
 impl Vitals {
@@ -78,6 +84,25 @@ impl Daemon {
         *self.vitals.looked.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(looked);
         self.write_vitals();
         Ok(())
+    }
+
+    /// Looks for the first time, beside the start of everything else.
+    pub(crate) async fn take_first_vitals(&self, storage: &Arc<dyn Storage>) {
+        if let Err(error) = self.take_vitals(storage).await {
+            tracing::warn!(%error, "the health snapshot could not be taken");
+        }
+        self.vitals.begun.send_replace(true);
+    }
+
+    /// Waits for the first look, so that a client finds real figures, however early it comes; those of a large store come a
+    /// moment later.
+    pub(crate) async fn first_vitals(&self) {
+        let mut begun = self.vitals.begun.subscribe();
+        let left = FIRST_LOOK.saturating_sub(self.clock.now() - self.started_at);
+        tokio::select! {
+            _ = begun.wait_for(|begun| *begun) => {}
+            () = self.clock.sleep(left) => {}
+        }
     }
 
     /// Writes the snapshot anew from what is known, after a change of the configuration.

@@ -13,13 +13,14 @@ mod devices;
 mod open;
 mod overviews;
 mod retention;
+mod tallies;
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    DAY_MS, DayUsage, Earlier, Host, ListFilter, Page, RequestKey, RunRow, RunState, RunTally, RunTrace,
-    SessionFigures, SessionRow, StoredSession, SubtreeRun, Survivors, Tallies, Unfinished,
+    DAY_MS, DayUsage, Earlier, Host, ListFilter, Page, RequestKey, RunRow, RunState, RunTrace,
+    SessionFigures, SessionRow, StoredSession, SubtreeRun, Survivors, Unfinished,
 };
 use offshoot_actors::types::{RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use rusqlite::{Connection, OptionalExtension, Params, Result, ToSql, params};
@@ -31,6 +32,7 @@ use self::open::open_run;
 pub(super) use self::open::{left_runs, open_rows, open_runs};
 pub(super) use self::overviews::{overviews, run_uses, tool_uses};
 pub(super) use self::retention::quiet_sessions;
+pub(super) use self::tallies::tallies;
 use super::rows::{Columns, IdText, count, run_columns, session_columns};
 
 /// All parts from one snapshot of the database.
@@ -311,25 +313,6 @@ pub(super) fn session_figures(connection: &Connection, key: &SessionKey) -> Resu
         figures.count(level, (cause, state), accepted_at, (&model, usage));
     }
     Ok(figures)
-}
-
-pub(super) fn tallies(connection: &Connection) -> Result<Tallies> {
-    let snapshot = connection.unchecked_transaction()?;
-    let sessions =
-        all(&snapshot, "SELECT agent, count(*) FROM sessions GROUP BY agent", [], |mut columns| {
-            Ok((columns.parsed()?, columns.count()?))
-        })?;
-    let runs = all(
-        &snapshot,
-        "SELECT cause, state, count(*) FROM runs GROUP BY cause, state ORDER BY cause, state",
-        [],
-        |mut columns| {
-            let (cause, state) = (columns.cause()?, columns.state()?);
-            Ok(RunTally { cause, state, count: columns.count()? })
-        },
-    )?;
-    snapshot.finish()?;
-    Ok(Tallies { sessions: sessions.into_iter().collect(), runs })
 }
 
 pub(super) fn usage_by_day(
