@@ -1,7 +1,6 @@
 //! Finds the keys that nothing acts on.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
 use strsim::normalized_damerau_levenshtein;
 
@@ -55,7 +54,8 @@ pub(super) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> O
     best.filter(|(score, _)| *score >= ALIKE).map(|(_, known)| known)
 }
 
-pub(super) static KNOWN: LazyLock<Known> = LazyLock::new(|| {
+/// Every key, as a tree. It is looked at when a configuration is read, and not kept in between.
+pub(super) fn known() -> Known {
     let mut known = Known::default();
     for (place, names) in ACTED_ON {
         known.add(place, names, true);
@@ -64,11 +64,11 @@ pub(super) static KNOWN: LazyLock<Known> = LazyLock::new(|| {
         known.add(place, names, false);
     }
     known
-});
+}
 
 /// Warns of every key that is unknown or that nothing acts on, and of variables there that are not set.
 pub(super) fn keys(root: &Node, variables: &Variables<'_>, problems: &mut Problems) {
-    Checker { variables, problems }.walk(&Cursor::root(root), root.place, &KNOWN, false);
+    Checker { variables, problems }.walk(&Cursor::root(root), root.place, &known(), false);
 }
 
 struct Checker<'a> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::check::{KNOWN, Known};
+use super::check::{Known, known};
 use super::read::is_secret_name;
 
 /// What a key holds that something acts on, by its name.
@@ -50,7 +50,7 @@ const AT_RESTART: &[&str] =
 /// The schema of a whole configuration.
 #[must_use]
 pub fn whole() -> Value {
-    let mut schema = node(&KNOWN, "", "", true);
+    let mut schema = node(&known(), "", "", true);
     schema["$schema"] = "http://json-schema.org/draft-07/schema#".into();
     schema["title"] = "Offshoot".into();
     schema
@@ -60,7 +60,7 @@ pub fn whole() -> Value {
 #[must_use]
 pub fn hints() -> Value {
     let mut hints = Map::new();
-    collect_hints(&KNOWN, "", &mut hints);
+    collect_hints(&known(), "", &mut hints);
     Value::Object(hints)
 }
 
@@ -68,7 +68,8 @@ pub fn hints() -> Value {
 #[must_use]
 pub fn lookup(path: &str) -> Option<Value> {
     let steps = path.split(['.', '/', '[', ']']).filter(|step| !step.is_empty());
-    let (mut known, mut name, mut general): (&Known, &str, Vec<&str>) = (&KNOWN, "", Vec::new());
+    let all = known();
+    let (mut known, mut name, mut general): (&Known, &str, Vec<&str>) = (&all, "", Vec::new());
     for step in steps {
         let index = step == "*" || step.bytes().all(|byte| byte.is_ascii_digit());
         let at_list = index.then(|| known.names.get("[]")).flatten();
@@ -200,7 +201,7 @@ mod tests {
                 check(below, &path);
             }
         }
-        check(&KNOWN, "");
+        check(&known(), "");
     }
 
     #[test]

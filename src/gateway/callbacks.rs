@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -106,13 +106,8 @@ impl Behaviour for Callbacks {
     type Child = Infallible;
 
     async fn start(args: &mut CallbacksArgs, ctx: &mut Ctx<Self>) -> Result<Self, StartError> {
-        let client = reqwest::Client::builder()
-            .redirect(Policy::none())
-            .timeout(ANSWER_WITHIN)
-            .user_agent(concat!("offshoot/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| StartError(format!("results cannot be delivered: {error}")))?;
-        let courier = Courier { daemon: Arc::clone(&args.daemon), tree: args.tree.clone(), client };
+        let courier =
+            Courier { daemon: Arc::clone(&args.daemon), tree: args.tree.clone(), client: Arc::default() };
         let reading = ctx.task(args.tree.storage().callbacks(), CallbacksMsg::Found);
         args.daemon.set_callbacks(ctx.myself().clone());
         Ok(Self {
@@ -215,7 +210,8 @@ impl Callbacks {
 struct Courier {
     daemon: Arc<Daemon>,
     tree: TreeHandle,
-    client: reqwest::Client,
+    /// Made for the first result: most daemons deliver none, and TLS takes its memory.
+    client: Arc<OnceLock<reqwest::Client>>,
 }
 
 impl Courier {
@@ -294,9 +290,24 @@ impl Courier {
         self.mark(callback, CallbackMark::Failed { reason, attempts, next: None }).await;
     }
 
+    fn client(&self) -> reqwest::Result<&reqwest::Client> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = reqwest::Client::builder()
+            .redirect(Policy::none())
+            .timeout(ANSWER_WITHIN)
+            .user_agent(concat!("offshoot/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
     async fn post(&self, callback: &CallbackRow, body: String) -> Posted {
-        let request = self
-            .client
+        let client = match self.client() {
+            Ok(client) => client,
+            Err(error) => return Posted::Failed(error.to_string()),
+        };
+        let request = client
             .post(callback.address.expose())
             .header(CONTENT_TYPE, "application/json; charset=utf-8")
             .header(IDEMPOTENCY_KEY, callback.run.to_string())
