@@ -323,13 +323,16 @@ pub(super) fn usage_by_day(
     all(
         connection,
         // A total never fails, whatever a provider claims to have counted.
-        "SELECT (coalesce(ended_at, accepted_at) + ?3) / ?4 AS day, count(*), \
+        "SELECT (coalesce(ended_at, accepted_at) + ?3) / ?4 AS day, coalesce(model_used, model) AS used, count(*), \
          CAST(total(input_tokens) AS INTEGER), CAST(total(output_tokens) AS INTEGER), \
          CAST(total(cached_tokens) AS INTEGER) FROM runs \
          WHERE coalesce(ended_at, accepted_at) >= ?1 AND coalesce(ended_at, accepted_at) < ?2 \
-         AND (input_tokens > 0 OR output_tokens > 0) GROUP BY day ORDER BY day",
+         AND (input_tokens > 0 OR output_tokens > 0) GROUP BY day, used ORDER BY day, used",
         params![when.start.0, when.end.0, offset_ms, DAY_MS],
-        |mut columns| Ok(DayUsage { day: columns.value()?, runs: columns.count()?, usage: columns.usage()? }),
+        |mut columns| {
+            let (day, model) = (columns.value()?, columns.parsed()?);
+            Ok(DayUsage { day, model, runs: columns.count()?, usage: columns.usage()? })
+        },
     )
 }
 

@@ -83,6 +83,7 @@ macro_rules! storage_contract {
             open_runs_are_listed_oldest_first,
             a_subtree_is_listed_deepest_first,
             usage_of_a_tree_is_the_sum_over_its_runs,
+            figures_of_a_session_are_of_what_has_ended,
             waiting_sessions_have_something_to_take,
             what_is_unfinished_is_told_by_root,
             what_is_on_its_way_to_or_from_a_subtree_is_found,

@@ -1,8 +1,9 @@
 //! Questions over many rows.
 
 use super::fixtures::*;
+use crate::policy::cost::Spent;
 use crate::ports::{
-    Cause, DAY_MS, DayUsage, Host, ListFilter, Op, OverviewFilter, Page, RunRow, RunUse, SessionRow, Storage,
+    Cause, DAY_MS, DayUsage, Host, ListFilter, Op, OverviewFilter, Page, RunRow, RunState, RunUse, SessionRow, Storage,
     Tallies, ToolMark, ToolUse, ToolUseFilter, Unfinished,
 };
 use crate::types::{Entry, SessionKey, Terminal, Timestamp, ToolStatus, Usage};
@@ -85,6 +86,32 @@ pub async fn usage_of_a_tree_is_the_sum_over_its_runs(store: &dyn Storage) {
     assert_eq!(usage(&session("nowhere")).await, Usage::default());
 }
 
+/// Only what has ended counts, by the model that was called last; what hangs right below is counted by how it ended.
+pub async fn figures_of_a_session_are_of_what_has_ended(store: &dyn Storage) {
+    let rows = tree(store).await;
+    let figures = async |row: &SessionRow| store.session_figures(row.key.clone()).await.unwrap();
+    for number in 0..7 {
+        let usage = Usage { input: 1 << number, output: 0, cached: 0 };
+        let model = model(if number % 2 == 0 { "even" } else { "odd" });
+        apply(store, vec![Op::RecordStep { run: run_id(number), steps: 1, usage, model }]).await;
+    }
+    let open = figures(&rows[0]).await.unwrap();
+    assert_eq!((open.own.usage(), open.below.usage(), open.done, open.failed), Default::default());
+    assert!(open.latest.is_some_and(|(_, state)| state == RunState::Accepted));
+    let delete = Op::DeleteSession { session: rows[5].key.clone(), with_parents: true };
+    apply(store, vec![end(5, Terminal::Ok), delete, end(6, Terminal::Crashed), end(2, Terminal::Partial)]).await;
+    let top = figures(&rows[0]).await.unwrap();
+    let middle = figures(&rows[2]).await.unwrap();
+    let used = |spent: &Spent| spent.usage().input;
+    assert_eq!((used(&top.own), used(&top.below)), (0, 300));
+    assert_eq!((used(&middle.own), used(&middle.below)), (100, 200));
+    let models: Vec<_> = middle.own.iter().map(|(model, _)| model.clone()).collect();
+    assert_eq!(models, [model("even")]);
+    assert_eq!((top.done, top.failed, middle.done, middle.failed), (1, 0, 1, 1));
+    assert_eq!(middle.latest.map(|(_, state)| state), Some(RunState::Ended(Terminal::Partial)));
+    assert_eq!(figures(&session("nowhere")).await, None);
+}
+
 /// Sessions by agent, runs by cause and state; the runs of a deleted session stay.
 pub async fn everything_is_counted(store: &dyn Storage) {
     assert_eq!(store.tallies().await.unwrap(), Tallies::default());
@@ -131,7 +158,7 @@ pub async fn usage_is_added_up_by_day(store: &dyn Storage) {
     assert_eq!(days.iter().map(|day| day.runs).sum::<u64>(), 4);
     assert!(days.iter().all(|day| (first / DAY_MS..=last / DAY_MS).contains(&day.day)));
     let shifted = all(10 * DAY_MS).await.unwrap();
-    let moved: Vec<_> = days.iter().map(|day| DayUsage { day: day.day + 10, ..*day }).collect();
+    let moved: Vec<_> = days.iter().map(|day| DayUsage { day: day.day + 10, ..day.clone() }).collect();
     assert_eq!(shifted, moved);
     // What is before the beginning, or at the end, does not count.
     assert_eq!(store.usage_by_day(Timestamp(0), Timestamp(first), 0).await.unwrap(), []);

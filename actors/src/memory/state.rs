@@ -15,7 +15,7 @@ use crate::ports::{
     Page, RequestKey, RunRow, RunState, RunTally, RunTrace, SessionFigures, SessionRow, Steer, StoredSession,
     SubtreeRun, Tallies, Unfinished,
 };
-use crate::types::{RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
+use crate::types::{ModelRef, RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
 
 /// A stored session with its place in the order of creation.
 #[derive(Debug, Clone)]
@@ -423,14 +423,15 @@ impl State {
     }
 
     pub(super) fn usage_by_day(&self, when: Range<Timestamp>, offset_ms: i64) -> Vec<DayUsage> {
-        let mut days: BTreeMap<i64, DayUsage> = BTreeMap::new();
+        let mut days: BTreeMap<(i64, ModelRef), DayUsage> = BTreeMap::new();
         for (_, run) in self.run_order.iter() {
             let Some(Run { row, .. }) = self.runs.get(run) else { continue };
             let at = row.ended_at.unwrap_or(row.accepted_at);
             if when.contains(&at) && row.usage.total() > 0 {
                 let day = at.0.saturating_add(offset_ms) / DAY_MS;
-                let none = DayUsage { day, runs: 0, usage: Usage::default() };
-                let entry = days.entry(day).or_insert(none);
+                let model = row.model_used.as_ref().unwrap_or(&row.model.primary);
+                let none = DayUsage { day, model: model.clone(), runs: 0, usage: Usage::default() };
+                let entry = days.entry((day, model.clone())).or_insert(none);
                 entry.runs += 1;
                 entry.usage += row.usage;
             }

@@ -236,7 +236,7 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
     ),
     (
         "{models: {providers: {x: {baseUrl: 'http://x', models: [{id: 'a', cost: {input: -1}}]}}}}",
-        "1:82: warning: models.providers.x.models[0].cost.input: not a price in US dollars for a million tokens: \
+        "1:81: warning: models.providers.x.models[0].cost.input: not a price in US dollars for a million tokens: \
          what this model costs is not known",
     ),
     (

@@ -1,7 +1,10 @@
-//! `usage.*`: tokens day by day, as the store has them. Prices are not known, so costs are not given as more than zero,
-//! and every run counts as one without a price.
+//! `usage.*`: tokens day by day, as the store has them, and what they cost. Runs of models without a price are counted as
+//! such and add nothing.
+
+use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
+use offshoot_actors::policy::cost::{Cost, Prices};
 use offshoot_actors::ports::DayUsage;
 use offshoot_actors::types::{Timestamp, Usage};
 use serde::Deserialize;
@@ -37,7 +40,7 @@ fn cost(call: Call) -> BoxFuture<'static, Answer> {
         let storage = call.daemon.tree()?.storage();
         let used = storage.usage_by_day(days.begin(), days.end(), days.offset_ms()).await;
         let used = used.map_err(|error| ErrorShape::unavailable(error.to_string()))?;
-        answer(&report(&used, &days, now))
+        answer(&report(&used, &days, now, &call.daemon.config().prices))
     })
 }
 
@@ -46,43 +49,66 @@ fn days(params: &Params, now: Timestamp) -> Result<Days, String> {
     Days::read(zone, params.start_date.as_deref(), params.end_date.as_deref(), params.days, now)
 }
 
-fn report(used: &[DayUsage], days: &Days, now: Timestamp) -> Value {
-    let daily: Vec<Value> = used
-        .iter()
-        .map(|day| {
-            let mut value = tokens(day.usage, day.runs);
-            value["date"] = days::date(day.day).into();
-            value
+/// What some runs used.
+#[derive(Default)]
+struct Sum {
+    usage: Usage,
+    cost: Cost,
+    /// Runs of models without a price.
+    unpriced: u64,
+}
+
+impl Sum {
+    fn add(&mut self, used: &DayUsage, prices: &Prices) {
+        self.usage += used.usage;
+        match prices.cost(&used.model, used.usage) {
+            Some(cost) => self.cost += cost,
+            None => self.unpriced += used.runs,
+        }
+    }
+
+    fn tokens(&self) -> Value {
+        let Self { usage, cost, unpriced } = self;
+        json!({
+            "input": usage.input.saturating_sub(usage.cached),
+            "output": usage.output,
+            "cacheRead": usage.cached,
+            "cacheWrite": 0,
+            "totalTokens": usage.total(),
+            "totalCost": cost.total(),
+            "inputCost": cost.input,
+            "outputCost": cost.output,
+            "cacheReadCost": cost.cache_read,
+            "cacheWriteCost": 0,
+            "missingCostEntries": unpriced,
         })
-        .collect();
-    let all = used.iter().map(|day| day.usage).sum();
+    }
+}
+
+fn report(used: &[DayUsage], days: &Days, now: Timestamp, prices: &Prices) -> Value {
+    let (mut daily, mut all) = (BTreeMap::<i64, Sum>::new(), Sum::default());
+    for used in used {
+        daily.entry(used.day).or_default().add(used, prices);
+        all.add(used, prices);
+    }
+    let day = |(day, sum): (&i64, &Sum)| {
+        let mut value = sum.tokens();
+        value["date"] = days::date(*day).into();
+        value
+    };
     json!({
         "updatedAt": now.0,
         "days": days.count(),
-        "daily": daily,
-        "totals": tokens(all, used.iter().map(|day| day.runs).sum()),
-    })
-}
-
-fn tokens(usage: Usage, runs: u64) -> Value {
-    json!({
-        "input": usage.input.saturating_sub(usage.cached),
-        "output": usage.output,
-        "cacheRead": usage.cached,
-        "cacheWrite": 0,
-        "totalTokens": usage.total(),
-        "totalCost": 0,
-        "inputCost": 0,
-        "outputCost": 0,
-        "cacheReadCost": 0,
-        "cacheWriteCost": 0,
-        "missingCostEntries": runs,
+        "daily": daily.iter().map(day).collect::<Vec<_>>(),
+        "totals": all.tokens(),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use offshoot_actors::policy::cost::Price;
     use offshoot_actors::ports::DAY_MS;
+    use offshoot_actors::types::ModelRef;
 
     use super::*;
 
@@ -115,15 +141,21 @@ mod tests {
     }
 
     #[test]
-    fn totals_are_the_sum_of_the_days() {
+    fn totals_are_the_sum_of_the_days_with_what_is_known_of_their_cost() {
         let usage = |input| Usage { input, output: 5, cached: 3 };
-        let used =
-            [DayUsage { day: 1, runs: 2, usage: usage(10) }, DayUsage { day: 3, runs: 1, usage: usage(20) }];
-        let report = report(&used, &of(json!({ "days": 7 })).unwrap(), NOW);
-        assert_eq!(report["days"], 7);
+        let (priced, free): (ModelRef, ModelRef) = ("a/b".parse().unwrap(), "c/d".parse().unwrap());
+        let used = [
+            DayUsage { day: 1, model: priced.clone(), runs: 2, usage: usage(10) },
+            DayUsage { day: 3, model: free, runs: 1, usage: usage(20) },
+            DayUsage { day: 3, model: priced.clone(), runs: 1, usage: usage(3) },
+        ];
+        let price = Price { input: 1_000_000.0, output: 0.0, cache_read: 500_000.0, cache_write: 0.0 };
+        let prices = [(priced, price)].into_iter().collect();
+        let report = report(&used, &of(json!({ "days": 7 })).unwrap(), NOW, &prices);
+        assert_eq!((&report["days"], report["daily"].as_array().unwrap().len()), (&json!(7), 2));
         assert_eq!(report["daily"][1]["date"], "1970-01-04");
-        assert_eq!(report["totals"]["input"], 24);
-        assert_eq!(report["totals"]["totalTokens"], 40);
-        assert_eq!(report["totals"]["missingCostEntries"], 3);
+        assert_eq!((&report["totals"]["input"], &report["totals"]["totalTokens"]), (&json!(24), &json!(48)));
+        assert_eq!((&report["totals"]["inputCost"], &report["totals"]["totalCost"]), (&json!(7.0), &json!(10.0)));
+        assert_eq!(report["totals"]["missingCostEntries"], 1);
     }
 }

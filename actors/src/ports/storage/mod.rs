@@ -142,7 +142,7 @@ pub trait Storage: Send + Sync + 'static {
     fn tallies(&self) -> BoxFuture<Result<Tallies, StoreError>>;
 
     /// What runs used that ended, or if they have not, were accepted, at or after `from` and before `until`: day by
-    /// day, the first one first, without the days when nothing was used. A day begins `offset_ms` before that of UTC.
+    /// day and model by model, the first one first, without the days when nothing was used. A day begins `offset_ms` before that of UTC.
     fn usage_by_day(
         &self,
         from: Timestamp,

@@ -407,11 +407,13 @@ pub struct RunTally {
     pub count: u64,
 }
 
-/// What the runs of one day used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the runs of one day used of one model.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DayUsage {
     /// Days since the first of January 1970, at the offset that was asked for.
     pub day: i64,
+    /// The model that was called last, or was to be called first.
+    pub model: ModelRef,
     /// Runs that ended then, or that were accepted then and have not ended.
     pub runs: u64,
     /// Their tokens.

@@ -1,10 +1,11 @@
-//! `sessions.usage` and its relatives: tokens of sessions, from what is stored of their runs. No prices are known, so
-//! there are no costs.
+//! `sessions.usage` and its relatives: tokens of sessions and what they cost, from what is stored of their runs. Steps of
+//! models without a price are counted as such and add nothing.
 
 use std::collections::BTreeMap;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use offshoot_actors::policy::cost::{Cost, Prices};
 use offshoot_actors::ports::{RunUse, SessionRow, Storage, ToolUse, ToolUseFilter};
 use offshoot_actors::types::{Entry, SessionKey, Timestamp, Usage};
 use serde::Deserialize;
@@ -44,6 +45,9 @@ struct UsageParams {
 #[derive(Debug, Clone, Copy, Default)]
 struct Sum {
     usage: Usage,
+    cost: Cost,
+    /// Steps of models without a price.
+    unpriced: u64,
     runs: u64,
     steps: u64,
     failed: u64,
@@ -57,20 +61,31 @@ impl Sum {
         self.tool_errors += used.failed;
     }
 
-    fn add(&mut self, used: &RunUse) {
+    fn add(&mut self, used: &RunUse, prices: &Prices) {
         self.usage += used.usage;
+        match prices.cost(&used.model, used.usage) {
+            Some(cost) => self.cost += cost,
+            None => self.unpriced += used.steps,
+        }
         self.runs += used.runs;
         self.steps += used.steps;
         self.failed += used.failed;
     }
 
-    /// Tokens in the members that clients sum up. Runs without a price are counted as such.
+    /// Tokens and costs in the members that clients sum up.
     fn totals(&self) -> Value {
         let mut totals = tokens(self.usage);
-        for cost in ["totalCost", "inputCost", "outputCost", "cacheReadCost", "cacheWriteCost"] {
-            totals[cost] = json!(0);
+        let Cost { input, output, cache_read } = self.cost;
+        for (name, cost) in [
+            ("totalCost", self.cost.total()),
+            ("inputCost", input),
+            ("outputCost", output),
+            ("cacheReadCost", cache_read),
+            ("cacheWriteCost", 0.0),
+        ] {
+            totals[name] = json!(cost);
         }
-        totals["missingCostEntries"] = json!(self.steps);
+        totals["missingCostEntries"] = json!(self.unpriced);
         totals
     }
 }
@@ -103,7 +118,7 @@ pub(super) fn usage(call: Call) -> BoxFuture<'static, Answer> {
         let key =
             key.map(|key| named(call.method, &settings, params.agent_id.as_deref(), &key)).transpose()?;
         let storage = tree.storage().as_ref();
-        let sums = sums(storage, key, &days).await?;
+        let sums = sums(storage, key, &days, &call.daemon.config().prices).await?;
         let mut newest: Vec<(&SessionKey, &(Sum, Timestamp))> = sums.sessions.iter().collect();
         newest.sort_by_key(|(_, (_, at))| std::cmp::Reverse(*at));
         let mut sessions = Vec::new();
@@ -125,7 +140,12 @@ pub(super) fn usage(call: Call) -> BoxFuture<'static, Answer> {
     .boxed()
 }
 
-async fn sums(storage: &dyn Storage, key: Option<SessionKey>, days: &Days) -> Result<Sums, ErrorShape> {
+async fn sums(
+    storage: &dyn Storage,
+    key: Option<SessionKey>,
+    days: &Days,
+    prices: &Prices,
+) -> Result<Sums, ErrorShape> {
     let mut sums = Sums::default();
     let used = ToolUseFilter { session: key, since: days.begin(), offset_ms: days.offset_ms() };
     for used in storage.tool_uses(used.clone()).await.map_err(store)? {
@@ -140,14 +160,14 @@ async fn sums(storage: &dyn Storage, key: Option<SessionKey>, days: &Days) -> Re
     let uses = storage.run_uses(used, MAX_USES).await.map_err(store)?;
     sums.cut = uses.len() >= MAX_USES as usize;
     for used in uses.iter().filter(|used| days.holds(used.day)) {
-        sums.all.add(used);
+        sums.all.add(used, prices);
         let (sum, latest) = sums.sessions.entry(used.session.clone()).or_default();
-        sum.add(used);
+        sum.add(used, prices);
         *latest = (*latest).max(used.latest);
         let model = (used.model.provider().to_owned(), used.model.model().to_owned());
-        sums.models.entry(model).or_default().add(used);
-        sums.agents.entry(used.session.agent().to_string()).or_default().add(used);
-        sums.days.entry(used.day).or_default().add(used);
+        sums.models.entry(model).or_default().add(used, prices);
+        sums.agents.entry(used.session.agent().to_string()).or_default().add(used, prices);
+        sums.days.entry(used.day).or_default().add(used, prices);
     }
     Ok(sums)
 }
@@ -189,19 +209,17 @@ fn aggregates(sums: &Sums) -> Value {
             json!({ "provider": provider, "model": model, "count": sum.steps, "totals": sum.totals() })
         })
         .collect();
-    let mut providers: BTreeMap<&str, (u64, Usage, u64)> = BTreeMap::new();
+    let mut providers: BTreeMap<&str, Sum> = BTreeMap::new();
     for ((provider, _), sum) in &sums.models {
-        let (count, usage, steps) = providers.entry(provider).or_default();
-        *count += sum.steps;
-        *usage += sum.usage;
-        *steps += sum.steps;
+        let of = providers.entry(provider).or_default();
+        of.usage += sum.usage;
+        of.cost += sum.cost;
+        of.unpriced += sum.unpriced;
+        of.steps += sum.steps;
     }
     let providers: Vec<Value> = providers
         .into_iter()
-        .map(|(provider, (count, usage, steps))| {
-            let totals = Sum { usage, steps, ..Sum::default() }.totals();
-            json!({ "provider": provider, "count": count, "totals": totals })
-        })
+        .map(|(provider, sum)| json!({ "provider": provider, "count": sum.steps, "totals": sum.totals() }))
         .collect();
     let agents: Vec<Value> =
         sums.agents.iter().map(|(agent, sum)| json!({ "agentId": agent, "totals": sum.totals() })).collect();
@@ -212,7 +230,7 @@ fn aggregates(sums: &Sums) -> Value {
             json!({
                 "date": days::date(*day),
                 "tokens": sum.usage.total(),
-                "cost": 0,
+                "cost": sum.cost.total(),
                 "messages": messages(sum),
                 "toolCalls": sum.tool_calls,
                 "errors": sum.failed + sum.tool_errors,
@@ -256,23 +274,25 @@ pub(super) fn timeseries(call: Call) -> BoxFuture<'static, Answer> {
         let key = named(call.method, &tree.settings(), params.agent_id.as_deref(), &params.key)?;
         let row = tree.storage().session(key.clone()).await.map_err(store)?.ok_or_else(|| unknown(&key))?;
         let entries = tree.storage().latest_entries(key, None, MAX_POINTS).await.map_err(store)?;
-        let mut cumulative = 0_u64;
+        let (mut cumulative, mut owed, config) = (0_u64, 0.0, call.daemon.config());
         let points: Vec<Map<String, Value>> = entries
             .iter()
             .filter_map(|stored| match &stored.entry {
-                Entry::Assistant { usage, .. } => Some((stored.at, *usage)),
+                Entry::Assistant { usage, model, .. } => Some((stored.at, *usage, model)),
                 _ => None,
             })
-            .map(|(at, usage)| {
+            .map(|(at, usage, model)| {
+                let cost = config.prices.cost(model, usage).unwrap_or_default().total();
+                owed += cost;
                 cumulative = cumulative.saturating_add(usage.total());
                 let mut point = Map::new();
                 point.insert("timestamp".to_owned(), json!(at.0));
                 if let Value::Object(tokens) = tokens(usage) {
                     point.extend(tokens);
                 }
-                point.insert("cost".to_owned(), json!(0));
+                point.insert("cost".to_owned(), json!(cost));
                 point.insert("cumulativeTokens".to_owned(), json!(cumulative));
-                point.insert("cumulativeCost".to_owned(), json!(0));
+                point.insert("cumulativeCost".to_owned(), json!(owed));
                 point
             })
             .collect();
