@@ -1,7 +1,7 @@
 //! What watchers of the tree are told: views that build on each other, made once for all who want the same.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ struct Told {
 /// What all who watch the same have been told.
 #[derive(Debug, Default)]
 pub(super) struct View {
-    nodes: HashMap<NodeId, Told>,
+    nodes: BTreeMap<NodeId, Told>,
     /// The order of the nodes.
     order: Vec<NodeId>,
     lanes: Vec<LaneView>,
@@ -119,9 +119,8 @@ impl View {
             }
         }
         if self.nodes.len() > self.order.len() {
-            let gone = self.nodes.extract_if(|_, told| told.seen != looks);
+            let gone = self.nodes.extract_if(.., |_, told| told.seen != looks);
             changes.gone = gone.map(|(id, _)| id).collect();
-            changes.gone.sort_unstable();
         }
         changes
     }

@@ -3,8 +3,8 @@
 use super::fixtures::*;
 use crate::policy::cost::Spent;
 use crate::ports::{
-    Cause, DAY_MS, DayUsage, Host, ListFilter, Op, OverviewFilter, Page, RunRow, RunState, RunUse, SessionRow, Storage,
-    Tallies, ToolMark, ToolUse, ToolUseFilter, Unfinished,
+    Cause, DAY_MS, DayUsage, Host, ListFilter, Op, OverviewFilter, Page, RunRow, RunState, RunUse,
+    SessionRow, Storage, Tallies, ToolMark, ToolUse, ToolUseFilter, Unfinished,
 };
 use crate::types::{Entry, SessionKey, Terminal, Timestamp, ToolStatus, Usage};
 
@@ -99,7 +99,8 @@ pub async fn figures_of_a_session_are_of_what_has_ended(store: &dyn Storage) {
     assert_eq!((open.own.usage(), open.below.usage(), open.done, open.failed), Default::default());
     assert!(open.latest.is_some_and(|(_, state)| state == RunState::Accepted));
     let delete = Op::DeleteSession { session: rows[5].key.clone(), with_parents: true };
-    apply(store, vec![end(5, Terminal::Ok), delete, end(6, Terminal::Crashed), end(2, Terminal::Partial)]).await;
+    apply(store, vec![end(5, Terminal::Ok), delete, end(6, Terminal::Crashed), end(2, Terminal::Partial)])
+        .await;
     let top = figures(&rows[0]).await.unwrap();
     let middle = figures(&rows[2]).await.unwrap();
     let used = |spent: &Spent| spent.usage().input;

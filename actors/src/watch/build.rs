@@ -1,7 +1,7 @@
 //! Puts a snapshot together.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,19 +52,19 @@ struct Builder<'a> {
     offset: i64,
     walk: Walk,
     /// The sessions that are awake, by the numbers of their actors.
-    awake: HashMap<u64, Arc<SessionMeta>>,
+    awake: BTreeMap<u64, Arc<SessionMeta>>,
     /// Open runs, by the numbers of their actors.
-    cells: HashMap<u64, Arc<RunCell>>,
+    cells: BTreeMap<u64, Arc<RunCell>>,
     /// What has no actor, by the session that it hangs below.
-    others: HashMap<SessionKey, Vec<Below>>,
+    others: BTreeMap<SessionKey, Vec<Below>>,
     /// Sleeping sessions whose parents are not shown.
     adrift: Vec<Below>,
-    positions: HashMap<RunId, usize>,
+    positions: BTreeMap<RunId, usize>,
     nodes: Vec<Node>,
     /// The place of each node's parent.
     parents: Vec<usize>,
     /// The newest open run of each session.
-    newest: HashMap<SessionKey, (Timestamp, &'static str)>,
+    newest: BTreeMap<SessionKey, (Timestamp, &'static str)>,
 }
 
 pub(super) fn snapshot(shared: &Shared, look: &Look<'_>) -> Snapshot {
@@ -76,14 +76,14 @@ pub(super) fn snapshot(shared: &Shared, look: &Look<'_>) -> Snapshot {
         monotonic,
         offset: shared.calendar(now, monotonic),
         walk: Walk::of(&shared.system.index),
-        awake: HashMap::new(),
-        cells: HashMap::new(),
-        others: HashMap::new(),
+        awake: BTreeMap::new(),
+        cells: BTreeMap::new(),
+        others: BTreeMap::new(),
         adrift: Vec::new(),
-        positions: HashMap::new(),
+        positions: BTreeMap::new(),
         nodes: Vec::new(),
         parents: Vec::new(),
-        newest: HashMap::new(),
+        newest: BTreeMap::new(),
     };
     builder.gather();
     builder.lay_out();
@@ -98,7 +98,7 @@ impl Builder<'_> {
         for LiveEntry { handle, meta } in live {
             self.awake.insert(handle.cell().get_id().pid(), meta);
         }
-        let lived: HashSet<u64> = self.walk.actors.iter().map(|found| found.number).collect();
+        let lived: BTreeSet<u64> = self.walk.actors.iter().map(|found| found.number).collect();
         let mut known = BTreeSet::new();
         let cells: Vec<_> = self.shared.runs.iter().map(|entry| Arc::clone(entry.value())).collect();
         for cell in cells {

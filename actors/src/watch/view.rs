@@ -1,6 +1,6 @@
 //! What a snapshot shows, as plain values.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -236,7 +236,7 @@ pub struct RunNode {
 /// Sums over nodes, parents before their children.
 pub(super) fn totals(nodes: &[Node]) -> Totals {
     let mut totals = Totals::default();
-    let mut sessions = HashSet::new();
+    let mut sessions = BTreeSet::new();
     for node in nodes {
         totals.actors += u64::from(node.actor.is_some());
         match node.run.as_ref().filter(|run| run.ended_at.is_none()).map(|run| run.state) {
@@ -275,7 +275,7 @@ impl Snapshot {
         };
         let first = self.nodes.iter().position(by_name).or_else(newest)?;
         // All below it come right after it.
-        let mut inside = HashSet::from([&self.nodes[first].id]);
+        let mut inside = BTreeSet::from([&self.nodes[first].id]);
         let below = self.nodes[first + 1..].iter().take_while(|node| {
             let is_inside = node.parent.as_ref().is_some_and(|parent| inside.contains(parent));
             is_inside && inside.insert(&node.id)

@@ -5,7 +5,7 @@
 //! that is not linked is left out: it has ended and is about to leave the index, or it is about to be linked. So is one
 //! whose parent is not there any more, which is about to end with it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::kit::{ActorIndex, ActorInfo};
@@ -22,13 +22,13 @@ pub(super) struct Found {
 pub(super) struct Walk {
     pub(super) actors: Vec<Found>,
     pub(super) root: Option<usize>,
-    below: HashMap<u64, Vec<usize>>,
+    below: BTreeMap<u64, Vec<usize>>,
 }
 
 impl Walk {
     pub(super) fn of(index: &ActorIndex) -> Self {
         let mut actors = Vec::with_capacity(index.len());
-        let (mut below, mut root) = (HashMap::<u64, Vec<usize>>::new(), None);
+        let (mut below, mut root) = (BTreeMap::<u64, Vec<usize>>::new(), None);
         for info in index.all() {
             if info.has_left() {
                 continue;

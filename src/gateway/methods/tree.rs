@@ -1,6 +1,6 @@
 //! `tree.*` and `runs.recent`: what there is now and was a while ago, for people who watch.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,7 +166,7 @@ fn parent_of(facts: &SessionFacts) -> Option<String> {
 
 /// The open runs of a snapshot, each below the node of its session.
 fn open_runs(snapshot: &Snapshot) -> Vec<RecentRun> {
-    let sessions: HashMap<_, _> =
+    let sessions: BTreeMap<_, _> =
         snapshot.nodes.iter().filter(|node| node.session.is_some()).map(|node| (&node.id, node)).collect();
     let session_above = |node: &Node| node.parent.as_ref().and_then(|parent| sessions.get(parent).copied());
     let open = snapshot.nodes.iter().filter(|node| node.state != "ended");

@@ -155,7 +155,10 @@ mod tests {
         assert_eq!((&report["days"], report["daily"].as_array().unwrap().len()), (&json!(7), 2));
         assert_eq!(report["daily"][1]["date"], "1970-01-04");
         assert_eq!((&report["totals"]["input"], &report["totals"]["totalTokens"]), (&json!(24), &json!(48)));
-        assert_eq!((&report["totals"]["inputCost"], &report["totals"]["totalCost"]), (&json!(7.0), &json!(10.0)));
+        assert_eq!(
+            (&report["totals"]["inputCost"], &report["totals"]["totalCost"]),
+            (&json!(7.0), &json!(10.0))
+        );
         assert_eq!(report["totals"]["missingCostEntries"], 1);
     }
 }

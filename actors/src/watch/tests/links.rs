@@ -7,7 +7,7 @@ use std::time::Duration;
 use ractor::{ActorCell, ActorStatus};
 
 use super::super::*;
-use crate::ports::{FnModels, Ids, ModelError, ModelErrorKind, ModelRequest, SeededIds, TokioClock};
+use crate::ports::{Clock, FnModels, Ids, ModelError, ModelErrorKind, ModelRequest, SeededIds, TokioClock};
 use crate::run::RunMsg;
 use crate::session::SessionMsg;
 use crate::tree::{Tree, TreeOptions};
@@ -67,7 +67,7 @@ fn restless(ids: Arc<SeededIds>) -> impl crate::ports::Models {
     FnModels::new(move |_: ModelRequest, _| {
         let (pause, fate) = (ids.below(400), ids.below(12));
         async move {
-            tokio::time::sleep(Duration::from_millis(pause)).await;
+            TokioClock::starting_at(Timestamp(0)).sleep(Duration::from_millis(pause)).await;
             match fate {
                 0 => panic!("the model panicked"),
                 1 => Err(ModelError::new(ModelErrorKind::Failed, "no")),
@@ -122,11 +122,11 @@ async fn the_snapshot_agrees_with_ractors_own_links_at_a_thousand_random_moments
             tokio::task::yield_now().await;
         }
         if ids.below(3) == 0 {
-            tokio::time::sleep(Duration::from_millis(ids.below(60))).await;
+            handle.shared().system.clock.sleep(Duration::from_millis(ids.below(60))).await;
         }
         let snapshot = look(&handle);
         assert_eq!(shown(&snapshot, &handle), links(root.cell()), "moment {moment}");
-        let mut known = std::collections::HashSet::new();
+        let mut known = std::collections::BTreeSet::new();
         for node in &snapshot.nodes {
             assert!(node.parent.as_ref().is_none_or(|parent| known.contains(parent)), "{node:?}");
             assert!(known.insert(node.id.clone()), "{} is there twice", node.id);

@@ -1,14 +1,17 @@
 //! What goes wrong is seen as what it is: a tool that hangs, a handler that hangs, a crash that comes again and again.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use futures::future::{Either, select};
+
 use super::super::*;
 use crate::kit::{Bug, Faults};
 use crate::ports::{
-    Answer, BoxFuture, Clock, Event, EventSink, FnModels, ModelRequest, SeededIds, ToolContext, ToolOutput,
-    ToolSpec, Tools,
+    Answer, BoxFuture, Clock, Event, EventSink, FnModels, ModelRequest, SeededIds, TokioClock, ToolContext,
+    ToolOutput, ToolSpec, Tools,
 };
 use crate::tree::{Tree, TreeOptions};
 use crate::types::{
@@ -35,7 +38,7 @@ impl Clock for ByHand {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<()> {
-        Box::pin(tokio::time::sleep(duration))
+        TokioClock::starting_at(Timestamp(0)).sleep(duration)
     }
 }
 
@@ -116,9 +119,13 @@ struct Rig {
 
 impl Rig {
     async fn start() -> Self {
-        let (clock, gate, heard) = (Arc::<ByHand>::default(), Arc::<Gate>::default(), Arc::<Heard>::default());
-        let call =
-            ToolCall { id: "1".into(), name: "hang".into(), arguments: r#"{"command":"x","token":"y"}"#.into() };
+        let (clock, gate, heard) =
+            (Arc::<ByHand>::default(), Arc::<Gate>::default(), Arc::<Heard>::default());
+        let call = ToolCall {
+            id: "1".into(),
+            name: "hang".into(),
+            arguments: r#"{"command":"x","token":"y"}"#.into(),
+        };
         let models = FnModels::new(move |_: ModelRequest, _| {
             let answer = Answer { tool_calls: vec![call.clone()], ..Answer::text("on it") };
             async move { Ok(answer) }
@@ -153,7 +160,11 @@ impl Rig {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), look).await.expect("a node comes to look so")
+        let limit = self.clock.sleep(Duration::from_secs(20));
+        match select(pin!(look), limit).await {
+            Either::Left((node, _)) => node,
+            Either::Right(_) => panic!("no node comes to look so"),
+        }
     }
 
     fn watch(&self, dog: &mut Watchdog) -> Vec<WatchTrouble> {
@@ -186,7 +197,10 @@ async fn what_hangs_is_seen_while_it_does_and_told_when_it_begins_and_ends() {
     let in_tool = |node: &Node| node.run.as_ref().is_some_and(|run| !run.tools.is_empty());
     let node = rig.until(in_tool).await;
     let shown = node.run.unwrap();
-    assert_eq!((shown.doing, &*shown.tools[0].argument, shown.silent), (Some("tools"), "command=x token=***", false));
+    assert_eq!(
+        (shown.doing, &*shown.tools[0].argument, shown.silent),
+        (Some("tools"), "command=x token=***", false)
+    );
     assert_eq!(rig.watch(&mut dog), []);
     rig.clock.advance(120_001);
     assert!(rig.until(in_tool).await.run.unwrap().silent);
