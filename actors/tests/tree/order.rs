@@ -28,7 +28,7 @@ fn told(rig: &Rig) -> Vec<String> {
             Event::Announced { session, runs } => (session, format!("took {}", runs.len())),
             Event::Ended { session, outcome, .. } => (session, format!("ended {}", outcome.state)),
             Event::Moved { session, .. } => (session, "moved".to_owned()),
-            Event::Pairing(event) => unreachable!("nothing here is about devices: {event:?}"),
+            Event::Pairing(_) | Event::Watched(_) => unreachable!("nothing here is about: {event:?}"),
         };
         let name = names.iter().find(|(key, _)| key == session).map(|(_, name)| name.clone());
         lines.push(format!("{}: {what}", name.expect("a session is told of before its events")));

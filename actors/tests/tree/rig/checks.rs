@@ -103,9 +103,11 @@ impl Rig {
                     }
                     continue;
                 }
-                Event::Refused { .. } | Event::Announced { .. } | Event::Moved { .. } | Event::Pairing(_) => {
-                    continue;
-                }
+                Event::Refused { .. }
+                | Event::Announced { .. }
+                | Event::Moved { .. }
+                | Event::Pairing(_)
+                | Event::Watched(_) => continue,
             };
             of.entry(run).or_default().push(name);
         }
