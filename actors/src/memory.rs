@@ -5,6 +5,7 @@
 //! stack does not grow.
 
 mod apply;
+mod audit;
 mod consequences;
 mod deliveries;
 mod moves;
@@ -23,11 +24,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use self::state::State;
 pub(crate) use self::table::Table;
 use crate::ports::{
-    Announce, AuditRecord, BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally,
-    Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRow, OpenRun, OverviewFilter, Overviews,
-    Page, QuietFilter, QuietSession, Refused, RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Steer,
-    Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies, ToolUse,
-    ToolUseFilter, Transaction, Unfinished,
+    Announce, AuditFilter, AuditPage, AuditRecord, BoxFuture, Consequences, DayUsage, DeliveryFilter,
+    DeliveryRow, DeliveryTally, Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRow, OpenRun,
+    OverviewFilter, Overviews, Page, QuietFilter, QuietSession, Refused, RequestKey, RunRow, RunUse,
+    SessionFigures, SessionRow, Steer, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun,
+    Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use crate::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, ToolStatus, Usage};
 
@@ -431,5 +432,14 @@ impl Storage for MemoryStorage {
         agents: Option<Arc<BTreeSet<AgentId>>>,
     ) -> BoxFuture<Result<DeliveryTally, StoreError>> {
         self.read(|state| state.delivery_tally(agents.as_deref()))
+    }
+
+    fn audit_rows(
+        &self,
+        filter: AuditFilter,
+        before: Option<i64>,
+        limit: u32,
+    ) -> BoxFuture<Result<AuditPage, StoreError>> {
+        self.read(|state| state.audit_rows(&filter, before, limit))
     }
 }

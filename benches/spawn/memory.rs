@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host,
-    LeftRun, ListFilter, OpenCallback, OpenRow, OpenRun, OverviewFilter, Overviews, Page, QuietFilter,
-    QuietSession, RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Storage, StoreError, StoredPairing,
-    StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    AuditFilter, AuditPage, BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally,
+    Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRow, OpenRun, OverviewFilter, Overviews,
+    Page, QuietFilter, QuietSession, RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Storage,
+    StoreError, StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter,
+    Transaction, Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use tokio::sync::mpsc;
@@ -153,6 +154,10 @@ impl Storage for NoStorage {
         _: Option<Arc<BTreeSet<AgentId>>>,
     ) -> BoxFuture<Result<DeliveryTally, StoreError>> {
         nothing(DeliveryTally::default())
+    }
+
+    fn audit_rows(&self, _: AuditFilter, _: Option<i64>, _: u32) -> BoxFuture<Result<AuditPage, StoreError>> {
+        nothing(AuditPage::default())
     }
 }
 

@@ -27,10 +27,11 @@ fn verify(global: &Global) -> Result<Exit, Failure> {
 impl From<AuditError> for Failure {
     fn from(error: AuditError) -> Self {
         match error {
-            AuditError::Broken { .. } => Self::new(Exit::Unavailable, "audit_broken", error.to_string())
-                .with_hint(
+            AuditError::Broken { .. } | AuditError::Cut { .. } | AuditError::HeadMissing { .. } => {
+                Self::new(Exit::Unavailable, "audit_broken", error.to_string()).with_hint(
                     "the rows before it are as they were written; compare it with a copy of the store",
-                ),
+                )
+            }
             AuditError::Open(error) => error.into(),
             AuditError::Store(error) => error.into(),
         }

@@ -33,9 +33,9 @@ pub(super) fn look(patient: &Patient) -> Found {
     }
     match store.audit() {
         Ok(_) => {}
-        Err(AuditError::Broken { row }) => findings.push(Finding::new(
-            format!("the audit record is not what was written, from row {row} on"),
-            "what the later rows say cannot be relied on",
+        Err(error @ (AuditError::Broken { .. } | AuditError::Cut { .. })) => findings.push(Finding::new(
+            format!("the audit record is not what was written: {error}"),
+            "what it says from there on cannot be relied on",
             "compare it with a backup: `offshoot backup verify FILE` tells whether one has the whole chain",
         )),
         // With a page of it damaged this was told above.

@@ -1,62 +1,79 @@
 //! The audit record: rows that are only added, each bound to the one before it by its hash.
 //!
-//! The chain shows that a row was changed, removed or put in between. That the newest rows were cut off shows
-//! only to somebody who noted an earlier [`verify_audit`].
+//! The chain shows that a row was changed, removed or put in between. That the newest rows were cut off shows only where
+//! something else in the store tells of them, or to somebody who noted the hash of an earlier [`AuditReader::verify`].
+//! Whoever may write the file may also make a whole new chain, which only such a noted hash does not fit.
 
-use std::path::Path;
+mod export;
+mod read;
+mod verify;
+
+use std::fmt;
+use std::str::FromStr;
 
 use offshoot_actors::ports::AuditRecord;
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serializer;
 use sha2::{Digest, Sha256};
 
-use super::error::{Failure, OpenError, store_error};
+pub use self::export::{AuditExportError, AuditExported};
+pub use self::read::AuditReader;
+pub(super) use self::read::page;
+pub(crate) use self::verify::time;
+pub(super) use self::verify::verify;
+pub use self::verify::{AuditError, AuditVerified, verify_audit};
+use super::error::Failure;
 use super::rows::{IdText, json};
-use super::schema::Database;
 
-type Hash = [u8; 32];
+/// What a row is bound to the next one by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditHash(pub(super) [u8; 32]);
 
-/// Why the audit record cannot be relied on.
-#[derive(Debug, thiserror::Error)]
-pub enum AuditError {
-    /// A row is not what was written, or does not follow the one before it.
-    #[error("audit row {row} was changed, or rows before it were removed or added")]
-    Broken {
-        /// The first such row.
-        row: i64,
-    },
-    /// The store cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The store cannot be read.
-    #[error(transparent)]
-    Store(#[from] offshoot_actors::ports::StoreError),
+impl AuditHash {
+    /// What the first row is bound to.
+    const NOTHING: Self = Self([0; 32]);
 }
 
-/// Checks the whole audit record of a state directory. Returns how many rows it has.
-///
-/// # Errors
-/// The first row that is not what was written, or why the store cannot be read.
-pub fn verify_audit(dir: &Path) -> Result<u64, AuditError> {
-    let (_, connection) = Database::for_reading(dir)?;
-    verify(&connection)
+impl fmt::Display for AuditHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A text that is no hash of an audit row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be 64 hexadecimal digits, as `offshoot audit verify` prints them")]
+pub struct NoAuditHash;
+
+impl FromStr for AuditHash {
+    type Err = NoAuditHash;
+
+    fn from_str(text: &str) -> Result<Self, NoAuditHash> {
+        let mut hash = [0; 32];
+        if text.len() != 2 * hash.len() || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(NoAuditHash);
+        }
+        for (at, byte) in hash.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).map_err(|_| NoAuditHash)?;
+        }
+        Ok(Self(hash))
+    }
 }
 
 /// The end of the chain.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AuditHead {
-    row: i64,
-    hash: Hash,
+    pub(super) row: i64,
+    pub(super) hash: AuditHash,
 }
 
 impl AuditHead {
-    const EMPTY: Self = Self { row: 0, hash: [0; 32] };
+    pub(super) const EMPTY: Self = Self { row: 0, hash: AuditHash::NOTHING };
 
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let last = connection
             .query_row("SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1", [], |row| {
-                Ok(Self { row: row.get(0)?, hash: row.get(1)? })
+                Ok(Self { row: row.get(0)?, hash: AuditHash(row.get(1)?) })
             })
             .optional()?;
         Ok(last.unwrap_or(Self::EMPTY))
@@ -82,55 +99,28 @@ impl AuditHead {
                 "INSERT INTO audit (id, at, event, origin, session_key, run_id, facts, prev_hash, hash) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
-            .execute(params![row, record.at.0, record.event, origin, session, run, facts, self.hash, hash])?;
+            .execute(params![
+                row,
+                record.at.0,
+                record.event,
+                origin,
+                session,
+                run,
+                facts,
+                self.hash.0,
+                hash.0
+            ])?;
         *self = Self { row, hash };
         Ok(())
     }
-}
-
-pub(super) fn verify(connection: &Connection) -> Result<u64, AuditError> {
-    let read = |error| AuditError::Store(store_error(error));
-    let mut statement = connection
-        .prepare(
-            "SELECT id, at, event, origin, session_key, run_id, facts, prev_hash, hash FROM audit ORDER BY id",
-        )
-        .map_err(read)?;
-    let mut rows = statement.query([]).map_err(read)?;
-    let (mut head, mut count) = (AuditHead::EMPTY, 0);
-    while let Some(row) = rows.next().map_err(read)? {
-        head = follow(&head, row).map_err(read)?.ok_or(AuditError::Broken { row: head.row + 1 })?;
-        count += 1;
-    }
-    Ok(count)
-}
-
-/// The row as the new end of the chain, if it is what was written there.
-fn follow(head: &AuditHead, row: &Row<'_>) -> rusqlite::Result<Option<AuditHead>> {
-    let (ValueRef::Integer(id), ValueRef::Integer(at)) = (row.get_ref(0)?, row.get_ref(1)?) else {
-        return Ok(None);
-    };
-    let mut chain = Chain::after(&head.hash, id, at);
-    for column in 2..7 {
-        match row.get_ref(column)? {
-            ValueRef::Text(text) => chain.text(Some(text)),
-            ValueRef::Null => chain.text(None),
-            ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Blob(_) => return Ok(None),
-        }
-    }
-    let hash = chain.finish();
-    let stored = |column, hash: &Hash| {
-        Ok::<_, rusqlite::Error>(matches!(row.get_ref(column)?, ValueRef::Blob(stored) if stored == hash))
-    };
-    let follows = id == head.row + 1 && stored(7, &head.hash)? && stored(8, &hash)?;
-    Ok(follows.then_some(AuditHead { row: id, hash }))
 }
 
 /// The hash of a row: the previous hash, then each column with its length, so that no two rows share it.
 struct Chain(Sha256);
 
 impl Chain {
-    fn after(previous: &Hash, row: i64, at: i64) -> Self {
-        let mut hash = Sha256::new_with_prefix(previous);
+    fn after(previous: &AuditHash, row: i64, at: i64) -> Self {
+        let mut hash = Sha256::new_with_prefix(previous.0);
         hash.update(row.to_be_bytes());
         hash.update(at.to_be_bytes());
         Self(hash)
@@ -147,8 +137,8 @@ impl Chain {
         }
     }
 
-    fn finish(self) -> Hash {
-        self.0.finalize().into()
+    fn finish(self) -> AuditHash {
+        AuditHash(self.0.finalize().into())
     }
 }
 

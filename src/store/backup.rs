@@ -174,8 +174,9 @@ pub fn verify(file: &Path, progress: &Progress) -> Result<Contents, BackupError>
     if !problems.is_empty() {
         return Err(BackupError::Broken { file: file.to_owned(), problems });
     }
-    let audit_rows =
-        audit::verify(&connection).map_err(|error| BackupError::Audit { file: file.to_owned(), error })?;
+    let audit_rows = audit::verify(&connection, None, progress)
+        .map_err(|error| BackupError::Audit { file: file.to_owned(), error })?
+        .rows;
     let bytes = std::fs::metadata(file).map_err(BackupError::io(file))?.len();
     let count = |sql: &str| {
         let counted = connection.query_row(sql, [], |row| row.get::<_, i64>(0));
@@ -224,13 +225,13 @@ fn stamp(connection: &Connection) -> rusqlite::Result<String> {
 }
 
 /// A file that is not finished. It goes with its value.
-struct Partial {
-    path: PathBuf,
+pub(crate) struct Partial {
+    pub(crate) path: PathBuf,
 }
 
 impl Partial {
     /// An empty one, for nobody but its owner.
-    fn beside(file: &Path) -> Result<Self, BackupError> {
+    pub(crate) fn beside(file: &Path) -> Result<Self, BackupError> {
         let mut name = file.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}{PARTIAL}", std::process::id()));
         let path = file.with_file_name(name);
@@ -240,7 +241,7 @@ impl Partial {
     }
 
     /// On the device, under its name, which nobody has taken meanwhile.
-    fn finish(self, file: &Path) -> Result<(), BackupError> {
+    pub(crate) fn finish(self, file: &Path) -> Result<(), BackupError> {
         sync(&self.path)?;
         match std::fs::hard_link(&self.path, file) {
             Ok(()) => {}

@@ -6,7 +6,7 @@ use offshoot_actors::ports::StoreError;
 use rusqlite::Connection;
 
 use super::audit::{self, AuditError};
-use super::backup::problems;
+use super::backup::{Progress, problems};
 use super::error::{OpenError, plain, store_error};
 use super::rows::Columns;
 use super::schema::{DATABASE_FILE, Database, known_version};
@@ -114,7 +114,7 @@ impl Inspection {
     /// # Errors
     /// It is not what was written, or cannot be read.
     pub fn audit(&self) -> Result<u64, AuditError> {
-        audit::verify(&self.connection)
+        audit::verify(&self.connection, None, &Progress::default()).map(|verified| verified.rows)
     }
 
     /// What does not fit, such as `2 runs belong to no session`.

@@ -4,7 +4,7 @@
 //! (`readers`). A lock file lets one process write at a time; reading needs no lock.
 
 mod apply;
-mod audit;
+pub(crate) mod audit;
 pub mod backup;
 mod condition;
 mod error;
@@ -27,15 +27,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host,
-    LeftRun, ListFilter, OpenCallback, OpenRow, OpenRun, OverviewFilter, Overviews, Page, QuietFilter,
-    QuietSession, RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Storage, StoreError, StoreHealth,
-    StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction,
-    Unfinished,
+    AuditFilter, AuditPage, BoxFuture, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRow, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession, RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Storage, StoreError, StoreHealth, StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
-pub use self::audit::{AuditError, verify_audit};
+pub use self::audit::{
+    AuditError, AuditExportError, AuditExported, AuditHash, AuditReader, AuditVerified, verify_audit,
+};
 use self::condition::Condition;
 pub use self::error::OpenError;
 pub use self::inspect::{Inspection, NamedRun, NamedRuns};
@@ -323,5 +321,14 @@ impl Storage for SqliteStorage {
         agents: Option<Arc<BTreeSet<AgentId>>>,
     ) -> BoxFuture<Result<DeliveryTally, StoreError>> {
         self.readers.ask(move |connection| queries::delivery_tally(connection, agents.as_deref()))
+    }
+
+    fn audit_rows(
+        &self,
+        filter: AuditFilter,
+        before: Option<i64>,
+        limit: u32,
+    ) -> BoxFuture<Result<AuditPage, StoreError>> {
+        self.readers.ask(move |connection| audit::page(connection, &filter, before, limit))
     }
 }

@@ -4,6 +4,7 @@ use tempfile::TempDir;
 
 use super::{Durability, SqliteStorage};
 
+mod audit;
 mod deliveries;
 mod failing;
 mod files;

@@ -4,11 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    BoxFuture, Cause, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier,
-    Host, LeftRun, ListFilter, OpenCallback, OpenRow, OpenRun, OverviewFilter, Overviews, Page, QuietFilter,
-    QuietSession, RequestKey, RunRow, RunState, RunUse, SessionFigures, SessionRow, Storage, StoreError,
-    StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction,
-    Unfinished,
+    AuditFilter, AuditPage, BoxFuture, Cause, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRow, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession, RequestKey, RunRow, RunState, RunUse, SessionFigures, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{
     AgentId, AgentSettings, Cleanup, Entry, Mode, ModelChoice, Origin, Outcome, RunId, SessionKey, Settings,
@@ -334,5 +330,9 @@ impl Storage for Store {
         _: Option<Arc<BTreeSet<AgentId>>>,
     ) -> BoxFuture<Result<DeliveryTally, StoreError>> {
         Box::pin(async { Ok(DeliveryTally::default()) })
+    }
+
+    fn audit_rows(&self, _: AuditFilter, _: Option<i64>, _: u32) -> BoxFuture<Result<AuditPage, StoreError>> {
+        Box::pin(async { Ok(AuditPage::default()) })
     }
 }

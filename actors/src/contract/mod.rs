@@ -4,6 +4,7 @@
 //! for comparing two implementations change by change.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "all of this is test code")]
 
+mod audit;
 mod callbacks;
 mod consequences;
 mod deliveries;
@@ -19,6 +20,7 @@ mod sessions;
 mod transactions;
 mod view;
 
+pub use audit::*;
 pub use callbacks::*;
 pub use consequences::*;
 pub use deliveries::*;
@@ -46,6 +48,9 @@ macro_rules! storage_contract {
             a_read_after_done_sees_the_write,
             changes_of_one_transaction_see_each_other,
             submissions_from_many_threads_all_arrive,
+            the_audit_record_is_read_newest_first,
+            the_audit_record_is_filtered,
+            a_page_of_the_audit_record_looks_at_so_many_rows,
             a_session_is_created_once,
             a_child_needs_its_parent,
             a_loaded_session_is_complete,

@@ -15,13 +15,14 @@ pub use model::{
     Answer, FnModels, ModelError, ModelErrorKind, ModelRequest, ModelSink, Models, StopReason, ToolSpec,
 };
 pub use storage::{
-    Announce, AuditRecord, BootstrapRow, CallbackMark, CallbackRow, Cause, Consequences, DAY_MS, DayUsage,
-    DeliveryFilter, DeliveryKind, DeliveryRow, DeliveryState, DeliveryStatus, DeliveryTally, DeviceRow,
-    DeviceTokenRow, Done, Earlier, Host, LeftRun, ListFilter, Op, OpenCallback, OpenRow, OpenRun, Overview,
-    OverviewFilter, Overviews, Page, PairRequestRow, QuietFilter, QuietSession, Receiver, Refused,
-    RequestKey, RunEnd, RunGlance, RunRow, RunState, RunTally, RunTrace, RunUse, SessionFigures, SessionRow,
-    Steer, Storage, StoreError, StoreHealth, StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies,
-    ToolMark, ToolUse, ToolUseFilter, Transaction, Trouble, Undeliverable, Unfinished, UnknownDelivery,
+    Announce, AuditColumns, AuditFilter, AuditPage, AuditPageOf, AuditRecord, AuditRow, BootstrapRow,
+    CallbackMark, CallbackRow, Cause, Consequences, DAY_MS, DayUsage, DeliveryFilter, DeliveryKind,
+    DeliveryRow, DeliveryState, DeliveryStatus, DeliveryTally, DeviceRow, DeviceTokenRow, Done, Earlier,
+    Host, LeftRun, ListFilter, Op, OpenCallback, OpenRow, OpenRun, Overview, OverviewFilter, Overviews, Page,
+    PairRequestRow, QuietFilter, QuietSession, Receiver, Refused, RequestKey, RunEnd, RunGlance, RunRow,
+    RunState, RunTally, RunTrace, RunUse, SessionFigures, SessionRow, Steer, Storage, StoreError,
+    StoreHealth, StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies, ToolMark, ToolUse,
+    ToolUseFilter, Transaction, Trouble, Undeliverable, Unfinished, UnknownDelivery,
 };
 pub use tools::{Effect, NoTools, ToolContext, ToolOutput, Tools};
 

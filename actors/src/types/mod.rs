@@ -17,7 +17,7 @@ pub use client::{
 };
 pub use entry::{AnnounceItem, Entry, StoredEntry, ToolCall, ToolStatus, Transcript};
 pub use ids::{AgentId, MAX_AGENT_ID, MAX_SESSION_KEY, ModelRef, NameError, RunId, SessionKey};
-pub use origin::Origin;
+pub use origin::{Origin, OriginKind, UnknownOrigin};
 pub use outcome::{Outcome, Terminal};
 pub use scope::{MAX_SCOPES, Scope, ScopeError, Scopes};
 pub use secret::{MAX_SECRET, Secret, SecretHash};

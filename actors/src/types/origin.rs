@@ -1,6 +1,7 @@
 //! Who asked. Decided once at the edge, carried as a value from there on.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +37,63 @@ pub enum Origin {
     Timer,
 }
 
+/// What kind of asker an [`Origin`] names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OriginKind {
+    /// An agent's run.
+    Agent,
+    /// A client of the gateway.
+    Client,
+    /// The person at the command line.
+    Operator,
+    /// A program that embeds the tree.
+    Embedder,
+    /// A timer or a policy.
+    Timer,
+}
+
+impl OriginKind {
+    const ALL: [Self; 5] = [Self::Agent, Self::Client, Self::Operator, Self::Embedder, Self::Timer];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Client => "client",
+            Self::Operator => "operator",
+            Self::Embedder => "embedder",
+            Self::Timer => "timer",
+        }
+    }
+}
+
+impl FromStr for OriginKind {
+    type Err = UnknownOrigin;
+
+    fn from_str(text: &str) -> Result<Self, UnknownOrigin> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(UnknownOrigin)
+    }
+}
+
+/// The name of no kind of asker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be one of: agent, client, operator, embedder, timer")]
+pub struct UnknownOrigin;
+
 impl Origin {
+    /// What kind of asker it is.
+    #[must_use]
+    pub const fn kind(&self) -> OriginKind {
+        match self {
+            Self::Agent { .. } => OriginKind::Agent,
+            Self::Client { .. } => OriginKind::Client,
+            Self::Operator => OriginKind::Operator,
+            Self::Embedder => OriginKind::Embedder,
+            Self::Timer => OriginKind::Timer,
+        }
+    }
+
     /// The principal under which idempotency keys are unique. Keys outlive the process, so it names somebody who is
     /// the same after a restart: of clients the device, and of those without one whoever holds the shared secret,
     /// who is the operator.

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, Clock, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier,
-    Host, LeftRun, ListFilter, Op, OpenCallback, OpenRow, OpenRun, OverviewFilter, Overviews, Page,
-    QuietFilter, QuietSession, Refused, RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Storage,
-    StoreError, StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter,
-    Transaction, Unfinished,
+    AuditFilter, AuditPage, BoxFuture, Clock, Consequences, DayUsage, DeliveryFilter, DeliveryRow,
+    DeliveryTally, Done, Earlier, Host, LeftRun, ListFilter, Op, OpenCallback, OpenRow, OpenRun,
+    OverviewFilter, Overviews, Page, QuietFilter, QuietSession, Refused, RequestKey, RunRow, RunUse,
+    SessionFigures, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Survivors,
+    Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 use tokio::sync::Notify;
@@ -347,5 +347,14 @@ impl Storage for SimStorage {
         agents: Option<Arc<BTreeSet<AgentId>>>,
     ) -> BoxFuture<Result<DeliveryTally, StoreError>> {
         self.read(move |store| store.delivery_tally(agents))
+    }
+
+    fn audit_rows(
+        &self,
+        filter: AuditFilter,
+        before: Option<i64>,
+        limit: u32,
+    ) -> BoxFuture<Result<AuditPage, StoreError>> {
+        self.read(move |store| store.audit_rows(filter, before, limit))
     }
 }

@@ -16,6 +16,10 @@ enum Stage {
         of: u64,
     },
     Checking,
+    Reading {
+        done: u64,
+        of: u64,
+    },
 }
 
 impl Progress {
@@ -26,6 +30,11 @@ impl Progress {
     /// From now on pages and rows are checked.
     pub fn checks(&self) {
         self.set(Stage::Checking);
+    }
+
+    /// So many rows of the audit record are read, of so many.
+    pub(in crate::store) fn reads(&self, done: u64, of: u64) {
+        self.set(Stage::Reading { done, of });
     }
 
     fn set(&self, stage: Stage) {
@@ -42,6 +51,7 @@ impl Progress {
                 let done = std::fs::metadata(to).map_or(0, |metadata| metadata.len());
                 format!("copying: {} of at most {} MiB", done / MIB, of.div_ceil(MIB))
             }
+            Stage::Reading { done, of } => format!("reading the audit record: {done} of {of} rows"),
             Stage::Checking => "checking every page and the audit record".to_owned(),
         }
     }

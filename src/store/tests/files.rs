@@ -401,6 +401,6 @@ fn a_changed_audit_row_is_found() {
         other.execute_batch("DROP TRIGGER audit_is_not_updated; DROP TRIGGER audit_is_not_deleted").unwrap();
         other.execute(sql, []).unwrap();
         let found = verify_audit(store.dir.path());
-        assert!(matches!(found, Err(AuditError::Broken { row }) if row == broken), "{sql}: {found:?}");
+        assert!(matches!(found, Err(AuditError::Broken { row, .. }) if row == broken), "{sql}: {found:?}");
     }
 }

@@ -8,6 +8,7 @@
 //! - A read that begins after a `done` sees what that transaction wrote.
 //! - An empty transaction is a barrier: its `done` comes after all earlier ones.
 
+mod audit;
 mod deliveries;
 mod health;
 mod ops;
@@ -18,6 +19,7 @@ mod rows;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub use self::audit::{AuditColumns, AuditFilter, AuditPage, AuditPageOf, AuditRow};
 pub use self::deliveries::{
     CallbackMark, DeliveryFilter, DeliveryKind, DeliveryRow, DeliveryState, DeliveryStatus, DeliveryTally,
     OpenCallback, Receiver, Undeliverable, UnknownDelivery,
@@ -176,4 +178,13 @@ pub trait Storage: Send + Sync + 'static {
         &self,
         agents: Option<Arc<BTreeSet<AgentId>>>,
     ) -> BoxFuture<Result<DeliveryTally, StoreError>>;
+
+    /// Rows of the audit record before this one, the newest first, at most `limit`, and fewer where too many would have
+    /// to be looked at; none means the newest of all.
+    fn audit_rows(
+        &self,
+        filter: AuditFilter,
+        before: Option<i64>,
+        limit: u32,
+    ) -> BoxFuture<Result<AuditPage, StoreError>>;
 }

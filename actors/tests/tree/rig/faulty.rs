@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{
-    BoxFuture, Clock, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier,
-    Host, LeftRun, ListFilter, Op, OpenCallback, OpenRow, OpenRun, OverviewFilter, Overviews, Page,
-    QuietFilter, QuietSession, RequestKey, RunRow, RunUse, SessionFigures, SessionRow, Storage, StoreError,
-    StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies, TokioClock, ToolUse, ToolUseFilter,
-    Transaction, Unfinished,
+    AuditFilter, AuditPage, BoxFuture, Clock, Consequences, DayUsage, DeliveryFilter, DeliveryRow,
+    DeliveryTally, Done, Earlier, Host, LeftRun, ListFilter, Op, OpenCallback, OpenRow, OpenRun,
+    OverviewFilter, Overviews, Page, QuietFilter, QuietSession, RequestKey, RunRow, RunUse, SessionFigures,
+    SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies,
+    TokioClock, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
 
@@ -328,5 +328,14 @@ impl Storage for Faulty {
         agents: Option<Arc<BTreeSet<AgentId>>>,
     ) -> BoxFuture<Result<DeliveryTally, StoreError>> {
         self.inner.delivery_tally(agents)
+    }
+
+    fn audit_rows(
+        &self,
+        filter: AuditFilter,
+        before: Option<i64>,
+        limit: u32,
+    ) -> BoxFuture<Result<AuditPage, StoreError>> {
+        self.inner.audit_rows(filter, before, limit)
     }
 }
