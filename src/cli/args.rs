@@ -18,7 +18,9 @@ pub(crate) use self::devices::{DevicesCommand, PairingCommand};
 pub(crate) use self::gateway::{
     GatewayArgs, GatewayCallArgs, GatewayCommand, GatewayRunArgs, ReachArgs, ServiceCommand,
 };
-pub(crate) use self::stored::{AuditCommand, RunsCommand, RunsListArgs, SessionsCommand, StoreCommand};
+pub(crate) use self::stored::{
+    AuditCommand, AuditListArgs, RunsCommand, RunsListArgs, SessionsCommand, Since, StoreCommand,
+};
 pub(crate) use self::upkeep::{BackupCommand, DoctorArgs};
 pub(crate) use self::work::{RunArgs, SpawnArgs};
 use super::deliveries::args::DeliveriesCommand;

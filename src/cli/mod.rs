@@ -159,7 +159,7 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Runs(command) => on_this_thread(runs::run(command, global)),
         Command::Sessions(command) => on_this_thread(sessions::run(command, global)),
         Command::Store(command) => store::run(&command, global),
-        Command::Audit(command) => audit::run(&command, global),
+        Command::Audit(command) => on_this_thread(audit::run(command, global)),
         Command::Backup(command) => backup::run(command, global),
         Command::Doctor(args) => doctor::run(&args, global),
         Command::Config(command) => config::run(command, global),

@@ -80,6 +80,11 @@ impl Output {
         Self { json, paint: Paint::stdout(), terminal: io::stdout().is_terminal() }
     }
 
+    /// Whether a person reads it.
+    pub(crate) const fn is_terminal(self) -> bool {
+        self.terminal
+    }
+
     /// Writes the one document of a command with `--json`.
     pub(crate) fn document(self, document: &impl Serialize) -> Result<(), Failure> {
         let mut text = serde_json::to_vec_pretty(document).map_err(io::Error::from)?;

@@ -8,6 +8,7 @@ use offshoot_actors::Grant;
 use offshoot_actors::types::{DeviceId, Role, Scopes, Vouched};
 use secrecy::ExposeSecret;
 
+use super::audit;
 use super::auth::{Accepted, AuthFailure, Decision, Guess, Presented, RegistryCheck, authenticate};
 use super::daemon::Daemon;
 use super::device;
@@ -60,11 +61,21 @@ impl From<ErrorShape> for Rejected {
     }
 }
 
-/// Decides over a connect.
+/// Decides over a connect. That it is refused is entered into the audit record.
 ///
 /// # Errors
 /// What the client is told before it is closed.
 pub(crate) async fn admit(daemon: &Daemon, applicant: Applicant) -> Result<Admitted, Rejected> {
+    let (number, client) = (applicant.number, applicant.params.client.clone());
+    let peer = Arc::clone(&applicant.peer);
+    let decided = decide(daemon, applicant).await;
+    if let Err(rejected) = &decided {
+        audit::turned_away(daemon, number, &peer, &client, &rejected.error);
+    }
+    decided
+}
+
+async fn decide(daemon: &Daemon, applicant: Applicant) -> Result<Admitted, Rejected> {
     let Applicant { number, params, nonce, peer, headers } = applicant;
     let protocol = negotiate(params.min_protocol, params.max_protocol)
         .map_err(|mismatch| Rejected { error: mismatch.error_shape(), code: 1002 })?;

@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::admission::Place;
 use super::admit::{self, Admitted, Applicant, Rejected};
+use super::audit;
 use super::client::{Client, Follows};
 use super::daemon::Daemon;
 use super::events;
@@ -37,12 +38,10 @@ const IN_WORK: usize = 64;
 const WAITING: usize = 1_024;
 /// Refusals for a wrong role after which a client is closed.
 const MAX_WRONG_ROLE: u32 = 10;
-
 /// How long one that took its own device's rights may wait for the answer.
 const LAST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Why one is closed that was let in while others were shut out.
 const CHANGED: &str = "gateway auth changed";
-
 /// When a client whose gateway stops may try again: a restart takes less.
 const AFTER_RESTART: Duration = Duration::from_secs(1);
 
@@ -411,13 +410,14 @@ impl Connection {
         let method = match methods::find(&request.method, &client) {
             Ok(method) => method,
             Err(refused) => {
+                audit::refused(&self.daemon, &client, &request.method, &refused.error);
                 self.outbox.answer(&request.id, &Err(refused.error));
                 return self.on_wrong_role(refused.wrong_role);
             }
         };
         let (id, params) = (request.id.into_owned(), request.params.map(ToOwned::to_owned));
-        let daemon = Arc::clone(&self.daemon);
-        let mut call = Call { daemon, client, id, method: method.name, params, room: None };
+        let mut call =
+            Call { daemon: Arc::clone(&self.daemon), client, id, method: method.name, params, room: None };
         let (work, placed) = match method.work {
             Work::Now(work) => return self.outbox.answer(&call.id, &work(&call)),
             Work::Later(work) => (work, true),

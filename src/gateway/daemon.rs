@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::admission::{MAX_HTTP, Place, Places};
 use super::admit::Admitted;
+use super::audit::{Entered, Happening, Repeats};
 use super::callbacks::CallbacksMsg;
 use super::client::Client;
 use super::ending::Ending;
@@ -85,6 +86,8 @@ pub(crate) struct Daemon {
     /// Those who keep failing to prove themselves.
     pub(crate) failures: Mutex<FailureLimits>,
     untold: Mutex<Untold>,
+    /// What the audit record has of those who come and are refused.
+    repeats: Mutex<Repeats>,
     /// The same of the webhooks.
     pub(crate) hook_failures: Mutex<FailureLimits>,
     pub(crate) state_dir: PathBuf,
@@ -133,6 +136,7 @@ impl Daemon {
             http: Places::default(),
             failures,
             untold: Mutex::default(),
+            repeats: Mutex::default(),
             hook_failures: Mutex::new(FailureLimits::new(RateLimit::HOOKS)),
             state_dir,
             started_at,
@@ -332,6 +336,29 @@ impl Daemon {
         if let Some(failures) = untold.failed(self.clock.monotonic()) {
             tracing::warn!(%address, ?proof, failures, "somebody could not prove himself");
         }
+    }
+
+    /// Enters into the audit record what happened, or counts it. Nobody waits for it.
+    pub(crate) fn witness(&self, what: Happening) {
+        let first = self.repeats().happened(what, self.clock.monotonic());
+        self.enter_rows(first);
+    }
+
+    /// Enters what was counted for long enough; at the end of the daemon all of it.
+    pub(crate) fn witness_repeats(&self) {
+        let now = self.clock.monotonic();
+        let rows = if self.is_stopping() { self.repeats().all(now) } else { self.repeats().due(now) };
+        self.enter_rows(rows);
+    }
+
+    fn repeats(&self) -> std::sync::MutexGuard<'_, Repeats> {
+        self.repeats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Before there is a tree nobody is let in.
+    fn enter_rows(&self, rows: impl IntoIterator<Item = Entered>) {
+        let Some(tree) = self.tree.get() else { return };
+        rows.into_iter().for_each(|(event, origin, facts)| tree.audit(event, origin, facts));
     }
 
     /// The number of the next connection.

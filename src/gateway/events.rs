@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::audit;
 use super::client::Client;
 use super::daemon::Daemon;
 use super::hub::{Gate, Outgoing};
@@ -50,6 +51,7 @@ pub(crate) fn raw(payload: &impl Serialize) -> Box<RawValue> {
 
 /// A client came.
 pub(crate) fn came(daemon: &Daemon, client: &Client) {
+    audit::opened(daemon, client);
     if Presence::shows(client) {
         daemon.presence.touch();
     }

@@ -18,6 +18,7 @@
 
 mod admission;
 mod admit;
+pub(crate) mod audit;
 pub mod auth;
 mod callbacks;
 mod client;

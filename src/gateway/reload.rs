@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use offshoot_actors::types::{Monotonic, SettingsError};
+use offshoot_actors::types::{Monotonic, Origin, SettingsError};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
@@ -234,6 +234,10 @@ impl Daemon {
             Err(error) => {
                 tracing::warn!(%error, "the changed configuration cannot be used; the old one stays in force");
             }
+        }
+        if let (Ok(Reloaded { changed: true, .. }), Ok(tree)) = (outcome, self.tree()) {
+            // Whoever may write the file: nobody said who it was.
+            tree.audit("config.reloaded", Origin::Timer, vec![("hash", self.config().hash.clone())]);
         }
         if !matches!(outcome, Ok(Reloaded { changed: false, .. })) {
             self.tell_vitals();

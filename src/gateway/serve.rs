@@ -188,6 +188,7 @@ impl Serving {
         };
         let grace = self.daemon.config().settings.recovery.grace;
         tokio::join!(leave, self.tree.suspend(grace));
+        self.daemon.witness_repeats();
         self.tree.stop().await;
     }
 

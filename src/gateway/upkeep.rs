@@ -71,6 +71,7 @@ impl Behaviour for Upkeep {
             }
             UpkeepMsg::Looked => self._look = ctx.after(LOOK, UpkeepMsg::Look),
             UpkeepMsg::Vitals => {
+                self.daemon.witness_repeats();
                 let daemon = Arc::clone(&self.daemon);
                 let take = async move {
                     match daemon.tree().map(|tree| Arc::clone(tree.storage())) {

@@ -125,6 +125,8 @@ pub(crate) async fn invoke(
     if context.idempotency.is_some() && !tool.idempotent {
         return Err(format!("idempotencyKey is not supported by offshoot for the tool {name}; leave it out"));
     }
+    let (session, origin) = (Some(context.session.clone()), context.origin.clone());
+    context.tree.audit_in(session, "tool.invoked", origin, vec![("tool", name.to_owned())]);
     Ok(tool.answer(Call { context, arguments, now }).await)
 }
 

@@ -144,7 +144,7 @@ fn what_is_not_whole_is_never_put_back() {
     let torn = world.path("torn.db").to_str().unwrap().to_owned();
     fs::write(&torn, &fs::read(&whole).unwrap()[..20_000]).unwrap();
     let cases = [
-        (audit.as_str(), 6, "audit row 1 was changed"),
+        (audit.as_str(), 6, "audit row 1 ("),
         (&orphans, 6, "rows of sessions that are not there"),
         (&newer, 4, "schema version 4711"),
         (&torn, 6, "is not whole"),

@@ -166,7 +166,7 @@ fn rows_that_do_not_fit_are_found_by_what_is_wrong_with_them() {
             "database",
             "refer to rows of sessions that are not there",
         ),
-        ("DROP TRIGGER audit_is_not_updated; UPDATE audit SET at = at + 1", "database", "from row 1 on"),
+        ("DROP TRIGGER audit_is_not_updated; UPDATE audit SET at = at + 1", "database", "audit row 1 ("),
     ];
     for (sql, check, says) in cases {
         let world = World::new();

@@ -143,7 +143,7 @@ fn the_audit_record_is_checked() {
     }
     store.execute_batch("UPDATE audit SET at = at + 1 WHERE id = 1").unwrap();
     drop(store);
-    let document = world.run(&["audit", "verify", "--json"]).exits(4).says("audit row 1 was changed").json();
+    let document = world.run(&["audit", "verify", "--json"]).exits(4).says("audit row 1 (").json();
     assert_eq!(document["code"], "audit_broken");
     assert!(world.run(&["audit", "verify", "--help"]).exits(0).stdout.contains("Exit code 0"));
 }

@@ -316,9 +316,18 @@ impl Session {
             origin,
             at: ctx.system().clock.now(),
         });
+        let audit = AuditRecord {
+            at: steer.at,
+            event: "run.steered",
+            origin: steer.origin.clone(),
+            session: Some(self.meta.key.clone()),
+            run: Some(run),
+            facts: vec![("message", steer.id.to_string())],
+        };
         self.accepting += 1;
         let myself = ctx.myself().clone();
-        self.shared.commit(vec![Op::QueueSteer(steer.clone())], move |result| {
+        let transaction = vec![Op::QueueSteer(steer.clone()), Op::Audit(Box::new(audit))];
+        self.shared.commit(transaction, move |result| {
             // Of a session that died the caller sees its reply dropped; the message is in the store.
             drop(myself.send(SessionMsg::SteerSettled { steer, run, reply, result }));
         });

@@ -31,6 +31,16 @@ pub(crate) enum Change {
     Reset(Delivery),
 }
 
+/// What the audit record says of a change.
+fn facts(change: &Change) -> Vec<(&'static str, String)> {
+    let Change::Patch { label, model } = change else { return Vec::new() };
+    let mut facts = Vec::new();
+    facts.extend(label.clone().map(|label| ("label", label.unwrap_or_default())));
+    let name = |model: &Option<ModelChoice>| model.as_ref().map(|model| model.primary.to_string());
+    facts.extend(model.as_ref().map(|model| ("model", name(model).unwrap_or_default())));
+    facts
+}
+
 /// The answer where the store does not take a change.
 fn not_changed(refused: &Refused) -> Refusal {
     Refusal::error("store", format!("nothing was changed: {refused}")).with_hint("try again")
@@ -65,7 +75,8 @@ impl Session {
             }
             Change::Reset(_) => (Op::ResetSession { session: session.clone(), at }, "session.reset"),
         };
-        let audit = AuditRecord { at, event, origin, session: Some(session), run: None, facts: Vec::new() };
+        let audit =
+            AuditRecord { at, event, origin, session: Some(session), run: None, facts: facts(&change) };
         // Nothing is appended to a transcript that is about to be another.
         if let Change::Reset(delivery) = &change {
             self.delivering = Some(delivery.clone());

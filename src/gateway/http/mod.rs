@@ -43,6 +43,7 @@ use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::admission::Place;
+use super::audit;
 use super::daemon::Daemon;
 use super::listener::GatewayMsg;
 use super::peer::Peer;
@@ -269,12 +270,18 @@ async fn answer(
     let origins = &config.gateway.control_ui.origins;
     if let Err(refused) = origins.check_host(&peer).and_then(|()| origins.check(&peer)) {
         let message = refused.error_shape().message;
+        audit::answered(&daemon, &peer, request.method(), request.uri().path(), StatusCode::FORBIDDEN);
         return Problem::forbidden(message).response();
     }
     // It can speak, and from here on it is one of the connections that speak HTTP, however long the answer takes.
     drop(place);
-    let answered = AssertUnwindSafe(route(Call { daemon, config, peer, request })).catch_unwind().await;
-    answered.unwrap_or_else(|_| text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"))
+    let (asked, sender) = ((request.method().clone(), request.uri().clone()), peer.clone());
+    let call = Call { daemon: Arc::clone(&daemon), config, peer, request };
+    let answered = AssertUnwindSafe(route(call)).catch_unwind().await;
+    let response =
+        answered.unwrap_or_else(|_| text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"));
+    audit::answered(&daemon, &sender, &asked.0, asked.1.path(), response.status());
+    response
 }
 
 /// The surfaces in the order in which they are asked.

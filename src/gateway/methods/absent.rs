@@ -14,7 +14,6 @@ pub(super) const ABSENT: &[&str] = &[
     "attach.grant",
     "attach.revoke",
     "audit.activity.list",
-    "audit.list",
     "audit.run.inspect",
     "board.action",
     "board.data.read",

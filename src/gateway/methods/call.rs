@@ -87,6 +87,21 @@ impl Call {
         }
     }
 
+    /// Parameters that are not what they must be.
+    pub(super) fn invalid(&self, at: &str, problem: impl std::fmt::Display) -> ErrorShape {
+        ErrorShape::invalid(format!("invalid {} params: at /{at}: {problem}", self.method))
+    }
+
+    /// A parameter that is a name; none where it is empty.
+    pub(super) fn read<T: std::str::FromStr<Err: std::fmt::Display>>(
+        &self,
+        at: &str,
+        text: Option<&str>,
+    ) -> Result<Option<T>, ErrorShape> {
+        let text = text.map(str::trim).filter(|text| !text.is_empty());
+        text.map(|text| text.parse().map_err(|error| self.invalid(at, error))).transpose()
+    }
+
     /// Who asks.
     pub(crate) fn origin(&self) -> Origin {
         self.client.origin()

@@ -42,21 +42,6 @@ struct Named {
     kind: Option<String>,
 }
 
-impl Call {
-    fn invalid(&self, at: &str, problem: impl std::fmt::Display) -> ErrorShape {
-        ErrorShape::invalid(format!("invalid {} params: at /{at}: {problem}", self.method))
-    }
-
-    fn read<T: std::str::FromStr<Err: std::fmt::Display>>(
-        &self,
-        at: &str,
-        text: Option<&str>,
-    ) -> Result<Option<T>, ErrorShape> {
-        let text = text.map(str::trim).filter(|text| !text.is_empty());
-        text.map(|text| text.parse().map_err(|error| self.invalid(at, error))).transpose()
-    }
-}
-
 /// A cursor says how many deliveries came before.
 fn list(call: Call) -> BoxFuture<'static, Answer> {
     Box::pin(async move {

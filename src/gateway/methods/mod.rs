@@ -4,6 +4,7 @@ mod absent;
 mod agent;
 mod agents;
 mod approvals;
+mod audit;
 mod call;
 mod channels;
 mod chat;
@@ -104,6 +105,7 @@ const FAMILIES: &[&[Method]] = &[
     agent::METHODS,
     agents::METHODS,
     approvals::METHODS,
+    audit::METHODS,
     channels::METHODS,
     chat::METHODS,
     configuration::METHODS,
