@@ -1,6 +1,8 @@
 //! The command line, through the real binary, each test with a home of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
+#[path = "cli/audit.rs"]
+mod audit;
 #[path = "cli/backups.rs"]
 mod backups;
 #[path = "cli/configuration.rs"]

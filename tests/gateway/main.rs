@@ -5,6 +5,7 @@
 mod rig;
 
 mod agent;
+mod audit;
 mod chat;
 mod deliveries;
 mod events;

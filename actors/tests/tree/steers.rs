@@ -39,6 +39,10 @@ async fn it_is_taken_at_the_next_step() {
     assert_eq!(rig.outcome(run).await.text.as_deref(), Some("heard tools+a+b"));
     rig.quiet().await;
     assert_eq!(rig.runs_of(&main_key()).len(), 1);
+    let audit = rig.storage.audit();
+    let by: Vec<_> =
+        audit.iter().filter(|row| row.event == "run.steered").map(|row| (row.run, &row.origin)).collect();
+    assert_eq!(by, [(Some(run), &Origin::Operator); 2]);
     rig.finish().await;
 }
 

@@ -59,7 +59,7 @@ pub(in crate::gateway) type Entered = (&'static str, Origin, Vec<(&'static str, 
 /// What was entered in the last minutes, and how often it happened since.
 #[derive(Debug, Default)]
 pub(in crate::gateway) struct Repeats {
-    seen: HashMap<(Kind, String), Seen>,
+    seen: HashMap<Kind, HashMap<String, Seen>>,
     /// Those that are not told apart any more.
     others: HashMap<Kind, Others>,
 }
@@ -82,18 +82,18 @@ impl Repeats {
     /// The row to enter at once, if this is the first of its like.
     pub(in crate::gateway) fn happened(&mut self, what: Happening, now: Monotonic) -> Option<Entered> {
         let Happening { kind, key, origin, facts } = what;
-        let key = (kind, key);
-        if let Some(seen) = self.seen.get_mut(&key) {
+        let of_kind = self.seen.entry(kind).or_default();
+        if let Some(seen) = of_kind.get_mut(&key) {
             seen.times += 1;
             // The last one is as good as the first, and its connection may still be there.
             seen.origin = origin;
             return None;
         }
-        if self.seen.keys().filter(|(of, _)| *of == kind).count() >= kind.most() {
+        if of_kind.len() >= kind.most() {
             self.others.entry(kind).or_insert(Others { since: now, times: 0 }).times += 1;
             return None;
         }
-        self.seen.insert(key, Seen { since: now, times: 0, origin: origin.clone(), facts: facts.clone() });
+        of_kind.insert(key, Seen { since: now, times: 0, origin: origin.clone(), facts: facts.clone() });
         Some((kind.event(), origin, facts))
     }
 
@@ -109,20 +109,22 @@ impl Repeats {
 
     fn take(&mut self, is_due: impl Fn(Monotonic) -> bool, now: Monotonic) -> Vec<Entered> {
         let mut rows = Vec::new();
-        self.seen.retain(|(kind, _), seen| {
-            if !is_due(seen.since) {
-                return true;
-            }
-            let times = std::mem::take(&mut seen.times);
-            seen.since = now;
-            if times > 0 {
-                let mut facts = seen.facts.clone();
-                facts.push(("times", times.to_string()));
-                rows.push((kind.event(), seen.origin.clone(), facts));
-            }
-            // One that goes on is counted on; one that is over is forgotten.
-            times > 0
-        });
+        for (kind, of_kind) in &mut self.seen {
+            of_kind.retain(|_, seen| {
+                if !is_due(seen.since) {
+                    return true;
+                }
+                let times = std::mem::take(&mut seen.times);
+                seen.since = now;
+                if times > 0 {
+                    let mut facts = seen.facts.clone();
+                    facts.push(("times", times.to_string()));
+                    rows.push((kind.event(), seen.origin.clone(), facts));
+                }
+                // One that goes on is counted on; one that is over is forgotten.
+                times > 0
+            });
+        }
         self.others.retain(|kind, others| {
             let due = is_due(others.since);
             if due {
@@ -189,7 +191,7 @@ mod tests {
         let mut repeats = Repeats::default();
         repeats.happened(happening(Kind::Opened, 1), at(0));
         assert!(repeats.due(at(299)).is_empty() && repeats.due(at(300)).is_empty());
-        assert!(repeats.seen.is_empty());
+        assert!(repeats.seen[&Kind::Opened].is_empty());
         assert!(repeats.happened(happening(Kind::Opened, 1), at(301)).is_some());
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::call::refused;
 use super::target::{self, unread};
-use super::{Answer, Call, Method, Need, READ, answer, missing, now, waits};
+use super::{Answer, Call, Method, Need, READ, answer, now, waits};
 use crate::gateway::messages;
 use crate::gateway::runs::wire_name;
 use crate::gateway::states::{self, Ending};
@@ -125,11 +125,7 @@ fn model(call: &Call, provider: Option<String>, model: Option<String>) -> Result
         (Some(provider), Some(model)) => format!("{provider}/{model}"),
         (None, Some(model)) => model,
     };
-    if call.client.may(Scope::Admin) {
-        Ok(Some(named))
-    } else {
-        Err(missing(call.client.protocol, Scope::Admin))
-    }
+    if call.client.may(Scope::Admin) { Ok(Some(named)) } else { Err(call.lacks(Scope::Admin)) }
 }
 
 /// A message that starts a run under the client's name for it.

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use offshoot_actors::types::{Origin, Refusal, Timestamp};
+use offshoot_actors::types::{Origin, Refusal, Scope, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::missing;
+use crate::gateway::audit;
 use crate::gateway::client::Client;
 use crate::gateway::daemon::Daemon;
 use crate::protocol::error::ErrorShape;
@@ -100,6 +102,13 @@ impl Call {
     ) -> Result<Option<T>, ErrorShape> {
         let text = text.map(str::trim).filter(|text| !text.is_empty());
         text.map(|text| text.parse().map_err(|error| self.invalid(at, error))).transpose()
+    }
+
+    /// The refusal of a caller who needs this scope for what it asks, which is on record.
+    pub(super) fn lacks(&self, scope: Scope) -> ErrorShape {
+        let error = missing(self.client.protocol, scope);
+        audit::refused(&self.daemon, &self.client, self.method, &error);
+        error
     }
 
     /// Who asks.

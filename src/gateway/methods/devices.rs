@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Answer, Call, Method, PAIRING, answer, later};
+use crate::gateway::audit;
 use crate::gateway::registry;
 use crate::protocol::error::ErrorShape;
 use crate::protocol::version::Protocol;
@@ -77,7 +78,7 @@ impl Call {
 
 fn list(call: Call) -> BoxFuture<'static, Answer> {
     Box::pin(async move {
-        let list = call.daemon.tree()?.pairing().list().await.map_err(|error| failed(&error))?;
+        let list = call.daemon.tree()?.pairing().list().await.map_err(|error| failed(&call, &error))?;
         answer(&json!({
             "pending": list.pending.iter().map(registry::pending).collect::<Vec<_>>(),
             "paired": list.paired.iter().map(paired).collect::<Vec<_>>(),
@@ -90,7 +91,7 @@ fn approve(call: Call) -> BoxFuture<'static, Answer> {
         let request = call.request()?;
         let pairing = call.daemon.tree()?.pairing();
         let device = pairing.approve(request, call.caller(), call.origin()).await;
-        let device = device.map_err(|error| failed(&error))?;
+        let device = device.map_err(|error| failed(&call, &error))?;
         answer(&json!({ "requestId": request, "device": paired(&device) }))
     })
 }
@@ -100,7 +101,7 @@ fn reject(call: Call) -> BoxFuture<'static, Answer> {
         let request = call.request()?;
         let pairing = call.daemon.tree()?.pairing();
         let device = pairing.reject(request, call.caller(), call.origin()).await;
-        let device = device.map_err(|error| failed(&error))?;
+        let device = device.map_err(|error| failed(&call, &error))?;
         answer(&json!({ "requestId": request, "deviceId": device }))
     })
 }
@@ -110,7 +111,7 @@ fn remove(call: Call) -> BoxFuture<'static, Answer> {
         let params: Device = call.params()?;
         let device = device(&params.device_id)?;
         let pairing = call.daemon.tree()?.pairing();
-        pairing.remove(device, call.caller(), call.origin()).await.map_err(|error| failed(&error))?;
+        pairing.remove(device, call.caller(), call.origin()).await.map_err(|error| failed(&call, &error))?;
         answer(&json!({ "deviceId": device }))
     })
 }
@@ -122,7 +123,7 @@ fn rotate(call: Call) -> BoxFuture<'static, Answer> {
         let scopes = params.scopes.map(|names| call.scopes(&names)).transpose()?;
         let pairing = call.daemon.tree()?.pairing();
         let rotated = pairing.rotate(device, role, scopes, call.caller(), call.origin()).await;
-        let rotated = rotated.map_err(|error| failed(&error))?;
+        let rotated = rotated.map_err(|error| failed(&call, &error))?;
         let mut payload = json!({
             "deviceId": device,
             "role": role,
@@ -143,7 +144,7 @@ fn revoke(call: Call) -> BoxFuture<'static, Answer> {
         let (device, role) = (device(&params.device_id)?, role(&params.role)?);
         let pairing = call.daemon.tree()?.pairing();
         let at = pairing.revoke(device, role, call.caller(), call.origin()).await;
-        let Timestamp(at) = at.map_err(|error| failed(&error))?;
+        let Timestamp(at) = at.map_err(|error| failed(&call, &error))?;
         answer(&json!({ "deviceId": device, "role": role, "revokedAtMs": at }))
     })
 }
@@ -157,7 +158,7 @@ fn issue(call: Call) -> BoxFuture<'static, Answer> {
         let within = params.expires_in_ms.map_or(CODE_LIVES, Duration::from_millis);
         let pairing = call.daemon.tree()?.pairing();
         let issued = pairing.issue_code(role, scopes, within, call.caller(), call.origin()).await;
-        let SetupCode { code, info } = issued.map_err(|error| failed(&error))?;
+        let SetupCode { code, info } = issued.map_err(|error| failed(&call, &error))?;
         answer(&json!({
             "code": code.expose(),
             "codeId": info.id,
@@ -180,11 +181,17 @@ fn unknown_request() -> ErrorShape {
     ErrorShape::invalid("unknown requestId: it may have lapsed; see device.pair.list")
 }
 
-fn failed(error: &PairingError) -> ErrorShape {
+fn failed(call: &Call, error: &PairingError) -> ErrorShape {
     match error {
         PairingError::UnknownRequest(_) => unknown_request(),
         PairingError::UnknownDevice(_) => ErrorShape::invalid("unknown deviceId: see device.pair.list"),
-        error => registry::failed(error),
+        error => {
+            let shape = registry::failed(error);
+            if matches!(error, PairingError::MissingScope(_) | PairingError::NotOwn) {
+                audit::refused(&call.daemon, &call.client, call.method, &shape);
+            }
+            shape
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use offshoot_actors::types::{Refusal, Scope, SessionKey};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::super::{Answer, Call, answer, missing};
+use super::super::{Answer, Call, answer};
 use super::create::label_is_free;
 use super::{given, named, refused_for, store, unknown};
 use crate::gateway::projector::Change;
@@ -75,7 +75,7 @@ pub(super) fn patch(call: Call) -> BoxFuture<'static, Answer> {
 pub(super) fn may_change(call: &Call, model: bool) -> Result<(), ErrorShape> {
     let needs_admin = call.client.protocol == Protocol::V3 || model;
     if needs_admin && !call.client.may(Scope::Admin) {
-        return Err(missing(call.client.protocol, Scope::Admin));
+        return Err(call.lacks(Scope::Admin));
     }
     Ok(())
 }
