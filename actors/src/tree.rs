@@ -1,5 +1,6 @@
 //! The tree as its users see it.
 
+mod audit;
 mod callbacks;
 mod deliveries;
 mod lanes;
@@ -21,9 +22,7 @@ pub use self::pairing::PairingHandle;
 use crate::MemoryStorage;
 use crate::config::ConfigMsg;
 use crate::kit::{ActorView, Handle, Reply, StartError, System, spawn_root};
-use crate::ports::{
-    AuditRecord, Clock, EventSink, Host, Ids, Models, NoEvents, NoTools, Op, Storage, StoreError, Tools,
-};
+use crate::ports::{Clock, EventSink, Host, Ids, Models, NoEvents, NoTools, Storage, StoreError, Tools};
 use crate::root::{Root, RootArgs, RootMsg};
 use crate::service::Service;
 use crate::session::{SessionMsg, already_ended, name_once};
@@ -330,45 +329,6 @@ impl TreeHandle {
             }
         }
         Err(gone())
-    }
-
-    fn audit_stop(&self, session: &SessionKey, origin: &Origin) {
-        let audit = AuditRecord {
-            at: self.shared.system.clock.now(),
-            event: "session.stopped",
-            origin: origin.clone(),
-            session: Some(session.clone()),
-            run: None,
-            facts: Vec::new(),
-        };
-        self.shared.commit(vec![Op::Audit(Box::new(audit))], |result| {
-            if let Err(refused) = result {
-                tracing::warn!(%refused, "a stop could not be entered into the audit record");
-            }
-        });
-    }
-
-    /// Enters into the audit record what a client did to the daemon itself. Best effort: a store that does not take it
-    /// is logged.
-    pub fn audit(&self, event: &'static str, origin: Origin, facts: Vec<(&'static str, String)>) {
-        self.audit_in(None, event, origin, facts);
-    }
-
-    /// The same of what a client did in a session without a run.
-    pub fn audit_in(
-        &self,
-        session: Option<SessionKey>,
-        event: &'static str,
-        origin: Origin,
-        facts: Vec<(&'static str, String)>,
-    ) {
-        let at = self.shared.system.clock.now();
-        let audit = AuditRecord { at, event, origin, session, run: None, facts };
-        self.shared.commit(vec![Op::Audit(Box::new(audit))], move |result| {
-            if let Err(refused) = result {
-                tracing::warn!(event, %refused, "could not be entered into the audit record");
-            }
-        });
     }
 
     /// Every tool that agents may have.
