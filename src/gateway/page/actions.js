@@ -1,0 +1,106 @@
+// What may be done to runs and sessions. What ends something is asked about first.
+
+import { confirm, prompt } from "./dialog.js";
+import { plural, shortId } from "./format.js";
+import { isLive } from "./model.js";
+import { name } from "./words.js";
+
+const NEEDS = (scope) => `You are signed in without the right operator.${scope}.`;
+
+/** A call that says how it went. */
+export async function attempt(app, what, work) {
+  try {
+    const result = await work();
+    app.toast(what);
+    return result;
+  } catch (error) {
+    app.toast(`${what}: refused. ${error.message}`, "bad");
+    return undefined;
+  }
+}
+
+/** The actions for a node, each with why it cannot be done now, if it cannot. */
+export function actionsFor(app, node) {
+  const acts = [];
+  const { run, session } = node;
+  const write = app.may("write") ? undefined : NEEDS("write");
+  const key = run?.sessionKey ?? session?.key;
+  if (run) {
+    acts.push({ text: "Open the run", kind: "primary", work: () => app.go(`/run/${encodeURIComponent(run.id)}/${encodeURIComponent(run.sessionKey)}`) });
+    if (isLive(run)) acts.push({ text: "Cancel", key: "cancel", kind: "danger", why: write, work: () => cancelRun(app, node) });
+  }
+  if (session) {
+    const live = app.tree.sum(node.id).live;
+    const newest = app.tree.newestRun(node.id)?.run;
+    if (newest) acts.push({ text: "Open the run", kind: "primary", work: () => app.go(`/run/${encodeURIComponent(newest.id)}/${encodeURIComponent(session.key)}`) });
+    if (live) acts.push({ text: live === 1 ? "Cancel" : `Cancel all ${live}`, key: "cancel", kind: "danger", why: write, work: () => cancelBelow(app, node) });
+  }
+  if (key) {
+    const busy = run ? isLive(run) : session.awake && app.tree.children(node.id).some((child) => child.run && isLive(child.run));
+    if (busy) acts.push({ text: "Steer", key: "steer", why: write, work: () => steer(app, key) });
+    acts.push({ text: "Send a message", key: "message", why: write, work: () => send(app, key) });
+    acts.push({ text: "Copy id", work: () => copy(app, run?.id ?? key) });
+  } else {
+    acts.push({ text: "Copy path", work: () => copy(app, node.path) });
+  }
+  return acts;
+}
+
+/** The live runs below a node that no other live run of them would cancel: those nearest to it. */
+function topmost(tree, node) {
+  const own = tree.children(node.id).filter((child) => child.run && isLive(child.run));
+  if (own.length) return own.map((child) => child.run);
+  return tree.children(node.id).flatMap((child) => topmost(tree, child));
+}
+
+async function cancelRun(app, { id, parent, run }) {
+  const session = app.tree.nodes.get(parent);
+  // Children hang below the session, and end with the run that spawned them.
+  const below = (session ? app.tree.sum(session.id).live : app.tree.sum(id).live) - 1;
+  const sure = await confirm({
+    title: `Cancel run ${shortId(run.runId ?? run.id)}?`,
+    text: below > 0 ? `It ends now, with what it spawned: up to ${plural(below, "more run")} below.` : "It ends now. What it has said stays in the transcript.",
+    yes: "Cancel the run", no: "Let it run",
+  });
+  if (sure) await attempt(app, `Run ${shortId(run.runId ?? run.id)} is cancelled`, () => app.call("sessions.abort", { key: run.sessionKey, runId: run.id }));
+}
+
+async function cancelBelow(app, node) {
+  const { live } = app.tree.sum(node.id);
+  const sure = await confirm({
+    title: `Cancel everything below ${name(node)}?`,
+    text: `${plural(live, "run")} at work end${live === 1 ? "s" : ""} now. What they have said stays in their transcripts.`,
+    yes: `Cancel ${plural(live, "run")}`, no: "Let them run",
+  });
+  if (!sure) return;
+  const runs = topmost(app.tree, node);
+  await attempt(app, `${plural(live, "run")} below ${name(node)} cancelled`, () =>
+    Promise.all(runs.map((run) => app.call("sessions.abort", { key: run.sessionKey, runId: run.id }))));
+}
+
+export async function steer(app, key) {
+  const message = await prompt({
+    title: "Steer",
+    text: "What the session does now is ended, and it goes on with this message instead.",
+    label: "Message", yes: "Steer", danger: true,
+  });
+  if (message) await attempt(app, "Steered", () => app.call("sessions.steer", { key, message, idempotencyKey: crypto.randomUUID() }));
+}
+
+export async function send(app, key) {
+  const message = await prompt({
+    title: "Send a message",
+    text: "The session takes it up when it has ended what it does now.",
+    label: "Message", yes: "Send",
+  });
+  if (message) await attempt(app, "Sent", () => app.call("sessions.send", { key, message, idempotencyKey: crypto.randomUUID() }));
+}
+
+export async function copy(app, text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    app.toast("Copied");
+  } catch {
+    app.toast("The browser does not let this page copy", "bad");
+  }
+}
