@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use crate::rig::{Daemon, TOKEN};
 
 mod callbacks;
+mod page;
 
 const OPEN: &str = r#"{
     gateway: { http: { endpoints: { chatCompletions: { enabled: true, maxBodyBytes: 5000 },

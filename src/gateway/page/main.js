@@ -67,8 +67,10 @@ function show() {
   if (!same) shown?.hide?.();
   shown = view;
   for (const [tab, link] of links) {
-    if (tab === name) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    if (tab === name) {
+      link.setAttribute("aria-current", "page");
+      link.scrollIntoView({ block: "nearest", inline: "nearest" });
+    } else link.removeAttribute("aria-current");
   }
   if (!same) {
     put(main, view.element);

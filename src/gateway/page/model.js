@@ -45,7 +45,6 @@ export class Tree {
   replace(snapshot) {
     this.nodes = new Map(snapshot.nodes.map((node) => [node.id, node]));
     this.startedAt = snapshot.startedAt ?? this.startedAt;
-    this.truncated = snapshot.truncated ?? false;
     this.#take(snapshot);
     this.#index();
   }
@@ -72,8 +71,9 @@ export class Tree {
     return { fits: true, structure, ended };
   }
 
-  #take({ rev, ts, totals, lanes }) {
+  #take({ rev, ts, totals, lanes, truncated }) {
     this.rev = rev;
+    this.truncated = truncated ?? this.truncated;
     if (ts) this.#ahead = ts - Date.now();
     this.totals = totals ?? this.totals;
     this.lanes = lanes ?? this.lanes;
