@@ -61,35 +61,49 @@ export async function gateway(name, config, inside = []) {
   if (config) fs.writeFileSync(path.join(state, "offshoot.json"), JSON.stringify(config));
   const log = fs.openSync(path.join(installed, "logs", `${name}.gateway.log`), "w");
   const [program, ...before] = [...inside, binary];
-  const child = spawn(program, [...before, "gateway", "--port", "0", "--json"], {
-    env: environment(home),
-    cwd: home,
-    stdio: ["ignore", "pipe", log],
-  });
+  const inHome = { env: environment(home), cwd: home };
+  let child;
   const killed = () => child.kill("SIGKILL");
-  leftovers.add(killed);
-  const ready = await within(READY_WITHIN_MS, `${name}: the gateway's readiness`, async () => {
-    let text = "";
-    for await (const line of readline.createInterface({ input: child.stdout })) {
-      text += line;
-      if (line.endsWith("}")) return JSON.parse(text);
-    }
-    throw new Error(`${name}: the gateway ended before it was ready`);
-  });
+  const begin = async (port) => {
+    child = spawn(program, [...before, "gateway", "--port", port, "--json"], { ...inHome, stdio: ["ignore", "pipe", log] });
+    leftovers.add(killed);
+    return within(READY_WITHIN_MS, `${name}: the gateway's readiness`, async () => {
+      let text = "";
+      for await (const line of readline.createInterface({ input: child.stdout })) {
+        text += line;
+        if (line.endsWith("}")) return JSON.parse(text);
+      }
+      throw new Error(`${name}: the gateway ended before it was ready`);
+    });
+  };
+  const stop = async () => {
+    const ended = once(child, "exit");
+    child.kill("SIGTERM");
+    const [code] = await within(STOPPED_WITHIN_MS, `${name}: the gateway's end`, () => ended);
+    leftovers.delete(killed);
+    if (code !== 0) throw new Error(`${name}: the gateway ended with exit status ${code}`);
+  };
+  const ready = await begin("0");
   return {
     url: ready.urls[0],
     token: fs.readFileSync(ready.tokenFile, "utf8").trim(),
     /** Runs a command of `offshoot` beside it. */
     command(...args) {
-      const done = spawnSync(program, [...before, ...args], { env: environment(home), cwd: home, encoding: "utf8" });
+      const done = spawnSync(program, [...before, ...args], { ...inHome, encoding: "utf8" });
       return { status: done.status, output: done.stdout + done.stderr };
     },
-    async stop() {
-      const ended = once(child, "exit");
-      child.kill("SIGTERM");
-      const [code] = await within(STOPPED_WITHIN_MS, `${name}: the gateway's end`, () => ended);
-      leftovers.delete(killed);
-      if (code !== 0) throw new Error(`${name}: the gateway ended with exit status ${code}`);
+    /** Begins a command that takes its time. */
+    begin(...args) {
+      const command = spawn(program, [...before, ...args], { ...inHome, stdio: "ignore" });
+      const killed = () => command.kill("SIGKILL");
+      leftovers.add(killed);
+      command.once("exit", () => leftovers.delete(killed));
+    },
+    stop,
+    /** Stops it; what is returned starts it again at the same address. */
+    async rest() {
+      await stop();
+      return () => begin(new URL(ready.urls[0]).port);
     },
   };
 }

@@ -22,6 +22,16 @@ const add = (sum, usage) => {
   sum.cached += usage.cached ?? 0;
 };
 
+/** Makes a node what another is: whoever holds it sees that. */
+function become(node, other) {
+  for (const name of Object.keys(node)) if (!(name in other)) delete node[name];
+  Object.assign(node, other);
+}
+
+const NOTHING = Object.freeze({ live: 0, runs: 0, troubles: 0, nodes: 0, usage: Object.freeze({ input: 0, output: 0, cached: 0 }), costUsd: undefined });
+/** Deeper than any tree grows: whoever sends a ring is not followed round it. */
+const DEEPEST = 256;
+
 export class Tree {
   rev = 0;
   nodes = new Map();
@@ -29,8 +39,10 @@ export class Tree {
   lanes = [];
   truncated = false;
   startedAt = undefined;
+  /** The nodes below each, by name; below "" those at the top. */
   #children = new Map();
-  #sums = undefined;
+  /** What is known of the sums: those of whatever changed, and of all above it, are taken anew. */
+  #sums = new Map();
   /** The gateway's clock less this one's. */
   #ahead = 0;
   #byRun = new Map();
@@ -43,10 +55,20 @@ export class Tree {
 
   /** Takes a whole tree. */
   replace(snapshot) {
-    this.nodes = new Map(snapshot.nodes.map((node) => [node.id, node]));
     this.startedAt = snapshot.startedAt ?? this.startedAt;
     this.#take(snapshot);
-    this.#index();
+    this.nodes = new Map(snapshot.nodes.map((node) => [node.id, node]));
+    this.#sums.clear();
+    this.#children.clear();
+    this.#byRun.clear();
+    this.#bySession.clear();
+    for (const node of this.nodes.values()) {
+      const parent = this.#parent(node);
+      const siblings = this.#children.get(parent);
+      if (siblings) siblings.push(node);
+      else this.#children.set(parent, [node]);
+      this.#name(node);
+    }
   }
 
   /** Takes a change. Says whether it fits what is known; if not, a snapshot must be asked for. */
@@ -56,18 +78,35 @@ export class Tree {
       return { fits: true, structure: true, ended: [] };
     }
     if (delta.base !== this.rev) return { fits: false };
-    let structure = delta.gone?.length > 0;
+    let structure = false;
     const ended = [];
     for (const node of delta.changed ?? []) {
-      const before = this.nodes.get(node.id);
-      if (!before || before.parent !== node.parent || before.name !== node.name) structure = true;
-      if (node.run && !isLive(node.run) && (!before?.run || isLive(before.run))) ended.push(node);
+      const known = this.nodes.get(node.id);
+      if (node.run && !isLive(node.run) && (!known?.run || isLive(known.run))) ended.push(node);
+      if (known && known.parent === node.parent && known.name === node.name) {
+        become(known, node);
+        this.#name(known);
+        this.#forget(known);
+        continue;
+      }
+      structure = true;
+      if (known) this.#unlink(known);
       this.nodes.set(node.id, node);
+      this.#link(node);
     }
-    for (const id of delta.gone ?? []) this.nodes.delete(id);
+    for (const id of delta.gone ?? []) {
+      const node = this.nodes.get(id);
+      if (!node) continue;
+      structure = true;
+      this.#unlink(node);
+      this.nodes.delete(id);
+    }
+    for (const id of delta.gone ?? []) {
+      const left = (this.#children.get(id) ?? []).filter((child) => this.nodes.has(child.id));
+      this.#children.delete(id);
+      for (const child of left) this.#link(child);
+    }
     this.#take(delta);
-    if (structure) this.#index();
-    else this.#sums = undefined;
     return { fits: true, structure, ended };
   }
 
@@ -79,22 +118,59 @@ export class Tree {
     this.lanes = lanes ?? this.lanes;
   }
 
-  #index() {
-    this.#sums = undefined;
-    this.#children = new Map();
-    this.#byRun = new Map();
-    this.#bySession = new Map();
-    for (const node of this.nodes.values()) {
-      // Whose parent is not there stands at the top rather than nowhere.
-      const parent = this.nodes.has(node.parent) ? node.parent : "";
-      const siblings = this.#children.get(parent);
-      if (siblings) siblings.push(node);
-      else this.#children.set(parent, [node]);
-      if (node.run) {
-        this.#byRun.set(node.run.id, node.id);
-        if (node.run.runId) this.#byRun.set(node.run.runId, node.id);
-      }
-      if (node.session) this.#bySession.set(node.session.key, node.id);
+  /** Whose parent is not there stands at the top rather than nowhere. */
+  #parent(node) {
+    return this.nodes.has(node.parent) ? node.parent : "";
+  }
+
+  #name(node) {
+    if (node.run) {
+      this.#byRun.set(node.run.id, node.id);
+      this.#byRun.set(node.run.runId, node.id);
+    }
+    if (node.session) this.#bySession.set(node.session.key, node.id);
+  }
+
+  /** Puts a node below its parent, by its name, and below it whatever waited for it at the top. */
+  #link(node) {
+    const parent = this.#parent(node);
+    const siblings = this.#children.get(parent) ?? [];
+    const at = siblings.findIndex((other) => other.name > node.name);
+    siblings.splice(at < 0 ? siblings.length : at, 0, node);
+    this.#children.set(parent, siblings);
+    const waited = this.roots().filter((root) => root.parent === node.id);
+    for (const root of waited) {
+      this.#drop("", root);
+      this.#link(root);
+    }
+    this.#name(node);
+    this.#forget(node);
+  }
+
+  /** Takes a node from below its parent. What stands below it does so until it is told where to. */
+  #unlink(node) {
+    this.#forget(node);
+    this.#drop(this.#parent(node), node);
+    const { run, session } = node;
+    if (run && this.#byRun.get(run.id) === node.id) {
+      this.#byRun.delete(run.id);
+      this.#byRun.delete(run.runId);
+    }
+    if (session && this.#bySession.get(session.key) === node.id) this.#bySession.delete(session.key);
+  }
+
+  #drop(parent, node) {
+    const siblings = this.#children.get(parent) ?? [];
+    const at = siblings.indexOf(node);
+    if (at >= 0) siblings.splice(at, 1);
+    if (siblings.length === 0) this.#children.delete(parent);
+  }
+
+  /** What is known of the sums of a node and of those above is of before. */
+  #forget(node) {
+    for (let depth = 0; node && depth < DEEPEST; depth += 1) {
+      this.#sums.delete(node.id);
+      node = this.nodes.get(node.parent);
     }
   }
 
@@ -127,7 +203,7 @@ export class Tree {
   above(id) {
     const path = [];
     let node = this.nodes.get(this.nodes.get(id)?.parent);
-    while (node && path.length < 256) {
+    while (node && path.length < DEEPEST) {
       path.push(node);
       node = this.nodes.get(node.parent);
     }
@@ -136,22 +212,20 @@ export class Tree {
 
   /** The runs below and at a node, those in trouble, what they used and cost. */
   sum(id) {
-    if (!this.#sums) {
-      this.#sums = new Map();
-      for (const root of this.roots()) this.#add(root, 0);
-    }
-    return this.#sums.get(id) ?? { live: 0, runs: 0, troubles: 0, nodes: 0, usage: { input: 0, output: 0, cached: 0 }, costUsd: undefined };
+    const node = this.nodes.get(id);
+    return node ? this.#sum(node, 0) : NOTHING;
   }
 
-  #add(node, depth) {
+  #sum(node, depth) {
+    const known = this.#sums.get(node.id);
+    if (known) return known;
     const sum = { live: 0, runs: 0, troubles: trouble(node) ? 1 : 0, nodes: 1, usage: { input: 0, output: 0, cached: 0 }, costUsd: undefined };
     if (node.run) {
       sum.runs = 1;
       sum.live = isLive(node.run) ? 1 : 0;
     }
-    // Deeper than any tree grows: whoever sends a ring is not followed round it.
-    for (const child of depth < 256 ? this.children(node.id) : []) {
-      const below = this.#add(child, depth + 1);
+    for (const child of depth < DEEPEST ? this.children(node.id) : []) {
+      const below = this.#sum(child, depth + 1);
       sum.live += below.live;
       sum.runs += below.runs;
       sum.troubles += below.troubles;
@@ -160,7 +234,7 @@ export class Tree {
       if (below.costUsd !== undefined) sum.costUsd = (sum.costUsd ?? 0) + below.costUsd;
     }
     // The gateway also counts runs that are no longer shown.
-    const own = node.session?.subtree ?? (node.run && this.children(node.id).length === 0 ? node.run : undefined);
+    const own = node.session?.subtree ?? node.run;
     if (own?.usage) {
       sum.usage = { input: 0, output: 0, cached: 0 };
       add(sum.usage, own.usage);

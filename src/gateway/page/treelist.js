@@ -55,12 +55,6 @@ export class TreeList {
     this.paint();
   }
 
-  /** Takes changed nodes into rows that stay where they are. */
-  refresh() {
-    for (const row of this.rows) row.node = this.#tree.nodes.get(row.node.id) ?? row.node;
-    this.paint();
-  }
-
   has(id) {
     return this.#places.has(id);
   }

@@ -127,7 +127,7 @@ export function treeView(app) {
     changed(structure) {
       if (structure || wanted.sort !== "name" || wanted.show === "live" || wanted.show === "trouble") rebuild();
       else {
-        list.refresh();
+        list.paint();
         summary();
       }
       side.changed();

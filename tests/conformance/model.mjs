@@ -1,0 +1,70 @@
+// The page's tree after any changes is what a fresh snapshot would make it: without a browser, from a seed.
+
+const ROUNDS = 200;
+const STEPS = 25;
+const STATES = ["running", "ok", "error"];
+
+/** Numbers below a bound, the same ones for the same seed. */
+function dice(seed) {
+  let state = seed;
+  return (sides) => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fffffff;
+    return (state >>> 8) % sides;
+  };
+}
+
+function written(tree) {
+  const out = [];
+  const walk = (nodes, depth) => {
+    for (const node of [...nodes].sort((a, b) => (a.id < b.id ? -1 : 1))) {
+      out.push([depth, node, tree.sum(node.id), tree.byRun(node.run?.id)?.id]);
+      walk(tree.children(node.id), depth + 1);
+    }
+  };
+  walk(tree.roots(), 0);
+  return JSON.stringify(out);
+}
+
+/** Throws at the first difference. */
+export function checkModel(Tree) {
+  for (let seed = 1; seed <= ROUNDS; seed += 1) {
+    const roll = dice(seed);
+    const made = (id, parent) => {
+      const run = roll(2) ? { id: `run ${id}`, runId: `name ${id}`, state: STATES[roll(3)], usage: { input: roll(9), output: 1, cached: 0 } } : undefined;
+      return { id, ...(parent && { parent }), name: `n${roll(40)}`, kind: "session", state: "running", ...(run && { run }) };
+    };
+    const live = new Map([["0", made("0")]]);
+    const isBelow = (id, above) => {
+      for (let node = live.get(id); node; node = live.get(node.parent)) if (node.id === above) return true;
+      return false;
+    };
+    const tree = new Tree();
+    let rev = 1;
+    tree.replace({ rev, nodes: structuredClone([...live.values()]) });
+    for (let step = 0; step < STEPS; step += 1) {
+      const before = structuredClone(live);
+      for (let change = roll(4); change >= 0; change -= 1) {
+        const ids = [...live.keys()];
+        const some = ids[1 + roll(ids.length)] ?? "0";
+        const kind = some === "0" ? 0 : roll(4);
+        if (kind === 1) for (const id of ids.filter((id) => isBelow(id, some))) live.delete(id);
+        else if (kind === 2) {
+          const parent = ids[roll(ids.length)];
+          live.set(some, made(some, isBelow(parent, some) ? live.get(some).parent : parent));
+        } else {
+          const id = `${seed}.${step}.${change}`;
+          live.set(id, made(id, ids[roll(ids.length)]));
+        }
+      }
+      const changed = [...live.values()].filter((node) => JSON.stringify(before.get(node.id)) !== JSON.stringify(node));
+      const gone = [...before.keys()].filter((id) => !live.has(id));
+      if (roll(2)) changed.reverse();
+      const base = rev;
+      rev += 1;
+      if (!tree.apply({ base, rev, changed: structuredClone(changed), gone }).fits) throw new Error("the change does not fit");
+      const fresh = new Tree();
+      fresh.replace({ rev, nodes: structuredClone([...live.values()]) });
+      if (written(tree) !== written(fresh)) throw new Error(`seed ${seed}, step ${step}: ${written(tree)}\nis not ${written(fresh)}`);
+    }
+  }
+}
