@@ -14,7 +14,7 @@ export async function attempt(app, what, work) {
     app.toast(what);
     return result;
   } catch (error) {
-    app.toast(`${what}: refused. ${error.message}`, "bad");
+    app.toast(`Refused: ${error.message}`, "bad");
     return undefined;
   }
 }

@@ -4,6 +4,7 @@ import { attempt } from "./actions.js";
 import { confirm } from "./dialog.js";
 import { button, h, pill, put, setText, table } from "./dom.js";
 import { shortId, when } from "./format.js";
+import { device as ownDevice, whyNoDevice } from "./key.js";
 
 const SCOPE = /^operator\./;
 
@@ -13,6 +14,7 @@ export function devicesView(app) {
   const paired = h("div");
   const element = h("section", { class: "page" }, h("h2", { text: "Devices" }), said, h("h3", { text: "Waiting for approval" }), waiting, h("h3", { text: "Paired" }), paired);
   let leaves = [];
+  let own;
 
   async function refresh() {
     said.hidden = true;
@@ -24,6 +26,7 @@ export function devicesView(app) {
       return;
     }
     try {
+      own ??= whyNoDevice() ? undefined : (await ownDevice()).id;
       const list = await app.call("device.pair.list");
       put(waiting, table("Devices that wait", ["Device", "Asks for", "From", "Since", ""], list.pending.map(request), "Nobody waits."));
       put(paired, table("Paired devices", ["Device", "May", "From", "Paired", "Tokens", ""], list.paired.map(device), "None yet."));
@@ -34,7 +37,9 @@ export function devicesView(app) {
     }
   }
 
-  const called = (each) => h("span", { title: each.deviceId }, h("b", { text: each.displayName || each.clientId || "device" }), " ", h("code", { text: shortId(each.deviceId) }), h("span", { class: "reason", text: [each.platform, each.clientMode].filter(Boolean).join(", ") }));
+  const called = (each) => h("span", { title: each.deviceId }, h("b", { text: each.displayName || each.clientId || "device" }), " ", h("code", { text: shortId(each.deviceId) }), h("span", { class: "reason", text: [each.deviceId === own && "this browser", each.platform, each.clientMode].filter(Boolean).join(", ") }));
+  /** A device may give up what it has itself; of others only administrators take. */
+  const whyNot = (each) => (each.deviceId === own || app.may("admin") ? undefined : "You are signed in without the right operator.admin.");
   const rights = (scopes, roles) => h("span", { class: "pills" }, roles?.includes("node") ? pill("node") : null, (scopes ?? []).map((scope) => pill(scope.replace(SCOPE, ""), scope.endsWith(".admin") ? "warn" : "")));
 
   const request = (each) => [
@@ -45,8 +50,8 @@ export function devicesView(app) {
 
   const device = (each) => [
     called(each), rights(each.scopes, each.roles), each.remoteIp ?? "", when(each.approvedAtMs),
-    h("span", {}, each.tokens.map((token) => h("span", { class: "token" }, pill(token.role, token.revokedAtMs ? "off" : "good"), token.revokedAtMs ? " revoked " : button("Revoke", () => revoke(each, token), { label: `Revoke the ${token.role} token of ${each.displayName || each.clientId}` })))),
-    h("span", { class: "acts" }, button("Remove", () => remove(each), { kind: "danger", label: `Remove ${each.displayName || each.clientId}` })),
+    h("span", {}, each.tokens.map((token) => h("span", { class: "token" }, pill(token.role, token.revokedAtMs ? "off" : "good"), token.revokedAtMs ? " revoked " : button("Revoke", () => revoke(each, token), { why: whyNot(each), label: `Revoke the ${token.role} token of ${each.displayName || each.clientId}` })))),
+    h("span", { class: "acts" }, button("Remove", () => remove(each), { kind: "danger", why: whyNot(each), label: `Remove ${each.displayName || each.clientId}` })),
   ];
 
   async function approve(each) {

@@ -28,6 +28,14 @@ function become(node, other) {
   Object.assign(node, other);
 }
 
+/** Where a node stands among its siblings: runs first, as they began, then the others as they are called. */
+const place = ({ run, session, name }) => (run ? ` ${run.acceptedAt}` : (session?.label || session?.key || name).toLowerCase());
+
+function before(a, b) {
+  const [one, other] = [place(a), place(b)];
+  return one < other ? -1 : one > other ? 1 : 0;
+}
+
 const NOTHING = Object.freeze({ live: 0, runs: 0, troubles: 0, nodes: 0, usage: Object.freeze({ input: 0, output: 0, cached: 0 }), costUsd: undefined });
 /** Deeper than any tree grows: whoever sends a ring is not followed round it. */
 const DEEPEST = 256;
@@ -39,7 +47,7 @@ export class Tree {
   lanes = [];
   truncated = false;
   startedAt = undefined;
-  /** The nodes below each, by name; below "" those at the top. */
+  /** The nodes below each, in order; below "" those at the top. */
   #children = new Map();
   /** What is known of the sums: those of whatever changed, and of all above it, are taken anew. */
   #sums = new Map();
@@ -69,6 +77,7 @@ export class Tree {
       else this.#children.set(parent, [node]);
       this.#name(node);
     }
+    for (const siblings of this.#children.values()) siblings.sort(before);
   }
 
   /** Takes a change. Says whether it fits what is known; if not, a snapshot must be asked for. */
@@ -83,7 +92,7 @@ export class Tree {
     for (const node of delta.changed ?? []) {
       const known = this.nodes.get(node.id);
       if (node.run && !isLive(node.run) && (!known?.run || isLive(known.run))) ended.push(node);
-      if (known && known.parent === node.parent && known.name === node.name) {
+      if (known && known.parent === node.parent && place(known) === place(node)) {
         become(known, node);
         this.#name(known);
         this.#forget(known);
@@ -131,11 +140,11 @@ export class Tree {
     if (node.session) this.#bySession.set(node.session.key, node.id);
   }
 
-  /** Puts a node below its parent, by its name, and below it whatever waited for it at the top. */
+  /** Puts a node below its parent, in its place, and below it whatever waited for it at the top. */
   #link(node) {
     const parent = this.#parent(node);
     const siblings = this.#children.get(parent) ?? [];
-    const at = siblings.findIndex((other) => other.name > node.name);
+    const at = siblings.findIndex((other) => before(node, other) < 0);
     siblings.splice(at < 0 ? siblings.length : at, 0, node);
     this.#children.set(parent, siblings);
     const waited = this.roots().filter((root) => root.parent === node.id);

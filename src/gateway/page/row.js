@@ -59,7 +59,8 @@ export function paint(row, { node, level, place, of, open, path, folds }, tree, 
   setText(parts.time, elapsed(lifetime(run ?? node, now)));
   const used = node.run ? tokens(node.run.usage) : tokens(sum.usage);
   setText(parts.tokens, used ? count(used) : "");
-  setText(parts.cost, cost(node.run ? node.run.costUsd : sum.costUsd));
+  // What costs nothing is not worth a column of zeros.
+  setText(parts.cost, cost((node.run ? node.run.costUsd : sum.costUsd) || undefined));
 }
 
 /** What stands out: a full mailbox, restarts, and of a collapsed row what is below it. */

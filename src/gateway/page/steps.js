@@ -6,7 +6,8 @@ import { runOf } from "./transcript.js";
 
 const ROW = 20;
 const LABEL = 150;
-const WIDTH = 900;
+/** Below this it is scrolled. */
+const LEAST = 560;
 const MOST = 80;
 
 const toneOf = (state) => ({ ok: "good", partial: "good", running: "busy", queued: "wait", yielded: "wait", ending: "wait", cancelled: "off" })[state] ?? "bad";
@@ -52,39 +53,49 @@ export function bars(run, messages, children, now) {
 export function drawing() {
   const element = h("div", { class: "steps" });
   let drawn = "";
+  let shown = [[], 0];
+  new ResizeObserver(() => draw()).observe(element);
+
+  function draw() {
+    const [all, now] = shown;
+    const width = Math.max(LEAST, element.clientWidth - 26);
+    const key = JSON.stringify([all, width]);
+    if (key === drawn) return;
+    drawn = key;
+    const cut = all.slice(0, MOST);
+    if (cut.length === 0) {
+      put(element, h("p", { class: "empty", text: "Nothing has begun yet." }));
+      return;
+    }
+    const first = Math.min(...cut.map(({ from }) => from));
+    const last = Math.max(first + 1, ...cut.map(({ to }) => Math.min(to, now + 1000)));
+    const at = (time) => LABEL + ((time - first) / (last - first)) * (width - LABEL - 4);
+    const height = cut.length * ROW + 24;
+    const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true", focusable: "false" });
+    for (let tick = 0; tick <= 4; tick += 1) {
+      const time = first + ((last - first) * tick) / 4;
+      picture.append(svg("line", { class: "grid", x1: at(time), x2: at(time), y1: 0, y2: height - 18 }),
+        svg("text", { class: "axis", x: at(time), y: height - 5, "text-anchor": tick === 0 ? "start" : tick === 4 ? "end" : "middle", text: `+${duration(time - first)}` }));
+    }
+    cut.forEach((bar, row) => {
+      const y = row * ROW;
+      const wide = Math.max(2, at(bar.to) - at(bar.from));
+      const shape = svg("g", { class: "bar" },
+        svg("title", { text: [bar.text, bar.about, duration(bar.to - bar.from)].filter(Boolean).join(" · ") }),
+        svg("text", { class: `name ${bar.kind}`, x: bar.kind === "run" || bar.kind === "wait" ? 0 : bar.kind === "step" ? 10 : 20, y: y + 14, text: line(bar.text, 20) }),
+        svg("rect", { class: `${bar.tone} ${bar.kind}`, x: at(bar.from), y: y + 4, width: wide, height: ROW - 8, rx: 2 }));
+      picture.append(bar.href ? svg("a", { href: bar.href, tabindex: -1 }, shape) : shape);
+    });
+    put(element, picture,
+      h("ol", { class: "unseen" }, cut.map((bar) => h("li", {}, bar.href ? h("a", { href: bar.href, text: bar.text }) : bar.text, ` from ${clock(bar.from)} for ${duration(bar.to - bar.from)}${bar.about ? `: ${bar.about}` : ""}`))),
+      all.length > cut.length ? h("p", { class: "empty", text: `${all.length - cut.length} more are not drawn.` }) : null);
+  }
+
   return {
     element,
     show(all, now) {
-      const key = JSON.stringify(all);
-      if (key === drawn) return;
-      drawn = key;
-      const cut = all.slice(0, MOST);
-      if (cut.length === 0) {
-        put(element, h("p", { class: "empty", text: "Nothing has begun yet." }));
-        return;
-      }
-      const first = Math.min(...cut.map(({ from }) => from));
-      const last = Math.max(first + 1, ...cut.map(({ to }) => Math.min(to, now + 1000)));
-      const at = (time) => LABEL + ((time - first) / (last - first)) * (WIDTH - LABEL - 4);
-      const height = cut.length * ROW + 24;
-      const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, "aria-hidden": "true", focusable: "false" });
-      for (let tick = 0; tick <= 4; tick += 1) {
-        const time = first + ((last - first) * tick) / 4;
-        picture.append(svg("line", { class: "grid", x1: at(time), x2: at(time), y1: 0, y2: height - 18 }),
-          svg("text", { class: "axis", x: at(time), y: height - 5, "text-anchor": tick === 0 ? "start" : tick === 4 ? "end" : "middle", text: `+${duration(time - first)}` }));
-      }
-      cut.forEach((bar, row) => {
-        const y = row * ROW;
-        const width = Math.max(2, at(bar.to) - at(bar.from));
-        const shape = svg("g", { class: "bar" },
-          svg("title", { text: [bar.text, bar.about, duration(bar.to - bar.from)].filter(Boolean).join(" · ") }),
-          svg("text", { class: `name ${bar.kind}`, x: bar.kind === "run" || bar.kind === "wait" ? 0 : bar.kind === "step" ? 10 : 20, y: y + 14, text: line(bar.text, 20) }),
-          svg("rect", { class: `${bar.tone} ${bar.kind}`, x: at(bar.from), y: y + 4, width, height: ROW - 8, rx: 2 }));
-        picture.append(bar.href ? svg("a", { href: bar.href, tabindex: -1 }, shape) : shape);
-      });
-      put(element, picture,
-        h("ol", { class: "unseen" }, cut.map((bar) => h("li", {}, bar.href ? h("a", { href: bar.href, text: bar.text }) : bar.text, ` from ${clock(bar.from)} for ${duration(bar.to - bar.from)}${bar.about ? `: ${bar.about}` : ""}`))),
-        all.length > cut.length ? h("p", { class: "empty", text: `${all.length - cut.length} more are not drawn.` }) : null);
+      shown = [all, now];
+      draw();
     },
   };
 }

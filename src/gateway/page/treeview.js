@@ -104,7 +104,7 @@ export function treeView(app) {
       `${running} running`, `${queued} queued`, `${yielded} waiting`,
       plural(totals.actors ?? tree.nodes.size, "actor"),
       tokens(totals.usage) ? `${count(tokens(totals.usage))} tokens` : undefined,
-      cost(totals.costUsd) || undefined,
+      totals.costUsd ? cost(totals.costUsd) : undefined,
       ...tree.lanes.map((lane) => `lane ${lane.name} ${lane.active}/${lane.limit}${lane.queued ? ` (+${lane.queued})` : ""}`),
       tree.truncated ? "cut: the gateway shows no more nodes" : undefined,
     ];

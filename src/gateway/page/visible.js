@@ -13,7 +13,7 @@ export const SHOWS = {
 };
 
 const newest = (node) => node.run?.acceptedAt ?? node.since ?? 0;
-/** Each returns a number; more comes first. By name is the order in which the gateway tells them. */
+/** Each returns a number; more comes first. By name they stand already. */
 export const SORTS = {
   name: { text: "name" },
   newest: { text: "newest", of: newest },

@@ -58,6 +58,8 @@ export function doing(node, now, newest) {
   return node.inHand ? `${node.inHand.message} in hand` : "";
 }
 
+const DOING = { model: "the model works", tools: "tools work" };
+
 function runDoing(run, now) {
   if (!isLive(run)) return run.reason ? line(run.reason) : line(run.text);
   if (run.silent) return `silent for ${duration(now - run.silentSince)}${run.tools?.length ? `, in ${run.tools.map(tool).join(", ")}` : ""}`;
@@ -65,7 +67,7 @@ function runDoing(run, now) {
   if (run.tools?.length) return run.tools.map(tool).join(", ");
   const text = line(run.text, 140);
   if (run.doing === "model" && text) return text;
-  return run.doing ?? "";
+  return DOING[run.doing] ?? run.doing ?? "";
 }
 
 /** Since when it runs, and until when. */
