@@ -7,6 +7,7 @@ mod address;
 mod error;
 mod tls;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
@@ -33,6 +34,8 @@ use crate::protocol::version::Protocol;
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// Small answers are the rule.
 const READ_BUFFER: usize = 16 * 1024;
+/// Events that are kept while an answer is waited for. Older ones are left out, which their numbers show.
+const MAX_KEPT: usize = 4_096;
 
 /// What a client proves itself with.
 #[derive(Debug, Clone)]
@@ -65,6 +68,19 @@ pub struct Client {
     hello: Value,
     within: Duration,
     requests: u64,
+    /// Events that came while an answer was waited for; none if nobody wants them.
+    kept: Option<VecDeque<Event>>,
+}
+
+/// Something that happened in the gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// What kind of thing.
+    pub name: String,
+    /// What there is to know of it.
+    pub payload: Value,
+    /// Its number on this connection: where one is missing, an event was left out.
+    pub seq: Option<u64>,
 }
 
 /// What a request was answered with.
@@ -106,7 +122,7 @@ impl Client {
             .max_frame_size(Some(MAX_MESSAGE));
         let upgraded = tokio_tungstenite::client_async_with_config(address.uri(), stream, Some(config)).await;
         let (socket, _) = upgraded.map_err(|error| ClientError::no_gateway(&address, &error))?;
-        let mut client = Self { socket, hello: Value::Null, within, requests: 0 };
+        let mut client = Self { socket, hello: Value::Null, within, requests: 0, kept: None };
         client.greeted(&address).await?;
         let id = client.send(connect::METHOD, &hello(secret, &scopes)).await?;
         client.hello = match client.response(&id).await? {
@@ -164,6 +180,35 @@ impl Client {
         self.frame().await.map(drop)
     }
 
+    /// Keeps the events that come while an answer is waited for, from now on.
+    pub fn keep_events(&mut self) {
+        self.kept.get_or_insert_default();
+    }
+
+    /// Waits for the next event. Nothing is lost where this is given up and asked again.
+    ///
+    /// # Errors
+    /// The gateway goes away.
+    pub async fn event(&mut self) -> Result<Event, ClientError> {
+        if let Some(event) = self.kept.as_mut().and_then(VecDeque::pop_front) {
+            return Ok(event);
+        }
+        loop {
+            if let ServerFrame::Event { event: name, payload, seq, .. } = self.frame().await? {
+                return Ok(Event { name, payload: payload.unwrap_or_default(), seq });
+            }
+        }
+    }
+
+    fn keep(&mut self, event: Event) {
+        if let Some(kept) = &mut self.kept {
+            if kept.len() >= MAX_KEPT {
+                kept.pop_front();
+            }
+            kept.push_back(event);
+        }
+    }
+
     /// Leaves.
     pub async fn close(mut self) {
         // The gateway finds out by itself if it cannot be told.
@@ -208,16 +253,21 @@ impl Client {
         wanted: &str,
     ) -> Result<Result<Value, (ErrorShape, Option<Value>)>, ClientError> {
         loop {
-            if let ServerFrame::Response { id, ok, payload, error } = self.frame().await?
-                && id == wanted
-            {
-                return Ok(match (ok, error) {
-                    (true, _) => Ok(payload.unwrap_or_default()),
-                    (false, Some(error)) => Err((error, payload)),
-                    (false, None) => {
-                        Err((ErrorShape::unavailable("the gateway refuses and does not say why"), payload))
-                    }
-                });
+            match self.frame().await? {
+                ServerFrame::Response { id, ok, payload, error } if id == wanted => {
+                    return Ok(match (ok, error) {
+                        (true, _) => Ok(payload.unwrap_or_default()),
+                        (false, Some(error)) => Err((error, payload)),
+                        (false, None) => Err((
+                            ErrorShape::unavailable("the gateway refuses and does not say why"),
+                            payload,
+                        )),
+                    });
+                }
+                ServerFrame::Response { .. } => {}
+                ServerFrame::Event { event: name, payload, seq, .. } => {
+                    self.keep(Event { name, payload: payload.unwrap_or_default(), seq });
+                }
             }
         }
     }

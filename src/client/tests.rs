@@ -190,3 +190,33 @@ async fn somebody_else_is_no_gateway() {
     let error = Client::connect(options).await.unwrap_err();
     assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
 }
+
+#[tokio::test]
+async fn events_that_come_before_an_answer_are_kept_for_whoever_wants_them() {
+    let (options, task) = gateway(|mut socket| async move {
+        let connect = hear(&mut socket).await;
+        answer(&mut socket, &connect, json!({"type": "hello-ok"})).await;
+        for round in 0..2 {
+            let request = hear(&mut socket).await;
+            say(&mut socket, &json!({"type": "event", "event": "early", "payload": round, "seq": 2 * round}))
+                .await;
+            answer(&mut socket, &request, json!({})).await;
+            say(&mut socket, &json!({"type": "event", "event": "late", "seq": 2 * round + 1})).await;
+        }
+        hear(&mut socket).await;
+    })
+    .await;
+    let mut client = Client::connect(options).await.unwrap();
+    client.call("first", &json!({})).await.unwrap();
+    let late = Event { name: "late".to_owned(), payload: Value::Null, seq: Some(1) };
+    assert_eq!(client.event().await.unwrap(), late);
+    client.keep_events();
+    client.call("second", &json!({})).await.unwrap();
+    assert_eq!(
+        client.event().await.unwrap(),
+        Event { name: "early".to_owned(), payload: json!(1), seq: Some(2) }
+    );
+    assert_eq!(client.event().await.unwrap(), Event { seq: Some(3), ..late });
+    client.close().await;
+    task.await.unwrap();
+}
