@@ -4,6 +4,7 @@ mod devices;
 mod gateway;
 mod stored;
 mod upkeep;
+mod watch;
 mod work;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub(crate) use self::stored::{
     AuditCommand, AuditListArgs, RunsCommand, RunsListArgs, SessionsCommand, Since, StoreCommand,
 };
 pub(crate) use self::upkeep::{BackupCommand, DoctorArgs};
+pub(crate) use self::watch::{EventsArgs, TopArgs, TreeArgs};
 pub(crate) use self::work::{RunArgs, SpawnArgs};
 use super::deliveries::args::DeliveriesCommand;
 
@@ -73,7 +75,7 @@ pub(crate) struct GlobalArgs {
     /// Keep state in this directory [env: OFFSHOOT_STATE_DIR] [default: ~/.offshoot]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state_dir: Option<String>,
-    /// Write one JSON document to standard output
+    /// Write one JSON document to standard output; one a line for what goes on
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// Tell each change of a run's state on standard error
@@ -111,6 +113,9 @@ pub(crate) enum Command {
     Sessions(SessionsCommand),
     #[command(subcommand)]
     Deliveries(DeliveriesCommand),
+    Tree(TreeArgs),
+    Top(TopArgs),
+    Events(EventsArgs),
     #[command(subcommand)]
     Store(StoreCommand),
     #[command(subcommand)]

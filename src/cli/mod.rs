@@ -10,6 +10,7 @@ mod daemon;
 mod deliveries;
 mod devices;
 mod doctor;
+mod events;
 mod exit;
 mod gateway;
 mod journal;
@@ -28,8 +29,11 @@ mod sessions;
 mod signals;
 mod spawn;
 mod store;
+mod top;
 mod transcript;
+mod tree;
 mod view;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -158,6 +162,9 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
         Command::Service(command) => service::run(&command, global),
         Command::Runs(command) => on_this_thread(runs::run(command, global)),
         Command::Sessions(command) => on_this_thread(sessions::run(command, global)),
+        Command::Tree(args) => on_this_thread(tree::run(args, global)),
+        Command::Top(args) => on_this_thread(top::run(args, global)),
+        Command::Events(args) => on_this_thread(events::run(args, global)),
         Command::Store(command) => store::run(&command, global),
         Command::Audit(command) => on_this_thread(audit::run(command, global)),
         Command::Backup(command) => backup::run(command, global),

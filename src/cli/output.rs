@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anstream::{AutoStream, ColorChoice};
 use offshoot_actors::types::{Terminal, Timestamp, Usage};
@@ -10,6 +10,7 @@ use owo_colors::{OwoColorize, Style};
 use serde::Serialize;
 
 use super::exit::Failure;
+use super::watch::Tone;
 use crate::telemetry::write_stderr;
 
 /// What styles a stream takes.
@@ -27,7 +28,7 @@ impl Paint {
         Self(false)
     }
 
-    fn stdout() -> Self {
+    pub(crate) fn stdout() -> Self {
         Self(AutoStream::choice(&io::stdout()) != ColorChoice::Never)
     }
 
@@ -53,6 +54,20 @@ impl Paint {
 
     pub(crate) fn hint(self, text: impl Display) -> String {
         self.with(text, Style::new().cyan())
+    }
+
+    /// A word of the live tree.
+    pub(crate) fn tone(self, text: impl Display, tone: Tone) -> String {
+        let style = match tone {
+            Tone::Plain => return text.to_string(),
+            Tone::Dim => Style::new().dimmed(),
+            Tone::Bold => Style::new().bold(),
+            Tone::Good => Style::new().green(),
+            Tone::Busy => Style::new().cyan(),
+            Tone::Warn => Style::new().yellow(),
+            Tone::Bad => Style::new().red().bold(),
+        };
+        self.with(text, style)
     }
 
     /// A run's state, good ones green, bad ones red.
@@ -92,6 +107,28 @@ impl Output {
         Ok(self.bytes(&text)?)
     }
 
+    /// Writes one of several documents, each of which is a line.
+    pub(crate) fn json_line(self, document: &impl Serialize) -> Result<(), Failure> {
+        let mut text = serde_json::to_vec(document).map_err(io::Error::from)?;
+        text.push(b'\n');
+        Ok(self.bytes(&text)?)
+    }
+
+    /// Writes a piece of a text, without an end of line. On a terminal it cannot move the cursor or change colours.
+    pub(crate) fn piece(self, text: &str) -> Result<(), Failure> {
+        let shown = if self.terminal { printable(text) } else { text.to_owned() };
+        Ok(self.bytes(shown.as_bytes())?)
+    }
+
+    /// Writes what controls the terminal.
+    pub(crate) fn control(self, sequence: &str) -> Result<(), Failure> {
+        Ok(self.bytes(sequence.as_bytes())?)
+    }
+
+    pub(crate) const fn is_terminal(self) -> bool {
+        self.terminal
+    }
+
     pub(crate) fn line(self, line: impl Display) -> Result<(), Failure> {
         Ok(self.bytes(format!("{line}\n").as_bytes())?)
     }
@@ -125,13 +162,18 @@ pub(crate) fn hint(text: &str) {
 
 /// Says why a command failed: on standard error for people, and for programs as the document.
 pub(crate) fn report(failure: &Failure, output: Output) {
+    say(failure);
+    if output.json {
+        document(failure);
+    }
+}
+
+/// Says on standard error why a command failed.
+pub(crate) fn say(failure: &Failure) {
     let paint = Paint::stderr();
     note(format_args!("{} {}", paint.error("error:"), printable(&failure.message)));
     if let Some(text) = &failure.hint {
         hint(text);
-    }
-    if output.json {
-        document(failure);
     }
 }
 
@@ -171,6 +213,14 @@ pub(crate) fn elapsed(duration: Duration) -> String {
         60..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
         _ => format!("{}h{:02}m", seconds / 3_600, seconds / 60 % 60),
     }
+}
+
+/// The time of day, in UTC: `13:05:00.120Z`.
+pub(crate) fn clock(at: Timestamp) -> String {
+    let since = Duration::from_millis(u64::try_from(at.0).unwrap_or_default());
+    let Some(at) = SystemTime::UNIX_EPOCH.checked_add(since) else { return String::new() };
+    let written = humantime::format_rfc3339_millis(at).to_string();
+    written.split_once('T').map(|(_, time)| time.to_owned()).unwrap_or_default()
 }
 
 /// How long ago something was: `just now`, `5m ago`, `3d ago`.
@@ -231,6 +281,12 @@ mod tests {
         );
         assert_eq!(ago(Timestamp(0), Timestamp(300_000)), "5m ago");
         assert_eq!(ago(Timestamp(10), Timestamp(0)), "just now");
+    }
+
+    #[test]
+    fn a_time_of_day_says_of_which_clock() {
+        assert_eq!(clock(Timestamp(3_661_001)), "01:01:01.001Z");
+        assert_eq!(clock(Timestamp(-1)), "00:00:00.000Z");
     }
 
     #[test]

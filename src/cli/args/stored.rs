@@ -10,7 +10,7 @@ use offshoot_actors::types::{OriginKind, Timestamp};
 use super::super::names::{RunName, SessionName};
 use crate::store::AuditHash;
 
-/// List, show and cancel runs
+/// List, show, cancel and follow runs
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunsCommand {
     /// List runs, the newest first
@@ -25,6 +25,13 @@ pub(crate) enum RunsCommand {
     /// One of the gateway, or one that an earlier process left open. A run that another command executes is
     /// cancelled there: the error names the process. Of a run that has ended the command says how, with exit code 1.
     Cancel {
+        /// The run's id, or the beginning of it
+        id: RunName,
+    },
+    /// Follow a run until it ends: its text as it comes, tool calls, sub-agents
+    ///
+    /// Starts with what there was. The exit code says how the run ended; Ctrl-C leaves it alone.
+    Tail {
         /// The run's id, or the beginning of it
         id: RunName,
     },

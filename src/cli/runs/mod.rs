@@ -3,6 +3,7 @@
 mod cancel;
 mod list;
 mod show;
+mod tail;
 
 use offshoot_actors::types::{Refusal, RunId};
 
@@ -15,6 +16,7 @@ pub(super) async fn run(command: RunsCommand, global: &Global) -> Result<Exit, F
         RunsCommand::List(args) => list::run(args, global).await,
         RunsCommand::Show { id } => show::run(id, global).await,
         RunsCommand::Cancel { id } => cancel::run(id, global).await,
+        RunsCommand::Tail { id } => tail::run(id, global).await,
     }
 }
 
