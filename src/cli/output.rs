@@ -125,10 +125,6 @@ impl Output {
         Ok(self.bytes(sequence.as_bytes())?)
     }
 
-    pub(crate) const fn is_terminal(self) -> bool {
-        self.terminal
-    }
-
     pub(crate) fn line(self, line: impl Display) -> Result<(), Failure> {
         Ok(self.bytes(format!("{line}\n").as_bytes())?)
     }
