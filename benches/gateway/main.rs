@@ -25,6 +25,7 @@ mod health;
 mod idle;
 mod recovery;
 mod start;
+mod watch;
 
 use common::Args;
 use common::report::{Group, Row};
@@ -37,6 +38,7 @@ const GROUPS: &[Group] = &[
     ("idle", |args| run(async move { idle::measure(&args).await })),
     ("event", |args| run(async move { events::measure(&args).await })),
     ("recovery", |args| run(async move { recovery::measure(&args).await })),
+    ("watch", |args| run(async move { watch::measure(&args).await })),
     ("command", |args| command::measure(&args)),
 ];
 

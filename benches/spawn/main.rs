@@ -20,6 +20,7 @@ mod common;
 mod memory;
 mod start;
 mod stop;
+mod watch;
 mod world;
 
 use common::Args;
@@ -43,6 +44,8 @@ const GROUPS: &[Group] = &[
     ("announce", |args| run(async move { announce::measure(&args).await })),
     ("memory", |args| memory::measure(&args)),
     ("stop", |args| run(async move { stop::measure(&args).await })),
+    ("watch snapshot", |args| run(async move { watch::snapshot(&args).await })),
+    ("watch message", |args| run(async move { watch::message(&args).await })),
     ("start", |args| run(async move { start::measure(&args).await })),
 ];
 

@@ -304,7 +304,7 @@ impl ProviderReader<'_, '_> {
     /// A price that cannot be one is passed over: no model is worse for it.
     fn price(&mut self, at: &Cursor<'_>, model: &str) {
         let Some(cost) = self.reader.section(at, "cost") else { return };
-        let mut amount = |name: &str| {
+        let amount = |name: &str| {
             let cursor = cost.get(name)?;
             match cursor.node.value {
                 Value::Number(dollars) if dollars.is_finite() && dollars >= 0.0 => Some(dollars),

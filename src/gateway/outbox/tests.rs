@@ -139,3 +139,26 @@ fn a_reason_fits_its_frame() {
     let close = Close::new(1008, "ä".repeat(100));
     assert_eq!(close.reason.len(), 122);
 }
+
+#[test]
+fn whoever_watches_has_taken_an_event_when_the_socket_has_it_and_is_not_stuck_with_it() {
+    let outbox = Outbox::default();
+    let mut items = VecDeque::new();
+    let first = outbox.offer(&event("a")).unwrap();
+    assert!(!outbox.has_taken(first));
+    look(&outbox, &mut items);
+    assert!(outbox.has_taken(first));
+    // The client does not take what is in hand: whatever else comes waits.
+    look(&outbox, &mut items);
+    let second = outbox.offer(&event("b")).unwrap();
+    assert!(!outbox.has_taken(first) && !outbox.has_taken(second));
+    items.clear();
+    look(&outbox, &mut items);
+    assert!(outbox.has_taken(second));
+    // What finds no room leaves no gap: it is not told at all.
+    outbox.text("x".repeat(MAX_BUFFERED));
+    assert_eq!(outbox.offer(&event("lost")), None);
+    items.clear();
+    look(&outbox, &mut items);
+    assert_eq!(outbox.offer(&event("c")), Some(second + 1));
+}
