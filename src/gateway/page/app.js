@@ -8,6 +8,8 @@ import { forgetSecret } from "./signin.js";
 import { name } from "./words.js";
 
 const INTERVAL_MS = 500;
+/** When the tree is asked for again after it could not be read. */
+const AGAIN_MS = 3_000;
 const TOAST_MS = 4_000;
 const SAID_EVERY_MS = 3_000;
 
@@ -55,9 +57,15 @@ export class App {
   }
 
   async subscribe() {
-    const { snapshot } = await this.call("tree.subscribe", { intervalMs: INTERVAL_MS });
-    this.tree.replace(snapshot);
-    this.#changed(true);
+    try {
+      const { snapshot } = await this.call("tree.subscribe", { intervalMs: INTERVAL_MS });
+      this.tree.replace(snapshot);
+      this.#changed(true);
+    } catch (error) {
+      if (this.connection.phase !== "on") return;
+      this.toast(`The tree cannot be read: ${error.message}`, "bad");
+      setTimeout(() => this.connection.phase === "on" && this.subscribe(), AGAIN_MS);
+    }
   }
 
   async #heard(delta) {

@@ -14,6 +14,8 @@ const LAST_PAUSE_MS = 10_000;
 const SILENT_TICKS = 2.5;
 /** What signs a browser in again, as opposed to what a person must mend. */
 const OF_THE_TOKEN = new Set(["AUTH_DEVICE_TOKEN_MISMATCH", "AUTH_SCOPE_MISMATCH"]);
+/** The close after which what a client came in with is worth nothing. */
+const INVALIDATED = 4001;
 const EVENT = /^\{"type":"event","event":"([^"]+)"/;
 
 /** A refusal of the gateway. */
@@ -202,6 +204,12 @@ export class Connection {
     this.#close();
     this.hello = undefined;
     if (!this.#settings) return;
+    if (code === INVALIDATED) {
+      this.#settings = undefined;
+      forgetDeviceToken().catch(() => {});
+      this.#become("out", { message: "The gateway has signed this browser out: its device was removed, or what it signed in with is not good any more." });
+      return;
+    }
     const why = this.#restarting || code === 1012 ? "The gateway restarts." : `The connection was lost${reason ? `: ${reason}` : ""}.`;
     this.#become("lost", { why, since: this.about.since ?? Date.now() });
     this.#again(this.#pause * (0.7 + 0.6 * Math.random()));

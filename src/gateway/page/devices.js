@@ -7,6 +7,8 @@ import { shortId, when } from "./format.js";
 import { device as ownDevice, whyNoDevice } from "./key.js";
 
 const SCOPE = /^operator\./;
+/** Nobody is told of a device that is removed. */
+const EVERY_MS = 5_000;
 
 export function devicesView(app) {
   const said = h("p", { class: "problem", hidden: true });
@@ -90,6 +92,8 @@ export function devicesView(app) {
     show() {
       refresh();
       leaves = ["device.pair.requested", "device.pair.resolved"].map((name) => app.connection.on(name, refresh));
+      const timer = setInterval(() => !element.contains(document.activeElement) && refresh(), EVERY_MS);
+      leaves.push(() => clearInterval(timer));
     },
     hide() {
       for (const end of leaves) end();

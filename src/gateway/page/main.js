@@ -110,11 +110,7 @@ app.connection.onPhase(async (phase, about) => {
     return;
   }
   gate.forget();
-  try {
-    await app.subscribe();
-  } catch (error) {
-    app.toast(`The tree cannot be read: ${error.message}`, "bad");
-  }
+  await app.subscribe();
   devicesThatWait().catch(() => {});
   if (wasLost && shown) {
     wasLost = false;
