@@ -127,7 +127,10 @@ fn respond(call: &Call) -> Response {
     let Some(file) = TABLE.get(name) else { return super::not_found() };
     let known = call.headers().get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let unchanged = known.is_some_and(|known| {
-        known.split(',').map(str::trim).any(|known| known == "*" || known.trim_start_matches("W/") == file.tag)
+        known
+            .split(',')
+            .map(str::trim)
+            .any(|known| known == "*" || known.trim_start_matches("W/") == file.tag)
     });
     let mut response = match unchanged {
         true => super::empty(StatusCode::NOT_MODIFIED),

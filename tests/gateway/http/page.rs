@@ -84,21 +84,27 @@ async fn a_browser_that_has_a_file_is_not_sent_it_again() {
 #[tokio::test]
 async fn what_is_no_file_of_the_page_is_not_found() {
     let daemon = Daemon::start().await;
-    for path in ["/watch/index.html", "/watch/none.js", "/watch/main.js/", "/watch//main.js", "/watch/%2e%2e/mod.rs"] {
+    for path in
+        ["/watch/index.html", "/watch/none.js", "/watch/main.js/", "/watch//main.js", "/watch/%2e%2e/mod.rs"]
+    {
         assert_eq!(got(&daemon, path).await.0, StatusCode::NOT_FOUND, "{path}");
     }
     let head = ask(&daemon, Method::HEAD, "/watch/main.js").send().await.unwrap();
     assert_eq!(head.status(), StatusCode::OK);
     assert!(head.headers()[CONTENT_LENGTH].to_str().unwrap().parse::<u64>().unwrap() > 0);
     let posted = ask(&daemon, Method::POST, "/watch/").send().await.unwrap();
-    assert_eq!((posted.status(), &posted.headers()[ALLOW]), (StatusCode::METHOD_NOT_ALLOWED, &"GET, HEAD".parse().unwrap()));
+    assert_eq!(
+        (posted.status(), &posted.headers()[ALLOW]),
+        (StatusCode::METHOD_NOT_ALLOWED, &"GET, HEAD".parse().unwrap())
+    );
 }
 
 #[tokio::test]
 async fn a_page_of_elsewhere_gets_nothing_of_it() {
     let daemon = Daemon::start().await;
     for (name, value) in [(HOST, "rebound.example"), (ORIGIN, "https://elsewhere.example")] {
-        let asked = ask(&daemon, Method::GET, "/watch/").header(name.clone(), value).header("sec-fetch-mode", "cors");
+        let asked =
+            ask(&daemon, Method::GET, "/watch/").header(name.clone(), value).header("sec-fetch-mode", "cors");
         assert_eq!(sent(asked).await.0, StatusCode::FORBIDDEN, "{name}");
     }
 }
