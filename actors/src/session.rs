@@ -39,7 +39,7 @@ pub(crate) use self::accept::{refused_by_store, stopping, submitted};
 use self::announces::Announces;
 pub(crate) use self::change::{Change, SessionChange};
 use self::commit::{End, Inbox, Ticket};
-use self::inbox::Delivery;
+use self::inbox::{Delivery, Read};
 use self::inject::Injected;
 use self::moves::Inheritance;
 pub use self::prompts::is_silent;
@@ -135,7 +135,7 @@ pub(crate) enum SessionMsg {
     StartRefused { run: RunId, refused: Refused },
     /// The session as it is stored, read because of a run that had not begun and may have ended since. From a
     /// reading task.
-    Loaded { result: Box<Result<Option<StoredSession>, StoreError>> },
+    Loaded { read: Read, result: Box<Result<Option<StoredSession>, StoreError>> },
     /// The run waits in its lane for the permit that it gave back during a pause, or has it. From the run.
     Queueing { run: RunId, queueing: bool },
     /// The run is at a step boundary or at its end. From the run.
@@ -308,7 +308,8 @@ pub(crate) struct Session {
     /// What the store held when the state was rebuilt while a run worked. The answer to what the run reports next
     /// may have been lost, and then this is newer than what it reports again.
     reread: Option<Transcript>,
-    loading: Option<Task>,
+    /// What is being read of it.
+    loading: Option<(Read, Task)>,
     /// A run that has not begun and may have ended since: the next read tells.
     doubted: Option<RunId>,
     /// What was taken out of the inbox while the session is being read, which may still show it.
@@ -407,7 +408,7 @@ impl Behaviour for Session {
             }
             SessionMsg::Counted { end, used } => self.on_counted(end, used, ctx),
             SessionMsg::StartRefused { run, refused } => self.on_start_refused(run, &refused, ctx),
-            SessionMsg::Loaded { result } => self.on_loaded(*result, ctx),
+            SessionMsg::Loaded { read, result } => self.on_loaded(&read, *result, ctx),
             SessionMsg::Queueing { run, queueing } => self.on_queueing(run, queueing, ctx),
             SessionMsg::Report { run, report } => self.on_report(run, *report, ctx),
             SessionMsg::HardDeadline { run } => self.on_hard_deadline(run, ctx),

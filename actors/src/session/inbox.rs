@@ -21,6 +21,10 @@ pub(super) const STOP_CHILD_WITHIN: std::time::Duration = std::time::Duration::f
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Delivery(Arc<()>);
 
+/// Stands for one read of the session. What comes of one that was given up may be older than what is known since.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Read(Arc<()>);
+
 /// Which part of what has arrived is taken.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Due {
@@ -89,7 +93,6 @@ impl Session {
                 self.announces.add(*announce);
             } else {
                 // After a rebuild it may be taken already; the store knows. What is being read may be older than the end.
-                self.loading = None;
                 self.read_again(None, ctx);
             }
         }
@@ -251,7 +254,7 @@ impl Session {
         }
     }
 
-    /// Reads the session; `doubted` is a run that has not begun and may have ended since.
+    /// Reads the session, and gives up what is being read; `doubted` is a run that has not begun and may have ended since.
     pub(super) fn read_again(&mut self, doubted: Option<RunId>, ctx: &Ctx<Self>) {
         let (shared, key) = (Arc::clone(&self.shared), self.meta.key.clone());
         let work = async move {
@@ -259,8 +262,10 @@ impl Session {
             shared.storage.load_session(key).await
         };
         self.doubted = doubted.or(self.doubted);
-        let loaded = |result| SessionMsg::Loaded { result: Box::new(result) };
-        self.loading = Some(ctx.task(work, loaded));
+        let read = Read::default();
+        let of = read.clone();
+        let loaded = |result| SessionMsg::Loaded { read: of, result: Box::new(result) };
+        self.loading = Some((read, ctx.task(work, loaded)));
         if self.suspect.is_some() {
             self.suspect = Some(self.inbox());
         }
@@ -276,10 +281,14 @@ impl Session {
 
     pub(super) fn on_loaded(
         &mut self,
+        read: &Read,
         result: Result<Option<StoredSession>, StoreError>,
         ctx: &mut Ctx<Self>,
     ) {
-        self.loading = None;
+        // One that was given up may have come to its end all the same.
+        if self.loading.take_if(|(awaited, _)| Arc::ptr_eq(&awaited.0, &read.0)).is_none() {
+            return;
+        }
         let stored = match result {
             Ok(Some(stored)) => stored,
             Ok(None) => {

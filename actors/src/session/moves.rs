@@ -65,7 +65,6 @@ impl Session {
         self.used = None;
         self.inheriting.get_or_insert_default();
         // What is being read may be older than the move.
-        self.loading = None;
         self.read_again(None, ctx);
     }
 

@@ -97,7 +97,6 @@ impl Session {
         if let Some(run) = self.current.filter(|run| self.has_not_begun(*run, ctx)) {
             self.transcript = None;
             // What is being read may be older than what was lost.
-            self.loading = None;
             self.read_again(Some(run), ctx);
         }
         self.ask_permits(ctx);

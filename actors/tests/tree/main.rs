@@ -33,6 +33,7 @@ mod restarts;
 mod resumes;
 mod settled;
 mod sleeps;
+mod stale;
 mod steers;
 mod stored;
 mod tools;

@@ -15,6 +15,7 @@ use offshoot_actors::ports::{
     TokioClock, ToolUse, ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{AgentId, RunId, SessionKey, StoredEntry, Timestamp, Usage};
+use tokio::sync::Notify;
 
 /// What the store is asked for.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ pub enum Asked<'a> {
 }
 
 /// What becomes of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Answered {
     Well,
     WithAnError,
@@ -42,6 +43,8 @@ pub enum Answered {
     Late(Duration),
     /// A transaction is applied now, and told after this time.
     ToldLate(Duration),
+    /// As it is now, a transaction applied now, but told once this is notified.
+    Held(Arc<Notify>),
 }
 
 fn spoiled() -> StoreError {
@@ -145,6 +148,11 @@ impl Faulty {
                     answer
                 })
             }
+            Answered::Held(gate) => Box::pin(async move {
+                let answer = answer.await;
+                gate.notified().await;
+                answer
+            }),
         }
     }
 }
@@ -166,6 +174,15 @@ impl Storage for Faulty {
                 let done = |result| {
                     drop(tokio::spawn(async move {
                         pause.await;
+                        done(result);
+                    }));
+                };
+                self.inner.submit(transaction, Box::new(done));
+            }
+            Answered::Held(gate) => {
+                let done = |result| {
+                    drop(tokio::spawn(async move {
+                        gate.notified().await;
                         done(result);
                     }));
                 };
