@@ -191,8 +191,7 @@ impl Session {
                 end.next = None;
                 // Nothing was appended with it.
                 end.taken = None;
-                self.transcript = None;
-                self.suspect = Some(self.inbox());
+                self.suspect_inbox(ctx);
                 self.ended(*end, ctx);
             }
             (Ticket::End(end), Err(Refused::Moved { to, .. })) => {
@@ -210,8 +209,7 @@ impl Session {
                     self.hang_below(to.clone());
                 }
                 tracing::warn!(session = %self.meta.key, %refused, "results could not be appended, will try again");
-                self.transcript = None;
-                self.suspect = Some(self.inbox());
+                self.suspect_inbox(ctx);
                 self.doubt(&refused, ctx);
                 self.try_again(ctx);
             }
@@ -225,6 +223,16 @@ impl Session {
                 self.transcript = None;
                 self.fail_run(run, format!("the store refused to go on: {refused}"), ctx);
             }
+        }
+    }
+
+    /// What has arrived may not be what is stored: the next read tells. One that is under way may be older than what has
+    /// arrived.
+    fn suspect_inbox(&mut self, ctx: &Ctx<Self>) {
+        self.transcript = None;
+        self.suspect = Some(self.inbox());
+        if self.loading.is_some() {
+            self.read_again(None, ctx);
         }
     }
 
@@ -329,8 +337,7 @@ impl Session {
             // What it wanted to append does not fit; the end itself must not wait for that.
             end.taken = None;
             end.next = None;
-            self.transcript = None;
-            self.suspect = Some(self.inbox());
+            self.suspect_inbox(ctx);
         }
         self.end_later(end, ctx);
     }

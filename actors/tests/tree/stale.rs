@@ -85,3 +85,12 @@ async fn a_read_that_was_given_up_hides_no_result() {
     gates.read.notify_one();
     both_are_told(rig).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_result_that_could_not_be_taken_while_the_session_was_read_is_not_forgotten() {
+    let gates = Gates::default();
+    let (rig, faulty) = read_before_an_end(true, &gates).await;
+    assert!(faulty.has_failed());
+    gates.read.notify_one();
+    both_are_told(rig).await;
+}
