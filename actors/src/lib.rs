@@ -49,8 +49,8 @@ pub use session::is_silent;
 pub use sessions::LaneView;
 pub use stored::{cancel_stored, deletable, delete_stored};
 pub use tree::{
-    LiveRun, LiveSession, PairingHandle, SessionPatch, Settled, Steered, Stopped, Tree, TreeHandle,
-    TreeOptions,
+    ActorPlace, LiveRun, LiveSession, PairingHandle, SessionPatch, Settled, Steered, Stopped, Tree,
+    TreeHandle, TreeOptions,
 };
 pub use watch::{
     ActorFigures, ChildCounts, Difference, EndedRun, Look, MAX_ENDED, Node, NodeId, RunNode, SHOWN_FOR,

@@ -137,7 +137,12 @@ impl Behaviour for Root {
                 let failed = self.failed.entry(child).or_default();
                 *failed = (failed.0.saturating_add(1), exit.to_string());
                 let after_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                ctx.note(NoteKind::Restarting { reason: format!("{} {exit}", self.name(child)), after_ms });
+                let note = NoteKind::Restarting {
+                    child: self.name(child).to_owned(),
+                    reason: exit.to_string(),
+                    after_ms,
+                };
+                ctx.note(note);
                 self.pauses.insert(child, ctx.after(pause, RootMsg::Start(child)));
             }
             Verdict::GiveUp => {

@@ -3,6 +3,7 @@
 mod audit;
 mod callbacks;
 mod deliveries;
+mod figures;
 mod lanes;
 mod manage;
 mod messages;
@@ -17,12 +18,13 @@ use futures::future::join_all;
 use tokio::sync::oneshot;
 
 pub use self::callbacks::Settled;
+pub use self::figures::ActorPlace;
 pub use self::manage::SessionPatch;
 pub use self::pairing::PairingHandle;
 use crate::MemoryStorage;
 use crate::config::ConfigMsg;
 use crate::kit::{ActorView, Handle, Reply, StartError, System, spawn_root};
-use crate::ports::{Clock, EventSink, Host, Ids, Models, NoEvents, NoTools, Storage, StoreError, Tools};
+use crate::ports::{Clock, Event, EventSink, Host, Ids, Models, NoEvents, NoTools, Storage, StoreError, Tools};
 use crate::root::{Root, RootArgs, RootMsg};
 use crate::service::Service;
 use crate::session::{SessionMsg, already_ended, name_once};
@@ -174,6 +176,8 @@ impl Tree {
     /// The settings are wrong, or the storage cannot be read.
     pub async fn start(options: TreeOptions) -> Result<Self, StartError> {
         let system = System::new(Arc::clone(&options.clock), Arc::clone(&options.ids));
+        let events = Arc::clone(&options.events);
+        let system = system.on_trouble(move |note| events.publish(Event::Noted(note)));
         #[cfg(feature = "faults")]
         let system = match &options.faults {
             Some(faults) => system.with_faults(Arc::clone(faults)),

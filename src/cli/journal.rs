@@ -328,6 +328,8 @@ impl EventSink for Journal {
             | Event::Announced { .. }
             | Event::Appended { .. }
             | Event::Text { .. }
+            | Event::StepStarted { .. }
+            | Event::Noted(_)
             | Event::Moved { .. }
             | Event::Pairing(_)
             | Event::Watched(_) => {}
@@ -338,6 +340,7 @@ impl EventSink for Journal {
 #[cfg(test)]
 mod tests {
     use offshoot_actors::ports::{Cause, TokioClock};
+    use offshoot_actors::types::ModelRef;
 
     use super::*;
 
@@ -383,7 +386,10 @@ mod tests {
             journal.publish(match n * 7 % 5 {
                 0 => Event::Submitted { session, run, cause: Cause::Message, wire_id: None },
                 1 => Event::Started { session, run },
-                2 => Event::StepFinished { session, run, step: 1, usage },
+                2 => {
+                    let (model, spent) = (ModelRef::rehearsal(), usage);
+                    Event::StepFinished { session, run, step: 1, model, spent, usage }
+                }
                 3 => Event::Yielded { session, run },
                 _ => Event::Ended { session, run, outcome: Outcome::ok("x"), usage, steps: 1 },
             });

@@ -1,5 +1,7 @@
 //! The live actors, readable at any moment without asking one of them.
 
+mod figures;
+
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use ractor::{ActorCell, ActorId};
 
+pub use self::figures::KindFigures;
 use super::mailbox::{Handle, Msg};
 use super::system::System;
 use crate::types::{Monotonic, Timestamp};
@@ -219,6 +222,7 @@ impl ActorInfo {
     }
 
     pub(super) fn leave(&self) {
+        self.system.index.retire(self.kind, self.handled.load(Ordering::Relaxed));
         self.system.index.actors.remove(&self.cell.get_id());
         self.left.store(true, Ordering::Release);
     }
@@ -401,6 +405,8 @@ fn grow(figure: &AtomicU64, by: u64) {
 #[derive(Debug, Default)]
 pub struct ActorIndex {
     actors: DashMap<ActorId, Arc<ActorInfo>>,
+    /// Messages that actors handled which are gone, by kind.
+    retired: DashMap<&'static str, u64>,
 }
 
 impl ActorIndex {

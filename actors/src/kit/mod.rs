@@ -18,7 +18,7 @@ pub use behaviour::{Behaviour, Ctx, StartError, spawn_root};
 pub use children::{ChildSpec, Children, Exit};
 #[cfg(feature = "faults")]
 pub use faults::{Bug, Faults};
-pub use index::{ActorIndex, ActorInfo, ActorState, ActorView};
+pub use index::{ActorIndex, ActorInfo, ActorState, ActorView, KindFigures};
 pub use mailbox::{Envelope, Handle, Msg, Reply};
 pub use supervise::{Backoff, Intensity, Restart, Verdict, Window, decide};
 pub use system::{Note, NoteKind, System};

@@ -20,6 +20,8 @@ pub enum NoteKind {
     },
     /// A child ended and will be started again.
     Restarting {
+        /// The child's name.
+        child: String,
         /// How it ended.
         reason: String,
         /// After how many milliseconds.
@@ -39,6 +41,14 @@ pub enum NoteKind {
         /// Messages that it never handled.
         unhandled: u32,
     },
+}
+
+impl NoteKind {
+    /// Whether it tells of a failure, not of an actor's ordinary life.
+    #[must_use]
+    pub const fn is_trouble(&self) -> bool {
+        matches!(self, Self::Rebuilt { .. } | Self::Restarting { .. } | Self::GaveUp { .. } | Self::Killed)
+    }
 }
 
 /// One decision about one actor.
@@ -64,6 +74,7 @@ pub struct System {
     /// The live actors.
     pub index: ActorIndex,
     notes: Option<NoteSink>,
+    troubles: Option<NoteSink>,
     #[cfg(feature = "faults")]
     pub(super) faults: Option<Arc<dyn super::Faults>>,
 }
@@ -77,6 +88,7 @@ impl System {
             ids,
             index: ActorIndex::default(),
             notes: None,
+            troubles: None,
             #[cfg(feature = "faults")]
             faults: None,
         }
@@ -86,6 +98,13 @@ impl System {
     #[must_use]
     pub fn on_note(mut self, sink: impl Fn(Note) + Send + Sync + 'static) -> Self {
         self.notes = Some(Arc::new(sink));
+        self
+    }
+
+    /// The same with somebody who gets the notes of failures. The others are not made for it.
+    #[must_use]
+    pub fn on_trouble(mut self, sink: impl Fn(Note) + Send + Sync + 'static) -> Self {
+        self.troubles = Some(Arc::new(sink));
         self
     }
 
@@ -107,8 +126,8 @@ impl System {
             NoteKind::Rebuilt { reason } => {
                 tracing::error!(path = note.path, actor = note.actor, reason, "panicked, state rebuilt");
             }
-            NoteKind::Restarting { reason, after_ms } => {
-                tracing::warn!(path = note.path, actor = note.actor, reason, after_ms, "restarting");
+            NoteKind::Restarting { child, reason, after_ms } => {
+                tracing::warn!(path = note.path, actor = note.actor, child, reason, after_ms, "restarting");
             }
             NoteKind::GaveUp { reason } => {
                 tracing::error!(path = note.path, actor = note.actor, reason, "too many restarts, giving up");
@@ -119,6 +138,9 @@ impl System {
             NoteKind::Ended { reason, unhandled } => {
                 tracing::debug!(path = note.path, actor = note.actor, reason, unhandled, "ended");
             }
+        }
+        if let Some(sink) = self.troubles.as_ref().filter(|_| note.kind.is_trouble()) {
+            sink(note.clone());
         }
         if let Some(sink) = &self.notes {
             sink(note);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 pub use self::pairing::{PairVerdict, PairingEvent};
 use super::Cause;
+use crate::kit::Note;
 use crate::types::{Accepted, ModelRef, Origin, Outcome, RunId, SessionKey, StoredEntry, ToolStatus, Usage};
 use crate::watch::WatchTrouble;
 
@@ -79,6 +80,17 @@ pub enum Event {
         /// The fallback that makes it, and all steps after it, if the model gave up.
         fallback: Option<ModelRef>,
     },
+    /// A model call was begun. A step that is made again begins again.
+    StepStarted {
+        /// Its session.
+        session: SessionKey,
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: u32,
+        /// The model that is called.
+        model: ModelRef,
+    },
     /// A model call was answered.
     StepFinished {
         /// Its session.
@@ -87,6 +99,10 @@ pub enum Event {
         run: RunId,
         /// The step.
         step: u32,
+        /// The model that answered.
+        model: ModelRef,
+        /// What this call used.
+        spent: Usage,
         /// What the run used so far.
         usage: Usage,
     },
@@ -152,6 +168,8 @@ pub enum Event {
     Pairing(PairingEvent),
     /// An actor stopped answering or a run went silent, or is back.
     Watched(WatchTrouble),
+    /// An actor failed, and this became of it. The kit has logged it.
+    Noted(Note),
 }
 
 impl Event {
@@ -164,6 +182,7 @@ impl Event {
             | Self::Started { run, .. }
             | Self::Text { run, .. }
             | Self::StepRestarted { run, .. }
+            | Self::StepStarted { run, .. }
             | Self::StepFinished { run, .. }
             | Self::ToolStarted { run, .. }
             | Self::ToolFinished { run, .. }
@@ -175,7 +194,8 @@ impl Event {
             | Self::Announced { .. }
             | Self::Appended { .. }
             | Self::Moved { .. }
-            | Self::Pairing(_) => None,
+            | Self::Pairing(_)
+            | Self::Noted(_) => None,
         }
     }
 }

@@ -97,6 +97,12 @@ impl Run {
             progress.activity = Activity::Model;
             progress.heard = Some(now);
         });
+        self.shared.publish(Event::StepStarted {
+            session: self.meta.key.clone(),
+            run: self.id(),
+            step: self.step,
+            model: model.clone(),
+        });
         let request = ModelRequest {
             model,
             agent: self.meta.agent.clone(),
@@ -149,10 +155,13 @@ impl Run {
                 progress.text.clone_from(&answer.text);
             }
         });
+        let model = self.cell.progress().model;
         self.shared.publish(Event::StepFinished {
             session: self.meta.key.clone(),
             run: self.id(),
             step: self.step,
+            model: model.clone(),
+            spent: answer.usage,
             usage: self.usage,
         });
         let cut = match answer.stop {
@@ -160,7 +169,6 @@ impl Run {
             StopReason::Filtered => Some("content_filter"),
             StopReason::End | StopReason::Tools => None,
         };
-        let model = self.cell.progress().model;
         let mut calls = if cut.is_some() { Vec::new() } else { answer.tool_calls };
         let repeated = super::tools::tell_apart(&mut calls);
         let entry =

@@ -19,6 +19,7 @@ fn told(rig: &Rig) -> Vec<String> {
             Event::Submitted { session, .. } => (session, "submitted".to_owned()),
             Event::Started { session, .. } => (session, "started".to_owned()),
             Event::Text { session, piece, .. } => (session, format!("text {piece}")),
+            Event::StepStarted { session, step, .. } => (session, format!("calls {step}")),
             Event::StepRestarted { session, reason, .. } => (session, format!("restarted: {reason}")),
             Event::StepFinished { session, step, .. } => (session, format!("step {step}")),
             Event::ToolStarted { session, name, .. } => (session, format!("tool {name}")),
@@ -28,7 +29,9 @@ fn told(rig: &Rig) -> Vec<String> {
             Event::Announced { session, runs } => (session, format!("took {}", runs.len())),
             Event::Ended { session, outcome, .. } => (session, format!("ended {}", outcome.state)),
             Event::Moved { session, .. } => (session, "moved".to_owned()),
-            Event::Pairing(_) | Event::Watched(_) => unreachable!("nothing here is about: {event:?}"),
+            Event::Noted(_) | Event::Pairing(_) | Event::Watched(_) => {
+                unreachable!("nothing here is about: {event:?}")
+            }
         };
         let name = names.iter().find(|(key, _)| key == session).map(|(_, name)| name.clone());
         lines.push(format!("{}: {what}", name.expect("a session is told of before its events")));
@@ -68,6 +71,7 @@ async fn each_thing_is_told_after_what_it_follows_from() {
             "submitted",
             "appended 1",
             "started",
+            "calls 1",
             "step 1",
             "appended 1",
             "tool spawn",
@@ -79,6 +83,7 @@ async fn each_thing_is_told_after_what_it_follows_from() {
             "yielded",
             "took 1",
             "appended 1",
+            "calls 2",
             "step 2",
             "appended 1",
             "ended ok"
@@ -90,8 +95,10 @@ async fn each_thing_is_told_after_what_it_follows_from() {
             "spawned",
             "appended 1",
             "started",
+            "calls 1",
             "text wo",
             "restarted: cut",
+            "calls 1",
             "text wo",
             "text rk",
             "step 1",

@@ -189,8 +189,10 @@ impl Projection {
                 tell(changed(&session, about, None, now));
             }
             Event::Refused { .. }
+            | Event::StepStarted { .. }
             | Event::Yielded { .. }
             | Event::Announced { .. }
+            | Event::Noted(_)
             | Event::Pairing(_)
             | Event::Watched(_) => {}
         }

@@ -38,6 +38,11 @@ fn payload(told: &Projected) -> Value {
     serde_json::from_str(told.payload(Protocol::V4).get()).unwrap()
 }
 
+fn step_finished(session: SessionKey, run: RunId) -> Event {
+    let (model, usage) = (ModelRef::rehearsal(), Usage::default());
+    Event::StepFinished { session, run, step: 1, model, spent: usage, usage }
+}
+
 impl Stage {
     fn new() -> Self {
         Self { projection: Projection::default(), now: Duration::from_secs(1) }
@@ -79,8 +84,7 @@ impl Stage {
     }
 
     fn step_over(&mut self) -> Vec<Projected> {
-        let usage = Usage::default();
-        self.take(Event::StepFinished { session: session(), run: run(), step: 1, usage })
+        self.take(step_finished(session(), run()))
     }
 
     fn end(&mut self, outcome: Outcome) -> Vec<Projected> {
@@ -317,10 +321,10 @@ fn nothing_of_a_run_comes_after_its_end() {
     stage.start();
     stage.text("Hel");
     let call: Arc<str> = "c1".into();
-    let (session, run, usage) = (session(), run(), Usage::default());
+    let (session, run) = (session(), run());
     let late = [
         Event::Text { session: session.clone(), run, piece: "lo".into() },
-        Event::StepFinished { session: session.clone(), run, step: 1, usage },
+        step_finished(session.clone(), run),
         Event::ToolStarted { session: session.clone(), run, call: Arc::clone(&call), name: "read".into() },
         Event::ToolFinished { session, run, call, status: ToolStatus::Ok },
     ];
@@ -375,12 +379,7 @@ fn nothing_of_a_sub_agent_comes_before_its_spawn() {
     let (id, child, spawned) = spawn(Some("helper"));
     let mut told = stage.take(spawned);
     told.extend(stage.take(Event::Started { session: child.clone(), run: id }));
-    told.extend(stage.take(Event::StepFinished {
-        session: child.clone(),
-        run: id,
-        step: 1,
-        usage: Usage::default(),
-    }));
+    told.extend(stage.take(step_finished(child.clone(), id)));
     let (outcome, usage) = (Outcome::ok("done"), Usage::default());
     told.extend(stage.take(Event::Ended { session: child, run: id, outcome, usage, steps: 1 }));
     assert_eq!(

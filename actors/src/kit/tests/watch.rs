@@ -87,7 +87,8 @@ async fn every_step_of_a_life_is_noted_once() {
 async fn a_restart_is_noted_by_its_parent() {
     let world = World::new();
     let root = world.root();
-    let restarting = NoteKind::Restarting { reason: "boom".to_owned(), after_ms: 50 };
+    let restarting =
+        NoteKind::Restarting { child: "child".to_owned(), reason: "boom".to_owned(), after_ms: 50 };
     let note = restarting.clone();
     root.job(move |_, ctx| ctx.note(note));
     world.settle().await;

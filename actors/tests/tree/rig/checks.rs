@@ -86,6 +86,7 @@ impl Rig {
                 Event::Submitted { run, .. } => (*run, "accepted"),
                 Event::Started { run, .. } => (*run, "started"),
                 Event::Text { run, .. } => (*run, "text"),
+                Event::StepStarted { run, .. } => (*run, "calls"),
                 Event::StepRestarted { run, .. } => (*run, "restarted"),
                 Event::StepFinished { run, .. } => (*run, "step"),
                 Event::ToolStarted { run, .. } => (*run, "tool"),
@@ -106,6 +107,7 @@ impl Rig {
                 Event::Refused { .. }
                 | Event::Announced { .. }
                 | Event::Moved { .. }
+                | Event::Noted(_)
                 | Event::Pairing(_)
                 | Event::Watched(_) => continue,
             };

@@ -1,0 +1,66 @@
+//! The actors of each kind, counted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ractor::ActorId;
+
+use super::{ActorIndex, ActorInfo, IDLE};
+use crate::types::Monotonic;
+
+/// Figures of all actors of one kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KindFigures {
+    /// Those that live.
+    pub live: u64,
+    /// Messages that wait.
+    pub mailbox: u64,
+    /// The most that wait for one of them.
+    pub mailbox_max: u32,
+    /// Messages handled, those of actors that are gone among them.
+    pub handled: u64,
+    /// Those that have had one message in hand for too long.
+    pub stuck: u64,
+}
+
+impl ActorIndex {
+    /// An actor goes, that handled so many messages.
+    pub(super) fn retire(&self, kind: &'static str, handled: u64) {
+        *self.retired.entry(kind).or_default() += handled;
+    }
+
+    /// The actor of this number behind all that it hangs below, the root first; none if it does not live.
+    #[must_use]
+    pub fn lineage(&self, actor: u64) -> Option<Vec<Arc<ActorInfo>>> {
+        let mut lineage = Vec::new();
+        let mut next = Some(ActorId::Local(actor));
+        while let Some(info) = next.and_then(|id| self.get(id)) {
+            next = info.parent();
+            lineage.push(info);
+        }
+        lineage.reverse();
+        (!lineage.is_empty()).then_some(lineage)
+    }
+
+    /// The figures of each kind that there ever was; `stuck_after` is how long a message may be in hand. Asks no actor,
+    /// and copies nothing of them. While an actor goes, its messages may count twice or not at all for a moment.
+    #[must_use]
+    pub fn figures(&self, now: Monotonic, stuck_after: Duration) -> BTreeMap<&'static str, KindFigures> {
+        let mut kinds: BTreeMap<&'static str, KindFigures> = BTreeMap::new();
+        for actor in &self.actors {
+            let (kind, waiting) = (kinds.entry(actor.kind).or_default(), actor.mailbox());
+            kind.live += 1;
+            kind.mailbox += u64::from(waiting);
+            kind.mailbox_max = kind.mailbox_max.max(waiting);
+            kind.handled += actor.handled.load(Ordering::Relaxed);
+            let since = actor.in_hand_since.load(Ordering::Relaxed);
+            kind.stuck += u64::from(since != IDLE && now.since(Monotonic(since)) > stuck_after);
+        }
+        for gone in &self.retired {
+            kinds.entry(gone.key()).or_default().handled += *gone;
+        }
+        kinds
+    }
+}
