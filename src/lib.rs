@@ -8,6 +8,7 @@ pub mod config;
 pub mod doctor;
 pub mod gateway;
 pub mod ids;
+mod metrics;
 pub mod models;
 pub mod protocol;
 pub mod runtime;

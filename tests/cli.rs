@@ -24,6 +24,8 @@ mod earlier;
 mod errors;
 #[path = "cli/gateway.rs"]
 mod gateway;
+#[path = "cli/logs.rs"]
+mod logs;
 #[path = "cli/namespace.rs"]
 mod namespace;
 #[path = "cli/processes.rs"]

@@ -17,7 +17,7 @@ use offshoot_actors::types::MAX_TIMEOUT;
 
 pub(crate) use self::devices::{DevicesCommand, PairingCommand};
 pub(crate) use self::gateway::{
-    GatewayArgs, GatewayCallArgs, GatewayCommand, GatewayRunArgs, ReachArgs, ServiceCommand,
+    GatewayArgs, GatewayCallArgs, GatewayCommand, GatewayRunArgs, LogLevelArgs, ReachArgs, ServiceCommand,
 };
 pub(crate) use self::stored::{
     AuditCommand, AuditListArgs, RunsCommand, RunsListArgs, SessionsCommand, Since, StoreCommand,

@@ -271,6 +271,7 @@ fn ended_line(outcome: &Outcome) -> String {
 
 impl EventSink for Journal {
     fn publish(&self, event: Event) {
+        crate::telemetry::happened(&event);
         if matches!(event, Event::Text { .. }) {
             return;
         }

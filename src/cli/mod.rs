@@ -39,6 +39,7 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -50,6 +51,9 @@ use self::output::{Output, Paint};
 use crate::config::Environment;
 use crate::store::{OpenError, SqliteStorage, make_private};
 use crate::telemetry;
+
+/// How long the last lines of the log may take to reach the disk.
+const LAST_LINES_WITHIN: Duration = Duration::from_secs(1);
 
 /// What every command is told.
 #[derive(Debug)]
@@ -121,6 +125,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = telemetry::install(filter, Paint::stderr().colors())
         .map_err(Failure::from)
         .and_then(|()| dispatch(cli.command, &global));
+    telemetry::flush(LAST_LINES_WITHIN);
     match done {
         Ok(exit) => exit.into(),
         // Whoever read the output has seen enough.

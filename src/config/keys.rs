@@ -58,6 +58,7 @@ pub(super) const ACTED_ON: &[(&str, &str)] = &[
          dangerouslyAllowHostHeaderOriginFallback allowInsecureAuth dangerouslyDisableDeviceAuth",
     ),
     ("gateway.tools", "allow deny"),
+    ("gateway.metrics", "enabled auth"),
     ("gateway.reload", "mode debounceMs"),
     ("gateway.watch", "silentAfterSeconds"),
     ("gateway.tls", "enabled autoGenerate certPath keyPath"),
@@ -69,18 +70,20 @@ pub(super) const ACTED_ON: &[(&str, &str)] = &[
          allowedAgentIds",
     ),
     ("hooks.token", SECRET_REF),
+    ("logging", "level file maxFileBytes maxFiles consoleLevel"),
 ];
 
 /// Keys of OpenClaw, of either generation, that nothing here acts on.
 pub(super) const NOT_ACTED_ON: &[(&str, &str)] = &[
     (
         "",
-        "meta wizard diagnostics logging cli update browser ui secrets auth acp nodeHost bindings broadcast audio \
+        "meta wizard diagnostics cli update browser ui secrets auth acp nodeHost bindings broadcast audio \
          media messages commands approvals session cron web channels discovery canvasHost talk memory mcp \
          skills plugins telemetry accessGroups worktreeRoot worktreeAcceleration security attachments tts \
          transcripts cloudWorkers desktop surfaces proxy",
     ),
     ("env", "shellEnv"),
+    ("logging", "consoleStyle redactSensitive redactPatterns"),
     ("agents", "ownership"),
     ("agents.list.[]", AGENT_REST),
     ("agents.list.[].tools", AGENT_TOOLS_REST),

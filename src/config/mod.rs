@@ -11,6 +11,7 @@ mod edit;
 mod gateway;
 mod include;
 mod keys;
+mod logging;
 mod models;
 mod parse;
 mod problem;
@@ -29,6 +30,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +41,10 @@ use offshoot_actors::types::{AgentId, ModelRef, Settings};
 
 pub use document::{Document, redacted};
 pub use edit::{ConfigFile, EditError, merge_patch, restore};
-pub use gateway::{Bind, ControlUi, DEFAULT_PORT, Endpoint, GatewaySettings, Hooks, Reload, Tls};
+pub use gateway::{
+    Bind, ControlUi, DEFAULT_PORT, Endpoint, GatewaySettings, Hooks, MetricsEndpoint, Reload, Tls,
+};
+pub use logging::Logging;
 pub use models::{Aliases, Named};
 pub use problem::{ConfigError, Kind, Problem, Severity};
 pub use providers::{BUILTIN, Provider, Providers, Unavailable};
@@ -80,6 +85,8 @@ pub struct Config {
     pub idle_timeout: Option<Duration>,
     /// The daemon's door.
     pub gateway: GatewaySettings,
+    /// What the daemon logs, and where.
+    pub logging: Logging,
     /// What an acknowledged write survives.
     pub durability: Durability,
     /// Where the configuration comes from.
@@ -138,6 +145,22 @@ impl Config {
         let root = include::read_as(file.path(), text, &mut files, &mut problems)?;
         let source = Source::Option(file.path().to_owned());
         build(root.as_ref(), &files, problems, &self.environment, source)
+    }
+
+    /// The models that it names, at most so many.
+    #[must_use]
+    pub fn models_named(&self, most: usize) -> BTreeSet<String> {
+        let settings = &self.settings;
+        let agents = settings.agents.values();
+        let choices = agents.flat_map(|agent| [Some(&agent.model), agent.subagents.model.as_ref()]);
+        let choices = choices.chain([settings.subagents.model.as_ref()]).flatten();
+        let chosen = choices.flat_map(|choice| std::iter::once(&choice.primary).chain(&choice.fallbacks));
+        let aliased = self.aliases.iter().map(|(_, model)| model);
+        let listed = self
+            .providers
+            .iter()
+            .flat_map(|provider| provider.models.iter().map(|model| format!("{}/{}", provider.id, model.id)));
+        chosen.chain(aliased).map(ToString::to_string).chain(listed).take(most).collect()
     }
 
     fn first_file(&self) -> Option<&Path> {
@@ -235,6 +258,8 @@ fn build(
     let durability = store(&root, &mut reader, &mut settings).unwrap_or_default();
     let gateway = gateway::read(&root, environment.home.as_deref(), &mut reader);
 
+    let logging = logging::read(&root, environment.home.as_deref(), &mut reader);
+
     found.report(&used, &mut problems);
     check_settings(&settings, &root, &mut problems);
     check::keys(root.node, &variables, &mut problems);
@@ -254,6 +279,7 @@ fn build(
         aliases,
         idle_timeout,
         gateway,
+        logging,
         durability,
         source,
         problems,

@@ -11,7 +11,7 @@ const TYPES: &[(&str, &str)] = &[
         "integer",
         "maxConcurrent timeoutSeconds idleTimeoutSeconds maxSpawnDepth maxChildrenPerAgent maxDescendants \
          runTimeoutSeconds maxTokens port maxAttempts windowMs lockoutMs debounceMs handshakeTimeoutMs maxBodyBytes \
-         archiveAfterMinutes silentAfterSeconds",
+         archiveAfterMinutes silentAfterSeconds maxFileBytes maxFiles",
     ),
     ("number", "input output cacheRead cacheWrite"),
     (
@@ -24,7 +24,8 @@ const TYPES: &[(&str, &str)] = &[
         "string",
         "$schema id name systemPromptOverride alias primary api baseUrl profile visibility durability mode bind \
          customBindHost token password userHeader basePath root embedSandbox certPath keyPath path \
-         defaultSessionKey source provider maxTokensField model apiKey maxAge grace keepRuns",
+         defaultSessionKey source provider maxTokensField model apiKey maxAge grace keepRuns \
+         auth level consoleLevel file",
     ),
     (
         "array",
@@ -37,15 +38,27 @@ const WORDS: &[(&str, &[&str])] = &[
     ("gateway.auth.mode", &["none", "token", "password", "trusted-proxy"]),
     ("agents.defaults.recovery.mode", &["resume", "interrupt"]),
     ("gateway.bind", &["auto", "lan", "loopback", "custom"]),
+    ("gateway.metrics.auth", &["required", "none"]),
+    ("logging.level", LEVELS),
+    ("logging.consoleLevel", LEVELS),
     ("gateway.reload.mode", &["off", "hot", "hybrid", "restart"]),
     ("store.durability", &["full", "normal"]),
     ("tools.sessions.visibility", &["self", "tree", "agent", "all"]),
     ("tools.profile", &["minimal", "coding", "messaging", "full"]),
 ];
+const LEVELS: &[&str] = &["silent", "off", "fatal", "error", "warn", "info", "debug", "trace"];
 const NOT_ACTED_ON: &str = "known to OpenClaw, not acted on by Offshoot";
 /// What only a restart puts in force.
-const AT_RESTART: &[&str] =
-    &["gateway.port", "gateway.bind", "gateway.customBindHost", "gateway.tls", "store.durability"];
+const AT_RESTART: &[&str] = &[
+    "gateway.port",
+    "gateway.bind",
+    "gateway.customBindHost",
+    "gateway.tls",
+    "logging.file",
+    "logging.maxFileBytes",
+    "logging.maxFiles",
+    "store.durability",
+];
 
 /// The schema of a whole configuration.
 #[must_use]

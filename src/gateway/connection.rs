@@ -157,6 +157,7 @@ struct InWork {
     _task: Task,
     /// Whether it has one of the places.
     placed: bool,
+    method: &'static str,
 }
 
 /// A client among the others. Whatever ends its connection takes it out.
@@ -227,6 +228,9 @@ impl Behaviour for Connection {
             ConnectionMsg::Overdue => self.close(Close::new(1000, "")),
             ConnectionMsg::Answered { work, id, answer } => {
                 let done = self.work.remove(&work);
+                if let Some(done) = &done {
+                    self.daemon.metrics.answered(methods::family(done.method), answer.is_ok());
+                }
                 self.placed -= usize::from(done.is_some_and(|done| done.placed));
                 self.managing.remove(&work);
                 self.outbox.answer(&id, &answer);
@@ -411,17 +415,23 @@ impl Connection {
             Ok(method) => method,
             Err(refused) => {
                 audit::refused(&self.daemon, &client, &request.method, &refused.error);
+                self.daemon.metrics.answered(methods::family(&request.method), false);
                 self.outbox.answer(&request.id, &Err(refused.error));
                 return self.on_wrong_role(refused.wrong_role);
             }
         };
         let (id, params) = (request.id.into_owned(), request.params.map(ToOwned::to_owned));
-        let mut call =
-            Call { daemon: Arc::clone(&self.daemon), client, id, method: method.name, params, room: None };
+        let (daemon, name) = (Arc::clone(&self.daemon), method.name);
+        let mut call = Call { daemon, client, id, method: name, params, room: None };
         let (work, placed) = match method.work {
-            Work::Now(work) => return self.outbox.answer(&call.id, &work(&call)),
+            Work::Now(work) => {
+                let answer = work(&call);
+                self.daemon.metrics.answered(methods::family(name), answer.is_ok());
+                return self.outbox.answer(&call.id, &answer);
+            }
             Work::Later(work) => (work, true),
             Work::Waits(_) if self.work.len() >= WAITING => {
+                self.daemon.metrics.answered(methods::family(name), false);
                 let error = ErrorShape::unavailable(format!(
                     "{WAITING} requests of this connection wait already; use another connection"
                 ));
@@ -437,7 +447,7 @@ impl Connection {
         }
         let (number, id) = (self.requests, call.id.clone());
         let answered = move |answer| ConnectionMsg::Answered { work: number, id, answer };
-        self.work.insert(number, InWork { _task: ctx.task(work(call), answered), placed });
+        self.work.insert(number, InWork { _task: ctx.task(work(call), answered), placed, method: name });
     }
 
     /// Whoever asked for its own end hears how that went, and nothing else.

@@ -39,6 +39,7 @@ use super::vitals::Vitals;
 use super::watch::Watches;
 use super::watcher::WatcherMsg;
 use crate::config::{Config, Document};
+use crate::metrics::Metrics;
 use crate::protocol::error::ErrorShape;
 use crate::protocol::hello::{
     AdminSnapshot, Features, Granted, HelloOk, NewerDefaults, Policy, Server, SessionDefaults, Snapshot,
@@ -46,10 +47,13 @@ use crate::protocol::hello::{
 use crate::protocol::presence::PresenceEntry;
 use crate::runtime::LiveModels;
 use crate::store;
+use crate::{telemetry, tools};
 
 /// The version that clients are told.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// Models that metrics name.
+const MODELS: usize = 200;
 /// When a client that came too early may try again.
 const SOON: Duration = Duration::from_millis(500);
 
@@ -79,6 +83,7 @@ pub(crate) struct Daemon {
     pub(crate) runs: Runs,
     /// What clients were told of them.
     pub(crate) told: Arc<Told>,
+    pub(crate) metrics: Metrics,
     /// Sockets that have not finished the handshake.
     unfinished: Places,
     /// Connections that speak HTTP.
@@ -123,6 +128,8 @@ impl Daemon {
         let DaemonParts { clock, config, state_dir, tls, models } = parts;
         let started_at = clock.now();
         let failures = Mutex::new(FailureLimits::new(config.gateway.auth.rate_limit));
+        let metrics = Metrics::new(tools::names().map(|(name, _)| name));
+        metrics.tally.know_models(config.models_named(MODELS));
         Self {
             clock,
             hub: Hub::default(),
@@ -132,6 +139,7 @@ impl Daemon {
             watches: Watches::default(),
             runs: Runs::default(),
             told: Arc::default(),
+            metrics,
             unfinished: Places::default(),
             http: Places::default(),
             failures,
@@ -159,9 +167,12 @@ impl Daemon {
     }
 
     /// The tree, from the moment when its root starts the gateway.
-    pub(crate) fn set_tree(&self, tree: TreeHandle) {
+    pub(crate) fn set_tree(self: &Arc<Self>, tree: TreeHandle) {
         // A gateway that is started again is given the same one.
-        let _ = self.tree.set(tree);
+        if self.tree.set(tree).is_ok() {
+            let daemon = Arc::downgrade(self);
+            telemetry::find_actors(move |actor| daemon.upgrade()?.tree.get()?.place(actor));
+        }
     }
 
     /// The tree.
@@ -179,6 +190,7 @@ impl Daemon {
 
     /// Puts another configuration in force for what the bridge decides.
     pub(crate) fn set_config(&self, config: Arc<Config>) {
+        self.metrics.tally.know_models(config.models_named(MODELS));
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
@@ -359,6 +371,11 @@ impl Daemon {
     fn enter_rows(&self, rows: impl IntoIterator<Item = Entered>) {
         let Some(tree) = self.tree.get() else { return };
         rows.into_iter().for_each(|(event, origin, facts)| tree.audit(event, origin, facts));
+    }
+
+    /// How many connections were numbered.
+    pub(crate) fn connected(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// The number of the next connection.

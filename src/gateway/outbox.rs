@@ -6,6 +6,7 @@ use std::task::Waker;
 
 use super::framing::{self, MAX_HEAD};
 use super::methods::Answer;
+use crate::metrics::WIRE;
 use crate::protocol::event::EventText;
 use crate::protocol::frame;
 
@@ -101,8 +102,13 @@ impl Queue {
             return false;
         }
         let room = self.bytes.saturating_add(bytes) <= MAX_BUFFERED;
-        if !room && lossy == Lossy::Needed {
-            self.cut(Close::new(1008, "slow consumer"));
+        match lossy {
+            _ if room => WIRE.frames_out.one(),
+            Lossy::Droppable => WIRE.dropped_events.one(),
+            Lossy::Needed => {
+                WIRE.slow_closed.one();
+                self.cut(Close::new(1008, "slow consumer"));
+            }
         }
         room
     }

@@ -14,9 +14,10 @@ use super::auth::AuthSettings;
 use super::daemon::Daemon;
 use super::outbox::Close;
 use super::shared_token;
-use crate::config::{Bind, Config, ConfigError, Document, Stamps};
+use crate::config::{Bind, Config, ConfigError, Document, Logging, Stamps};
 use crate::models::SpecError;
 use crate::protocol::hello::AuthMethod;
+use crate::telemetry;
 
 const AUTH: &str = "gateway.auth";
 pub(super) const AUTH_CHANGED: &str = "gateway auth changed";
@@ -186,6 +187,7 @@ impl Daemon {
             let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
             failures.set_limit(new.gateway.auth.rate_limit);
         }
+        self.log_as(&new);
         let stale = stale_methods(&old.gateway.auth, &new.gateway.auth);
         let keeps_auth = restart.contains(&AUTH);
         self.set_config(Arc::new(new));
@@ -215,9 +217,18 @@ impl Daemon {
             ("gateway.port", is_new && !is_bound),
             (bind, new.gateway.bind != old.gateway.bind),
             ("gateway.tls", new.gateway.tls != old.gateway.tls),
+            ("logging.file", new.logging.is_elsewhere(&old.logging)),
             ("store.durability", new.durability != old.durability),
         ];
         waits.into_iter().filter_map(|(path, waits)| waits.then_some(path)).collect()
+    }
+
+    /// Puts the levels of a configuration in force. Where the log is only a restart changes.
+    fn log_as(&self, new: &Config) {
+        let file = telemetry::levels().file.map(|_| new.logging.level);
+        if let Err(error) = telemetry::configure(new.logging.console, file) {
+            tracing::warn!(%error, "the log goes on as it was");
+        }
     }
 
     /// Logs what a reload did that nobody asked for.
@@ -252,6 +263,8 @@ fn keep_until_restart(old: &Config, new: &mut Config) -> Option<&'static str> {
     new.gateway.bind = old.gateway.bind;
     new.gateway.tls.clone_from(&old.gateway.tls);
     new.durability = old.durability;
+    let Logging { file, max_bytes, keep, .. } = old.logging.clone();
+    new.logging = Logging { file, max_bytes, keep, ..new.logging.clone() };
     // The file may ask for no proof because it also closes the door to others, which has not happened yet.
     let open = new.gateway.is_open_to_others();
     open.then(|| {

@@ -8,6 +8,7 @@ use offshoot_actors::types::Origin;
 
 use super::daemon::Daemon;
 use super::outbox::Close;
+use crate::telemetry;
 
 /// Takes the tree's events. Nothing of them is lost by a gateway that restarts: they are about what is stored.
 pub(crate) struct Sink {
@@ -22,10 +23,14 @@ impl Sink {
 
 impl EventSink for Sink {
     fn publish(&self, event: Event) {
+        self.daemon.metrics.tally.hear(&event, self.daemon.clock.monotonic());
+        telemetry::happened(&event);
         self.daemon.watches.hear(&event);
         // Before whoever submitted the run gets its answer: the name is known from then on.
         match &event {
             Event::Pairing(event) => return self.daemon.on_pairing(event),
+            // Nothing that clients are told.
+            Event::StepStarted { .. } | Event::Noted(_) => return,
             Event::Submitted { run, wire_id: Some(name), .. } => self.daemon.runs.accepted(*run, name),
             Event::Ended { run, .. } => self.daemon.runs.ended(*run),
             _ => {}

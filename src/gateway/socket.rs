@@ -28,6 +28,7 @@ pub(crate) use self::turns::Turns;
 use self::writer::{Writer, Wrote};
 use super::outbox::{Close, Look, Outbox};
 use super::wire::{Metered, is_overspent};
+use crate::metrics::WIRE;
 
 /// The largest message of a client that is known (`policy.maxPayload`).
 pub(crate) const MAX_PAYLOAD: usize = 26_214_400;
@@ -182,6 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Work<S> {
     fn on_next(&mut self, next: Next, hear: &mut impl FnMut(Heard) -> bool) -> Option<End> {
         match next {
             Next::Heard(heard) => {
+                WIRE.frames_in.add(heard.len() as u64);
                 self.outbox.hear();
                 (!hear(heard)).then(|| End::Gone("its actor is gone".to_owned()))
             }

@@ -11,6 +11,7 @@ use offshoot_actors::kit::{Behaviour, Ctx, Msg, StartError, Task};
 use offshoot_actors::ports::StoreError;
 
 use super::daemon::Daemon;
+use crate::telemetry;
 
 /// How often the file and the store are looked at: a change is in force within two looks.
 const LOOK: Duration = Duration::from_millis(500);
@@ -66,6 +67,9 @@ impl Behaviour for Upkeep {
         match message {
             UpkeepMsg::Look => {
                 self.daemon.look_at_store();
+                if telemetry::expire(self.daemon.clock.now()) {
+                    tracing::info!("what is logged is again what was configured");
+                }
                 let daemon = Arc::clone(&self.daemon);
                 self._look = ctx.task(async move { daemon.look_at_file().await }, |()| UpkeepMsg::Looked);
             }

@@ -61,6 +61,11 @@ impl Vitals {
 }
 
 impl Daemon {
+    /// The results on their way when the store was last looked at.
+    pub(crate) fn deliveries_seen(&self) -> DeliveryTally {
+        self.vitals.looked().deliveries
+    }
+
     /// Looks into the store and takes the snapshot anew.
     ///
     /// # Errors

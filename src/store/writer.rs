@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use offshoot_actors::ports::{Done, Op, Refused, StoreError, Transaction};
 use rusqlite::Connection;
@@ -24,6 +25,7 @@ use super::place::Place;
 use super::schema::{self, Database};
 use super::space::Space;
 use super::{Durability, threads};
+use crate::metrics::COMMITS;
 
 /// Most transactions of one commit: enough to share the cost of a sync, few enough that the first of them
 /// does not wait long for the last.
@@ -215,7 +217,15 @@ impl WriterThread {
         }
         self.place.check()?;
         let heads = self.heads;
+        let began = Instant::now();
         let committed = self.try_commit();
+        COMMITS.time.took(began.elapsed());
+        COMMITS.together.held(self.batch.len());
+        if committed.is_ok() {
+            COMMITS.ok.one()
+        } else {
+            COMMITS.failed.one()
+        }
         match &committed {
             Ok(fates) => self.note(fates),
             Err(_) => {

@@ -1,24 +1,23 @@
 //! The last lines of the log, kept in memory for clients that ask for them.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use serde_json::{Map, Value, json};
-use tracing::field::{Field, Visit};
+use serde_json::json;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::clock::iso;
+use super::lines::Line;
+
 /// What stands for the lines where a file would be named.
 pub(crate) const TAIL_NAME: &str = "(memory of the running gateway)";
 /// Bytes of all lines that are kept; the oldest go first.
 const MAX_BYTES: usize = 1024 * 1024;
-/// Bytes of one text in a line.
-const MAX_TEXT: usize = 4 * 1024;
 
 static LINES: Lines = Lines(Mutex::new(Kept { lines: VecDeque::new(), bytes: 0, end: 0 }));
 
@@ -91,50 +90,25 @@ pub(super) fn layer<S: Subscriber + for<'s> LookupSpan<'s>>() -> impl Layer<S> {
 
 struct Keep;
 
-impl<S: Subscriber> Layer<S> for Keep {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        let line = line(event.metadata().level(), event.metadata().target(), fields, SystemTime::now());
+impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Keep {
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let said = Line::of(event, &context);
+        let line = line(event.metadata().level(), event.metadata().target(), said, SystemTime::now());
         LINES.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 }
 
-#[derive(Default)]
-struct Fields {
-    message: String,
-    rest: Map<String, Value>,
-}
-
-impl Fields {
-    fn add(&mut self, field: &Field, mut text: String) {
-        text.truncate(text.floor_char_boundary(MAX_TEXT));
-        if field.name() == "message" {
-            self.message = text;
-        } else {
-            self.rest.insert(field.name().to_owned(), text.into());
-        }
-    }
-}
-
-impl Visit for Fields {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field, value.to_owned());
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field, format!("{value:?}"));
-    }
-}
-
 /// A line in the form in which OpenClaw's clients read them.
-fn line(level: &Level, target: &str, fields: Fields, at: SystemTime) -> String {
-    let Fields { message, rest } = fields;
+fn line(level: &Level, target: &str, said: Line, at: SystemTime) -> String {
+    let Line { message, fields: rest } = said;
     let time = iso(at);
     let name = json!({ "subsystem": target }).to_string();
     let mut text = message;
     for (name, value) in &rest {
-        text.push_str(&format!(" {name}={}", value.as_str().unwrap_or_default()));
+        match value.as_str() {
+            Some(value) => text.push_str(&format!(" {name}={value}")),
+            None => text.push_str(&format!(" {name}={value}")),
+        }
     }
     // Older readers look for the text under its place, newer ones for its name.
     let mut line = json!({
@@ -150,20 +124,11 @@ fn line(level: &Level, target: &str, fields: Fields, at: SystemTime) -> String {
     line.to_string()
 }
 
-/// `2026-04-15T10:11:12.131Z`
-fn iso(at: SystemTime) -> String {
-    // "Wed, 15 Apr 2026 10:11:12 GMT"
-    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    let http = httpdate::fmt_http_date(at);
-    let part = |range: std::ops::Range<usize>| http.get(range).unwrap_or_default();
-    let month = MONTHS.find(part(8..11)).map_or(1, |at| at / 3 + 1);
-    let millis = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_millis());
-    format!("{}-{month:02}-{}T{}.{millis:03}Z", part(12..16), part(5..7), part(17..25))
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use serde_json::{Map, Value};
 
     use super::*;
 
@@ -207,9 +172,9 @@ mod tests {
     #[test]
     fn a_line_is_what_clients_read() {
         let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_776_247_872_131);
-        let mut fields = Fields { message: "hello".to_owned(), rest: Map::new() };
-        fields.rest.insert("connection".to_owned(), "5".into());
-        let line: Value = serde_json::from_str(&line(&Level::WARN, "offshoot::x", fields, at)).unwrap();
+        let mut said = Line { message: "hello".to_owned(), fields: Map::new() };
+        said.fields.insert("connection".to_owned(), "5".into());
+        let line: Value = serde_json::from_str(&line(&Level::WARN, "offshoot::x", said, at)).unwrap();
         assert_eq!(line["_meta"]["logLevelName"], "WARN");
         assert_eq!(line["time"], "2026-04-15T10:11:12.131Z");
         assert_eq!(

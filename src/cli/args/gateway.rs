@@ -47,8 +47,27 @@ pub(crate) enum GatewayCommand {
     },
     /// Ask the gateway how it is
     Health(ReachArgs),
+    /// Say what the gateway logs, or change it while it runs
+    ///
+    /// A level is error, warn, info, debug, trace or off; directives such as warn,offshoot_actors=debug name parts.
+    LogLevel(LogLevelArgs),
     /// Call a method of the gateway and print the answer
     Call(GatewayCallArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogLevelArgs {
+    /// What is to be logged, on standard error and to the file
+    #[arg(value_name = "LEVEL")]
+    pub(crate) level: Option<String>,
+    /// For how long: 30, 30s, 5m, 2h; then what was configured is logged again
+    #[arg(long = "for", value_name = "TIME", value_parser = timeout, requires = "level")]
+    pub(crate) lasts: Option<Duration>,
+    /// Log what was configured
+    #[arg(long, conflicts_with = "level")]
+    pub(crate) reset: bool,
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
 }
 
 #[derive(Debug, Args)]

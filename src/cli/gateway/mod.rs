@@ -1,6 +1,7 @@
 //! `offshoot gateway`
 
 mod call;
+mod level;
 mod notify;
 mod restart;
 mod run;
@@ -19,6 +20,7 @@ pub(super) fn run(args: GatewayArgs, global: &Global) -> Result<Exit, Failure> {
         Some(GatewayCommand::Stop { timeout }) => on_this_thread(stop::run(timeout, global)),
         Some(GatewayCommand::Restart { timeout }) => on_this_thread(restart::run(timeout, global)),
         Some(GatewayCommand::Health(reach)) => on_this_thread(call::health(&reach, global)),
+        Some(GatewayCommand::LogLevel(args)) => on_this_thread(level::run(args, global)),
         Some(GatewayCommand::Call(args)) => on_this_thread(call::run(&args, global)),
     }
 }

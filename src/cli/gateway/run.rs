@@ -1,7 +1,7 @@
 //! `offshoot gateway run`
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use offshoot_actors::ports::Storage;
@@ -22,6 +22,7 @@ use crate::gateway::record::{self, Record, Running};
 use crate::gateway::{Serving, shared_token};
 use crate::runtime;
 use crate::store::{OpenError, SqliteStorage};
+use crate::telemetry;
 
 pub(super) async fn run(args: &GatewayRunArgs, global: &Global) -> Result<Exit, Failure> {
     let mut config = configuration(global)?;
@@ -37,6 +38,7 @@ pub(super) async fn run(args: &GatewayRunArgs, global: &Global) -> Result<Exit, 
     let token_file = shared_token::ensure(&mut config.gateway.auth, &dir).map_err(|error| {
         Failure::system("the gateway's token cannot be kept in the state directory", &error)
     })?;
+    log_to_file(&config, &dir)?;
     let config = Arc::new(config);
     let started = Serving::start(
         Arc::clone(&config),
@@ -69,6 +71,17 @@ pub(super) async fn run(args: &GatewayRunArgs, global: &Global) -> Result<Exit, 
     record::remove(&dir);
     storage.close();
     exit
+}
+
+/// What the daemon says of its work is kept, too, where nobody reads what it writes to standard error.
+fn log_to_file(config: &Config, dir: &Path) -> Result<(), Failure> {
+    let file = config.logging.file_in(dir);
+    let level = file.as_ref().map(|_| config.logging.level);
+    if let Some(file) = file {
+        telemetry::log_to(file)
+            .map_err(|error| Failure::system("the log file's thread cannot be started", &error))?;
+    }
+    Ok(telemetry::configure(config.logging.console, level)?)
 }
 
 /// Says which gateway is in the way, if it is one.

@@ -41,6 +41,8 @@ pub struct GatewaySettings {
     pub tools: ToolRules,
     /// The webhooks; none if they are off.
     pub hooks: Option<Hooks>,
+    /// `/metrics`.
+    pub metrics: MetricsEndpoint,
     /// What becomes of a change of the configuration file.
     pub reload: Reload,
     /// How long a run may give no sign of life before watchers are told that it is silent
@@ -72,6 +74,7 @@ impl Default for GatewaySettings {
             responses: Endpoint::default(),
             tools: ToolRules::default(),
             hooks: None,
+            metrics: MetricsEndpoint::default(),
             reload: Reload::default(),
             silent_after: Duration::from_secs(120),
             handshake_timeout: Duration::from_secs(15),
@@ -201,6 +204,21 @@ pub struct Hooks {
     pub allowed_session_key_prefixes: Vec<String>,
     /// The agents that may be named; none for all.
     pub allowed_agents: Option<Vec<AgentId>>,
+}
+
+/// `/metrics` (`gateway.metrics`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetricsEndpoint {
+    /// Whether it is served.
+    pub enabled: bool,
+    /// Whether programs of this machine must prove themselves too. All others must in any case.
+    pub proof_of_neighbours: bool,
+}
+
+impl Default for MetricsEndpoint {
+    fn default() -> Self {
+        Self { enabled: true, proof_of_neighbours: true }
+    }
 }
 
 /// What becomes of a change of the configuration file (`gateway.reload`).

@@ -7,7 +7,7 @@ use offshoot_actors::types::ToolRules;
 
 use super::super::problem::Kind;
 use super::super::read::{Cursor, Reader};
-use super::{Bind, ControlUi, Endpoint, GatewaySettings, Reload, Tls, auth, hooks};
+use super::{Bind, ControlUi, Endpoint, GatewaySettings, MetricsEndpoint, Reload, Tls, auth, hooks};
 use crate::gateway::identity::DevicePolicy;
 use crate::gateway::origin::{Origin, OriginPolicy};
 
@@ -56,6 +56,7 @@ pub(in crate::config) fn read(
             ..ToolRules::default()
         };
     }
+    settings.metrics = metrics(gateway, reader);
     settings.reload = reload(gateway, reader);
     if let Some(watch) = reader.section(gateway, "watch")
         && let Some(seconds) = reader.whole_at(&watch, "silentAfterSeconds", SILENT_SECONDS)
@@ -229,6 +230,16 @@ fn endpoint(endpoints: &Cursor<'_>, name: &str, reader: &mut Reader<'_>) -> Endp
     Endpoint {
         enabled: reader.bool_at(&section, "enabled").unwrap_or(usual.enabled),
         max_body_bytes: bytes_at(&section, "maxBodyBytes", reader).unwrap_or(usual.max_body_bytes),
+    }
+}
+
+fn metrics(gateway: &Cursor<'_>, reader: &mut Reader<'_>) -> MetricsEndpoint {
+    const AUTH: &[(&str, bool)] = &[("required", true), ("none", false)];
+    let usual = MetricsEndpoint::default();
+    let Some(section) = reader.section(gateway, "metrics") else { return usual };
+    MetricsEndpoint {
+        enabled: reader.bool_at(&section, "enabled").unwrap_or(usual.enabled),
+        proof_of_neighbours: reader.word_at(&section, "auth", AUTH).unwrap_or(usual.proof_of_neighbours),
     }
 }
 

@@ -10,6 +10,7 @@ mod chat;
 mod control_ui;
 mod conversation;
 mod hooks;
+mod metrics;
 mod models;
 pub(crate) mod page;
 mod path;
@@ -296,6 +297,7 @@ fn route(call: Call) -> BoxFuture<'static, Response> {
         "/v1/responses" if gateway.responses.enabled => Box::pin(responses::answer(call)),
         "/v1/chat/completions" if gateway.chat_completions.enabled => Box::pin(chat::answer(call)),
         path if page::serves(gateway, path) => ready(page::answer(&call)),
+        metrics::PATH if gateway.metrics.enabled => Box::pin(metrics::answer(call)),
         path if control_ui::serves(gateway, path) => Box::pin(control_ui::answer(call)),
         probes::HEALTH | probes::HEALTHZ => ready(probes::live(call.method())),
         probes::READY | probes::READYZ => ready(probes::ready(call.method(), &call.peer, &call.daemon)),

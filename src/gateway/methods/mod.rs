@@ -149,6 +149,13 @@ fn method(name: &str) -> Option<&'static Method> {
     Some(TABLE[at])
 }
 
+/// The family of a method for those who count: what its name begins with, and `other` of one that is not here.
+pub(crate) fn family(name: &str) -> &'static str {
+    let family =
+        |method: &'static Method| method.name.split_once('.').map_or(method.name, |(family, _)| family);
+    method(name).map_or("other", family)
+}
+
 /// Whether a call of it may take from the caller's own device what it came in with.
 pub(crate) fn manages_devices(method: &Method) -> bool {
     devices::METHODS.iter().any(|own| own.name == method.name)
