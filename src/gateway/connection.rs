@@ -3,6 +3,8 @@
 //! It owns the socket's task and the requests in work. A crash of it closes the socket and loses the answers that are
 //! under way, which the client asks for again with the same idempotency keys; what was accepted goes on in the tree.
 
+mod joined;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use offshoot_actors::kit::{Behaviour, Ctx, Msg, StartError, Task};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use self::joined::Joined;
 use super::admission::Place;
 use super::admit::{self, Admitted, Applicant, Rejected};
 use super::audit;
@@ -158,21 +161,6 @@ struct InWork {
     /// Whether it has one of the places.
     placed: bool,
     method: &'static str,
-}
-
-/// A client among the others. Whatever ends its connection takes it out.
-#[derive(Debug)]
-struct Joined {
-    daemon: Arc<Daemon>,
-    number: u64,
-}
-
-impl Drop for Joined {
-    fn drop(&mut self) {
-        if let Some(client) = self.daemon.hub.left(self.number) {
-            events::left(&self.daemon, &client);
-        }
-    }
 }
 
 impl Behaviour for Connection {
@@ -371,7 +359,7 @@ impl Connection {
         // No event comes before the answer, and none after it is missed.
         self.outbox.answer(&id, &self.daemon.hello(&client, &admitted));
         self.daemon.hub.join(Arc::clone(&client));
-        self.joined = Some(Joined { daemon: Arc::clone(&self.daemon), number: self.number });
+        self.joined = Some(Joined::new(Arc::clone(&self.daemon), self.number));
         if self.daemon.hub.is_worthless(&client, invalidations) {
             // It is one of those who were closed while it was looked at.
             return self.cut_off(Close::new(4001, CHANGED));
