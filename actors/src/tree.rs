@@ -24,7 +24,9 @@ pub use self::pairing::PairingHandle;
 use crate::MemoryStorage;
 use crate::config::ConfigMsg;
 use crate::kit::{ActorView, Handle, Reply, StartError, System, spawn_root};
-use crate::ports::{Clock, Event, EventSink, Host, Ids, Models, NoEvents, NoTools, Storage, StoreError, Tools};
+use crate::ports::{
+    Clock, Event, EventSink, Host, Ids, Models, NoEvents, NoTools, Storage, StoreError, Tools,
+};
 use crate::root::{Root, RootArgs, RootMsg};
 use crate::service::Service;
 use crate::session::{SessionMsg, already_ended, name_once};

@@ -20,7 +20,9 @@ pub async fn measure(args: &Args) -> Vec<Row> {
     let task = "Call: session_status {}\nWait: 1s\n".repeat(600);
     for run in 0..runs {
         let parent = format!("agent:main:bench-{}", run % 20);
-        client.call("sessions.spawn", json!({ "key": parent, "task": task, "label": format!("{run}") })).await;
+        client
+            .call("sessions.spawn", json!({ "key": parent, "task": task, "label": format!("{run}") }))
+            .await;
     }
     let alone = spent(&daemon, seconds).await;
     let mut bytes = Vec::new();

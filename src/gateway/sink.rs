@@ -23,14 +23,15 @@ impl Sink {
 
 impl EventSink for Sink {
     fn publish(&self, event: Event) {
-        self.daemon.metrics.tally.hear(&event, self.daemon.clock.monotonic());
+        let now = self.daemon.clock.monotonic();
+        self.daemon.metrics.tally.hear(&event, now, &self.daemon.config().prices);
         telemetry::happened(&event);
         self.daemon.watches.hear(&event);
         // Before whoever submitted the run gets its answer: the name is known from then on.
         match &event {
             Event::Pairing(event) => return self.daemon.on_pairing(event),
             // Nothing that clients are told.
-            Event::StepStarted { .. } | Event::Noted(_) => return,
+            Event::StepStarted { .. } | Event::Noted(_) | Event::Watched(_) => return,
             Event::Submitted { run, wire_id: Some(name), .. } => self.daemon.runs.accepted(*run, name),
             Event::Ended { run, .. } => self.daemon.runs.ended(*run),
             _ => {}

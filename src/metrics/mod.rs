@@ -25,11 +25,6 @@ pub(crate) use self::page::{CONTENT_TYPE, Page};
 pub(crate) use self::tally::Tally;
 use crate::telemetry;
 
-/// An actor that has one message in hand for longer is stuck.
-const STUCK_AFTER: Duration = Duration::from_secs(1);
-/// A run that gives no sign of life for longer is silent.
-const SILENT_AFTER: Duration = Duration::from_secs(120);
-
 /// What goes over the wire.
 pub(crate) struct WireFigures {
     pub(crate) frames_in: Counter,
@@ -95,6 +90,8 @@ pub(crate) struct Seen<'a> {
     /// Connections that there ever were.
     pub(crate) connected: u64,
     pub(crate) store_refuses: bool,
+    /// How long a run may give no sign of life.
+    pub(crate) silent_after: Duration,
 }
 
 impl Metrics {
@@ -114,14 +111,14 @@ impl Metrics {
         let mut page = Page::default();
         let help = "The daemon's version, as a label.";
         page.gauge("offshoot_build_info", help).value(&[("version", seen.version)], 1);
-        self.tally.write(&mut page, seen.now, SILENT_AFTER);
+        self.tally.write(&mut page, seen.now, seen.silent_after);
         if let Some(tree) = seen.tree {
             let mut runs = page.gauge("offshoot_runs", "Runs of sessions that are awake, by their state.");
             let open = tree.open_runs();
             for state in ["queued", "running", "yielded", "ending"] {
                 runs.value(&[("state", state)], open.get(state).copied().unwrap_or_default());
             }
-            self.actors(&mut page, &tree.figures(STUCK_AFTER));
+            self.actors(&mut page, &tree.figures());
         }
         deliveries(&mut page, seen.deliveries);
         store(&mut page, seen.store_refuses);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use offshoot_actors::kit::{Note, NoteKind};
+use offshoot_actors::policy::cost::Prices;
 use offshoot_actors::ports::{Cause, Event};
 use offshoot_actors::types::{Monotonic, RunId, SessionKey, Terminal, ToolStatus, Usage};
 
@@ -116,8 +117,8 @@ impl Tally {
         }
     }
 
-    /// Counts what has happened.
-    pub(crate) fn hear(&self, event: &Event, now: Monotonic) {
+    /// Counts what has happened, and by these prices what it cost.
+    pub(crate) fn hear(&self, event: &Event, now: Monotonic, prices: &Prices) {
         match event {
             Event::Spawned { child, .. } => {
                 self.spawns.one();
@@ -133,7 +134,7 @@ impl Tally {
             }),
             Event::StepRestarted { .. } => self.restarted_steps.one(),
             Event::StepFinished { run, model, spent, .. } => {
-                self.spend(model.as_str(), *spent, None);
+                self.spend(model.as_str(), *spent, prices.cost(model, *spent).map(|cost| cost.total()));
                 self.follow(*run, now, |open| {
                     if let Some(called) = open.called.take() {
                         self.steps.took(now.since(called));
@@ -163,7 +164,7 @@ impl Tally {
                 }
             }
             Event::Noted(note) => self.note(note),
-            Event::Appended { .. } | Event::Moved { .. } | Event::Pairing(_) => {}
+            Event::Appended { .. } | Event::Moved { .. } | Event::Pairing(_) | Event::Watched(_) => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! The log line of what happens in the tree: from the very event that clients are told of and that is counted.
 
+use offshoot_actors::WatchTrouble;
 use offshoot_actors::ports::{Event, PairingEvent};
 use offshoot_actors::types::Terminal;
 
@@ -53,8 +54,28 @@ pub(crate) fn happened(event: &Event) {
             tracing::info!(%session, %from, to, "a session has outlived its parent");
         }
         Event::Pairing(event) => pairing(event),
+        Event::Watched(trouble) => watched(trouble),
         // Transcripts are no log, and of an actor's failure the kit has logged what became of it.
         Event::Text { .. } | Event::Appended { .. } | Event::Noted(_) => {}
+    }
+}
+
+fn watched(trouble: &WatchTrouble) {
+    match trouble {
+        WatchTrouble::Stuck { path, kind, message, .. } => {
+            tracing::warn!(path, actor = kind, message, "an actor does not answer");
+        }
+        WatchTrouble::Answers { path, kind, after } => {
+            let after_ms = after.as_millis();
+            tracing::info!(path, actor = kind, after_ms, "an actor answers again or has ended");
+        }
+        WatchTrouble::Silent { session, run, .. } => {
+            tracing::warn!(%session, %run, "a run gives no sign of life");
+        }
+        WatchTrouble::Heard { session, run, after } => {
+            let after_ms = after.as_millis();
+            tracing::info!(%session, %run, after_ms, "a run gives signs of life again or has ended");
+        }
     }
 }
 

@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use offshoot_actors::ports::{
-    AuditFilter, AuditPage, BoxFuture, Cause, Consequences, DayUsage, DeliveryFilter, DeliveryRow, DeliveryTally, Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRow, OpenRun, OverviewFilter, Overviews, Page, QuietFilter, QuietSession, RequestKey, RunRow, RunState, RunUse, SessionFigures, SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies, ToolUse, ToolUseFilter, Transaction, Unfinished,
+    AuditFilter, AuditPage, BoxFuture, Cause, Consequences, DayUsage, DeliveryFilter, DeliveryRow,
+    DeliveryTally, Done, Earlier, Host, LeftRun, ListFilter, OpenCallback, OpenRow, OpenRun, OverviewFilter,
+    Overviews, Page, QuietFilter, QuietSession, RequestKey, RunRow, RunState, RunUse, SessionFigures,
+    SessionRow, Storage, StoreError, StoredPairing, StoredSession, SubtreeRun, Survivors, Tallies, ToolUse,
+    ToolUseFilter, Transaction, Unfinished,
 };
 use offshoot_actors::types::{
     AgentId, AgentSettings, Cleanup, Entry, Mode, ModelChoice, Origin, Outcome, RunId, SessionKey, Settings,

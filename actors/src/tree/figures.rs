@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::TreeHandle;
 use crate::kit::{ActorInfo, Behaviour, KindFigures};
+use crate::policy::watch::{STUCK_AFTER, is_overdue};
 use crate::run::Run;
 use crate::session::Session;
 
@@ -21,11 +21,12 @@ pub struct ActorPlace {
 }
 
 impl TreeHandle {
-    /// The actors of each kind, counted; `stuck_after` is how long one may have a message in hand.
+    /// The actors of each kind, counted.
     #[must_use]
-    pub fn figures(&self, stuck_after: Duration) -> BTreeMap<&'static str, KindFigures> {
+    pub fn figures(&self) -> BTreeMap<&'static str, KindFigures> {
         let system = &self.shared.system;
-        system.index.figures(system.clock.monotonic(), stuck_after)
+        let now = system.clock.monotonic();
+        system.index.figures(|since| is_overdue(since, STUCK_AFTER, now))
     }
 
     /// How many runs of sessions that are awake are in each state: `queued`, `running`, `yielded`, `ending`.

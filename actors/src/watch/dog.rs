@@ -89,17 +89,10 @@ impl Watchdog {
         let Changes { began, over } = self.stuck.look(stuck);
         for ((number, path, kind), since) in began {
             let message = messages.get(&number).copied().flatten();
-            tracing::warn!(path, actor = kind, message, "an actor does not answer");
             troubles.push(Trouble::Stuck { path, kind, message, since: date(since) });
         }
         for ((_, path, kind), since) in over {
             let after = monotonic.since(since);
-            tracing::info!(
-                path,
-                actor = kind,
-                after_ms = after.as_millis(),
-                "an actor answers again or has ended"
-            );
             troubles.push(Trouble::Answers { path, kind, after });
         }
         self.look_at_runs(shared, silent_after, now, &mut troubles);
@@ -125,12 +118,10 @@ impl Watchdog {
             .collect();
         let Changes { began, over } = self.silent.look(silent);
         for ((run, session), since) in began {
-            tracing::warn!(%session, %run, "a run gives no sign of life");
             troubles.push(Trouble::Silent { session, run, since });
         }
         for ((run, session), since) in over {
             let after = now - since;
-            tracing::info!(%session, %run, after_ms = after.as_millis(), "a run gives signs of life again or has ended");
             troubles.push(Trouble::Heard { session, run, after });
         }
     }

@@ -316,8 +316,7 @@ impl ProviderReader<'_, '_> {
                 }
             }
         };
-        let [input, output, read, write] =
-            ["input", "output", "cacheRead", "cacheWrite"].map(amount);
+        let [input, output, read, write] = ["input", "output", "cacheRead", "cacheWrite"].map(amount);
         // What comes from the cache costs as much as the rest, unless something else is said.
         let (input, output) = (input.unwrap_or_default(), output.unwrap_or_default());
         let price =

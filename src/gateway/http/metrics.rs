@@ -44,5 +44,6 @@ fn page(daemon: &Daemon) -> String {
         connections,
         connected: daemon.connected(),
         store_refuses: daemon.store_health().refuses.is_some(),
+        silent_after: daemon.config().gateway.silent_after,
     })
 }

@@ -1,3 +1,4 @@
+use offshoot_actors::policy::cost::Price;
 use offshoot_actors::types::{AgentId, ModelRef, Outcome};
 use uuid::Uuid;
 
@@ -7,18 +8,21 @@ use super::*;
 struct Stage {
     tally: Tally,
     now: Monotonic,
+    prices: Prices,
 }
 
 impl Stage {
     fn new() -> Self {
         let tally = Tally::new(["read", "exec"].into_iter());
         tally.know_models(["local/known".to_owned()].into());
-        Self { tally, now: Monotonic(0) }
+        let price = Price { input: 1.0, output: 2.0, ..Price::default() };
+        let prices = [("local/known".parse().unwrap(), price)].into_iter().collect();
+        Self { tally, now: Monotonic(0), prices }
     }
 
     fn after(&mut self, seconds: u64, event: Event) {
         self.now = self.now + Duration::from_secs(seconds);
-        self.tally.hear(&event, self.now);
+        self.tally.hear(&event, self.now, &self.prices);
     }
 
     /// The lines of the page that begin with one of these.

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use ractor::ActorId;
 
-use super::{ActorIndex, ActorInfo, IDLE};
+use super::{ActorIndex, ActorInfo};
 use crate::types::Monotonic;
 
 /// Figures of all actors of one kind.
@@ -21,7 +20,7 @@ pub struct KindFigures {
     pub mailbox_max: u32,
     /// Messages handled, those of actors that are gone among them.
     pub handled: u64,
-    /// Those that have had one message in hand for too long.
+    /// Those that have one message in hand for too long, or take none of those that wait.
     pub stuck: u64,
 }
 
@@ -44,10 +43,11 @@ impl ActorIndex {
         (!lineage.is_empty()).then_some(lineage)
     }
 
-    /// The figures of each kind that there ever was; `stuck_after` is how long a message may be in hand. Asks no actor,
-    /// and copies nothing of them. While an actor goes, its messages may count twice or not at all for a moment.
+    /// The figures of each kind that there ever was; `is_stuck` says of an actor that is held up since then whether that is
+    /// too long. Asks no actor, and copies nothing of them. While an actor goes, its messages may count twice or not at all
+    /// for a moment.
     #[must_use]
-    pub fn figures(&self, now: Monotonic, stuck_after: Duration) -> BTreeMap<&'static str, KindFigures> {
+    pub fn figures(&self, is_stuck: impl Fn(Monotonic) -> bool) -> BTreeMap<&'static str, KindFigures> {
         let mut kinds: BTreeMap<&'static str, KindFigures> = BTreeMap::new();
         for actor in &self.actors {
             let (kind, waiting) = (kinds.entry(actor.kind).or_default(), actor.mailbox());
@@ -55,8 +55,7 @@ impl ActorIndex {
             kind.mailbox += u64::from(waiting);
             kind.mailbox_max = kind.mailbox_max.max(waiting);
             kind.handled += actor.handled.load(Ordering::Relaxed);
-            let since = actor.in_hand_since.load(Ordering::Relaxed);
-            kind.stuck += u64::from(since != IDLE && now.since(Monotonic(since)) > stuck_after);
+            kind.stuck += u64::from(actor.held_up().is_some_and(|(_, since)| is_stuck(since)));
         }
         for gone in &self.retired {
             kinds.entry(gone.key()).or_default().handled += *gone;
