@@ -92,9 +92,9 @@ export async function gateway(name, config, inside = []) {
       const done = spawnSync(program, [...before, ...args], { ...inHome, encoding: "utf8" });
       return { status: done.status, output: done.stdout + done.stderr };
     },
-    /** Begins a command that takes its time. */
+    /** Begins a command that takes its time; what it says goes to the log of the gateway. */
     begin(...args) {
-      const command = spawn(program, [...before, ...args], { ...inHome, stdio: "ignore" });
+      const command = spawn(program, [...before, ...args], { ...inHome, stdio: ["ignore", log, log] });
       const killed = () => command.kill("SIGKILL");
       leftovers.add(killed);
       command.once("exit", () => leftovers.delete(killed));

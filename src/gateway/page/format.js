@@ -64,8 +64,10 @@ export function shortKey(key = "") {
   return agent === "main" || agent === undefined ? id || key : `${agent}:${id}`;
 }
 
+/** Enough of an id to tell it from its neighbours: ids that begin with the time differ at their end. */
 export function shortId(id = "") {
-  return id.length > 12 ? id.slice(0, 8) : id;
+  if (id.length <= 12) return id;
+  return id[14] === "7" ? id.slice(-8) : id.slice(0, 8);
 }
 
 export function plural(amount, one, many = `${one}s`) {
