@@ -135,7 +135,9 @@ impl<'a> Tail<'a> {
                 let run = list::document(child, &abandoned::Idle::default(), now);
                 self.output.json_line(&json!({"event": "child", "payload": run}))?;
             } else {
-                self.child(child.session.as_str(), child.state.as_str(), "")?;
+                let session = self.storage.session(child.session.clone()).await?;
+                let label = session.and_then(|session| session.label).unwrap_or_default();
+                self.child(child.session.as_str(), child.state.as_str(), &label)?;
             }
         }
         Ok(())
