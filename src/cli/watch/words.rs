@@ -95,8 +95,8 @@ fn since(at: i64, now: Timestamp) -> Duration {
 }
 
 fn spending(spent: &Spent) -> String {
-    let cost = spent.cost_usd.map(|cost| format!(" {}", money(cost))).unwrap_or_default();
-    format!("{}{cost}", tokens(usage(spent.usage)))
+    let cost = spent.cost_usd.filter(|cost| *cost > 0.0).map(|cost| format!(" {}", money(cost)));
+    format!("{}{}", tokens(usage(spent.usage)), cost.unwrap_or_default())
 }
 
 /// US dollars: `$0.0123`, `$1.20`.
@@ -253,7 +253,7 @@ pub(crate) fn details(node: &Node, now: Timestamp) -> Vec<(&'static str, String)
         facts.push(("session", one_line(&run.session_key, 400)));
         facts.extend(run.reason.as_deref().map(|reason| ("reason", one_line(reason, 400))));
         facts.push(("model", model(run)));
-        facts.push(("step", steps(run)));
+        facts.push(("step", steps(run).trim_start_matches("step ").to_owned()));
         facts.extend(run.doing.as_deref().map(|doing| ("doing", one_line(doing, MAX_WORDS))));
         facts.push(("elapsed", elapsed(run_time(run, now))));
         let deadline = run.deadline_at.filter(|_| run.ended_at.is_none());
