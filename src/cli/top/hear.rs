@@ -91,8 +91,8 @@ fn answered(model: &mut Model, about: About, answer: Result<Value, Failure>) -> 
         About::Retry(run) => say(model, &format!("the result of run {run} is tried again")),
         About::Log(title) => {
             let lines = if answer["messages"].is_array() { transcript(&answer) } else { daemon(&answer) };
-            let scroll = lines.len().saturating_sub(model.room.max(1));
-            model.mode = Mode::Log { title, lines, scroll };
+            // The newest are at the end.
+            model.mode = Mode::Log { title, lines, scroll: usize::MAX };
         }
     }
     Ok(())

@@ -231,18 +231,18 @@ fn log(model: &mut Model) -> Vec<Wish> {
 }
 
 fn in_log(model: &mut Model, key: KeyEvent, title: String, lines: Vec<String>, scroll: usize) -> Vec<Wish> {
-    let (page, last) = (model.room.max(1), lines.len().saturating_sub(1));
+    let page = model.room.max(1);
     let scroll = match key.code {
         KeyCode::Up | KeyCode::Char('k') => scroll.saturating_sub(1),
         KeyCode::Down | KeyCode::Char('j') => scroll.saturating_add(1),
         KeyCode::PageUp => scroll.saturating_sub(page),
         KeyCode::PageDown | KeyCode::Char(' ') => scroll.saturating_add(page),
         KeyCode::Home | KeyCode::Char('g') => 0,
-        KeyCode::End | KeyCode::Char('G') => last,
+        KeyCode::End | KeyCode::Char('G') => usize::MAX,
         KeyCode::Esc | KeyCode::Char('q' | 'l') => return Vec::new(),
         _ => scroll,
     };
-    model.mode = Mode::Log { title, lines, scroll: scroll.min(last) };
+    model.mode = Mode::Log { title, lines, scroll };
     Vec::new()
 }
 

@@ -37,7 +37,7 @@ pub(super) enum Mode {
         what: String,
         runs: Vec<Target>,
     },
-    /// Reading a log.
+    /// Reading a log, from this line of the screen on.
     Log {
         title: String,
         lines: Vec<String>,

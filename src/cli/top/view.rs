@@ -46,9 +46,9 @@ pub(super) fn draw(model: &mut Model, frame: &mut Frame<'_>, colours: bool) {
     if let Some(area) = detail {
         pane(model, frame, area, paint);
     }
-    match &model.mode {
+    match &mut model.mode {
         Mode::Help => help(frame, body, paint),
-        Mode::Log { title, lines, scroll } => log(frame, body, title, lines, *scroll, paint),
+        Mode::Log { title, lines, scroll } => *scroll = log(frame, body, title, lines, *scroll, paint),
         _ => {}
     }
     footer(model, frame, bottom, paint);
@@ -151,9 +151,10 @@ fn row_line(row: &Row<'_>, now: Timestamp, paint: Paint) -> Line<'static> {
             spans.push(Span::raw("  "));
         }
         spans.push(Span::styled(word.text, paint.tone(word.tone)));
-    }
-    if row.hidden > 0 {
-        spans.push(Span::styled(format!("  … {} below", row.hidden), paint.tone(Tone::Dim)));
+        // Behind the name: what comes at the end of a line may be cut off.
+        if place == 0 && row.hidden > 0 {
+            spans.push(Span::styled(format!("  … {} below", row.hidden), paint.tone(Tone::Dim)));
+        }
     }
     Line::from(spans)
 }
@@ -192,25 +193,30 @@ fn pane(model: &Model, frame: &mut Frame<'_>, area: Rect, paint: Paint) {
 
 /// The last lines of a text, as wide as there is room for.
 fn end_of(text: &str, area: Rect) -> Vec<Line<'static>> {
-    let width = usize::from(area.width.max(1));
-    let mut lines = Vec::new();
-    for line in text.lines() {
+    let mut lines = wrapped(text.lines(), area.width);
+    lines.split_off(lines.len().saturating_sub(usize::from(area.height)))
+}
+
+/// Lines that are as wide as there is room for.
+fn wrapped<'a>(lines: impl Iterator<Item = &'a str>, width: u16) -> Vec<Line<'static>> {
+    let width = usize::from(width.max(1));
+    let mut wrapped = Vec::new();
+    for line in lines {
         let mut rest = line;
         loop {
-            let head = super::super::tree::cut(rest, width);
-            let head = if head.is_empty() {
-                rest.chars().next().map_or("", |c| &rest[..c.len_utf8()])
-            } else {
-                head
+            let head = match super::super::tree::cut(rest, width) {
+                // One character is wider than all of it.
+                "" => rest.chars().next().map_or("", |c| &rest[..c.len_utf8()]),
+                head => head,
             };
-            lines.push(Line::raw(head.to_owned()));
+            wrapped.push(Line::raw(head.to_owned()));
             rest = &rest[head.len()..];
             if rest.is_empty() {
                 break;
             }
         }
     }
-    lines.split_off(lines.len().saturating_sub(usize::from(area.height)))
+    wrapped
 }
 
 fn help(frame: &mut Frame<'_>, area: Rect, paint: Paint) {
@@ -225,16 +231,29 @@ fn help(frame: &mut Frame<'_>, area: Rect, paint: Paint) {
     );
 }
 
-fn log(frame: &mut Frame<'_>, area: Rect, title: &str, lines: &[String], scroll: usize, paint: Paint) {
+/// Draws a log. Returns from which line on: no further than that the last one is at the bottom.
+fn log(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    title: &str,
+    lines: &[String],
+    scroll: usize,
+    paint: Paint,
+) -> usize {
     frame.render_widget(Clear, area);
     let block = Block::bordered().title(format!(" {} ", printable(title)));
-    let shown: Vec<Line<'_>> = match lines {
-        [] => vec![Line::styled("nothing yet", paint.tone(Tone::Dim))],
-        lines => {
-            lines.iter().skip(scroll).take(usize::from(area.height)).map(|line| Line::raw(&**line)).collect()
-        }
-    };
-    frame.render_widget(Paragraph::new(shown).block(block).wrap(Wrap { trim: false }), area);
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    if lines.is_empty() {
+        frame.render_widget(Line::styled("nothing yet", paint.tone(Tone::Dim)), inner);
+        return 0;
+    }
+    let lines = wrapped(lines.iter().map(String::as_str), inner.width);
+    let height = usize::from(inner.height);
+    let scroll = scroll.min(lines.len().saturating_sub(height));
+    let shown: Vec<Line<'_>> = lines.into_iter().skip(scroll).take(height).collect();
+    frame.render_widget(Paragraph::new(shown), inner);
+    scroll
 }
 
 fn footer(model: &Model, frame: &mut Frame<'_>, area: Rect, paint: Paint) {
