@@ -50,3 +50,7 @@ mod support;
 mod terminal;
 #[path = "cli/through.rs"]
 mod through;
+#[path = "cli/top.rs"]
+mod top;
+#[path = "cli/watching.rs"]
+mod watching;

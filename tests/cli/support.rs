@@ -89,7 +89,8 @@ impl World {
         self.state.as_ref().map_or_else(|| self.path(".offshoot"), |dir| dir.path().to_owned())
     }
 
-    fn surroundings(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+    /// What the program finds in its environment.
+    pub fn surroundings(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let state = self.state.as_ref().map(|dir| ("OFFSHOOT_STATE_DIR", dir.path()));
         [("HOME", self.home.path())].into_iter().chain(state)
     }
