@@ -88,11 +88,11 @@ pub(crate) enum SessionsMsg {
     /// task that did it.
     Settled { keys: Vec<SessionKey>, waiting: Vec<SessionKey> },
     /// A session goes away: find other places for those that outlive it. From the session, its parent, and whoever stops it.
-    Bequeath { of: SessionKey, reply: Option<Reply<()>> },
+    Bequeath { of: SessionKey, reply: Option<Reply<Result<(), StoreError>>> },
     /// Who outlives these sessions. From a reading task.
-    Survivors { bequests: Vec<Bequest>, found: Result<Vec<Survivors>, StoreError> },
+    Survivors { found: Vec<(Bequest, Result<Survivors, StoreError>)> },
     /// Sessions were moved, or not. From the store.
-    Bequeathed { bequests: Vec<Bequest>, moves: Vec<Move>, result: Result<(), Refused> },
+    Bequeathed { fates: Vec<(Bequest, Vec<Move>, Result<(), Refused>)> },
     /// A session did not take over a child. From itself.
     NotAdopted { child: SessionKey, by: SessionKey },
     /// A session has had nothing to do for a while. From itself.
@@ -252,10 +252,8 @@ impl Behaviour for Sessions {
             SessionsMsg::Down { key, failure } => self.on_down(&key, failure, ctx),
             SessionsMsg::Settled { keys, waiting } => self.on_settled(&keys, &waiting, ctx),
             SessionsMsg::Bequeath { of, reply } => self.on_bequeath(of, reply, ctx),
-            SessionsMsg::Survivors { bequests, found } => self.on_survivors(bequests, found, ctx),
-            SessionsMsg::Bequeathed { bequests, moves, result } => {
-                self.on_bequeathed(bequests, moves, result, ctx);
-            }
+            SessionsMsg::Survivors { found } => self.on_survivors(found, ctx),
+            SessionsMsg::Bequeathed { fates } => self.on_bequeathed(fates, ctx),
             SessionsMsg::NotAdopted { child, by } => self.on_not_adopted(&child, by, ctx),
             SessionsMsg::Quiet { key } => self.on_quiet(key),
             SessionsMsg::SleepAnswer { meta, handle, agreed } => {

@@ -330,8 +330,15 @@ impl TreeHandle {
             let (sender, receiver) = oneshot::channel();
             let (of, reply) = (session.clone(), Some(Reply::Channel(sender)));
             let sent = self.shared.sessions.send(SessionsMsg::Bequeath { of, reply });
-            if sent.is_ok() && receiver.await.is_ok() {
-                return Ok(());
+            if sent.is_ok()
+                && let Ok(answer) = receiver.await
+            {
+                return answer.map_err(|error| {
+                    let text = format!("what outlives session {session} cannot be moved: {error}");
+                    Refusal::error("store", text).with_hint(
+                        "the session is stopped once that has ended; `offshoot doctor` looks at the store",
+                    )
+                });
             }
         }
         Err(gone())

@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
+use tokio::sync::oneshot;
+
 use super::residents::{Resident, STOP_WITHIN};
 use super::settle::{DETACHED, read};
 use super::waiting::Waiting;
@@ -23,8 +26,8 @@ use crate::types::SessionKey;
 #[derive(Debug)]
 pub(crate) struct Bequest {
     of: SessionKey,
-    /// Who waits until they have it.
-    reply: Option<Reply<()>>,
+    /// Who waits until they have it, or hears why they cannot.
+    reply: Option<Reply<Result<(), StoreError>>>,
 }
 
 /// A session that has another place in the store than its actor.
@@ -86,11 +89,16 @@ pub(super) struct Bequests {
     /// Sessions that go away, from when that is told until they are gone: nobody is moved below them.
     leaving: BTreeSet<SessionKey>,
     /// Who waits until these sessions have their places.
-    waiting: Vec<(BTreeSet<SessionKey>, Reply<()>)>,
+    waiting: Vec<(BTreeSet<SessionKey>, Reply<Result<(), StoreError>>)>,
 }
 
 impl Sessions {
-    pub(super) fn on_bequeath(&mut self, of: SessionKey, reply: Option<Reply<()>>, ctx: &Ctx<Self>) {
+    pub(super) fn on_bequeath(
+        &mut self,
+        of: SessionKey,
+        reply: Option<Reply<Result<(), StoreError>>>,
+        ctx: &Ctx<Self>,
+    ) {
         self.bequests.leaving.insert(of.clone());
         if reply.is_none() && self.bequests.queued.iter().any(|queued| queued.of == of) {
             return;
@@ -107,7 +115,6 @@ impl Sessions {
         self.bequests.at_work = true;
         let queued = std::mem::take(&mut self.bequests.queued);
         let (shared, myself) = (Arc::clone(&self.shared), ctx.myself().clone());
-        let keys: Vec<SessionKey> = queued.iter().map(|bequest| bequest.of.clone()).collect();
         // Detached: the message that it sends holds all that is needed to go on.
         tokio::spawn(async move {
             if !pause.is_zero() {
@@ -117,56 +124,65 @@ impl Sessions {
                 let shared = Arc::clone(&shared);
                 Box::pin(async move { shared.barrier().await })
             };
-            let mut found = match read(&shared, DETACHED, barrier).await {
-                Ok(()) => Ok(Vec::with_capacity(queued.len())),
-                Err(error) => Err(error),
-            };
-            for key in keys {
-                if let Ok(all) = &mut found {
-                    match read(&shared, DETACHED, || shared.storage.survivors(key.clone())).await {
-                        Ok(survivors) => all.push(survivors),
-                        Err(error) => found = Err(error),
-                    }
-                }
+            let decided = read(&shared, DETACHED, barrier).await;
+            let mut found = Vec::with_capacity(queued.len());
+            for bequest in queued {
+                let survivors = match &decided {
+                    Ok(()) => survivors(&shared, &bequest.of).await,
+                    Err(error) => Err(error.clone()),
+                };
+                found.push((bequest, survivors));
             }
-            drop(myself.send(SessionsMsg::Survivors { bequests: queued, found }));
+            drop(myself.send(SessionsMsg::Survivors { found }));
         });
     }
 
+    /// Commits who gets which place: each session that goes away by itself, so that what is damaged of one holds up no other.
     pub(super) fn on_survivors(
         &mut self,
-        bequests: Vec<Bequest>,
-        found: Result<Vec<Survivors>, StoreError>,
+        found: Vec<(Bequest, Result<Survivors, StoreError>)>,
         ctx: &mut Ctx<Self>,
     ) {
-        let found = match found {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::error!(%error, "it cannot be read who outlives the sessions that go away, will try again");
-                return self.bequeath_again(bequests, ctx);
-            }
-        };
-        let stays = |key: &SessionKey| self.stays(key);
-        let all = found.iter().flat_map(|survivors| moves(survivors, stays));
-        let all: BTreeMap<SessionKey, Move> = all.map(|wanted| (wanted.session.clone(), wanted)).collect();
-        let all: Vec<Move> = all.into_values().collect();
-        if all.is_empty() {
-            return self.on_bequeathed(bequests, Vec::new(), Ok(()), ctx);
-        }
         let at = ctx.system().clock.now();
-        let transaction: Transaction = all.iter().flat_map(|wanted| wanted.ops(at)).collect();
-        // Before the commit: a spawn meanwhile must find them counted.
-        for Move { session, to, .. } in &all {
-            self.tally.hand_over(session, to.as_ref());
-        }
-        let (myself, shared, moving) =
-            (ctx.myself().clone(), Arc::clone(&self.shared), Arc::clone(&self.moves));
-        self.shared.commit(transaction, move |result| {
-            if result.is_ok() {
-                tell(&shared, &moving, &all);
+        let (mut moved, mut fates, mut submitted) = (BTreeSet::new(), Vec::new(), Vec::new());
+        for (bequest, found) in found {
+            let mut own = match found {
+                Ok(survivors) => moves(&survivors, |key| self.stays(key)),
+                Err(error) => {
+                    fates.push((bequest, Vec::new(), Err(error.into())));
+                    continue;
+                }
+            };
+            // One that goes away may be below another.
+            own.retain(|wanted| moved.insert(wanted.session.clone()));
+            if own.is_empty() {
+                fates.push((bequest, own, Ok(())));
+                continue;
             }
-            // A manager that was rebuilt finds in `moves` what is to be done.
-            drop(myself.send(SessionsMsg::Bequeathed { bequests, moves: all, result }));
+            // Before the commit: a spawn meanwhile must find them counted.
+            for Move { session, to, .. } in &own {
+                self.tally.hand_over(session, to.as_ref());
+            }
+            let transaction: Transaction = own.iter().flat_map(|wanted| wanted.ops(at)).collect();
+            let (shared, moving) = (Arc::clone(&self.shared), Arc::clone(&self.moves));
+            let (sender, fate) = oneshot::channel();
+            self.shared.commit(transaction, move |result| {
+                if result.is_ok() {
+                    tell(&shared, &moving, &own);
+                }
+                // Nobody waits only where the tree is gone.
+                drop(sender.send((bequest, own, result)));
+            });
+            submitted.push(fate);
+        }
+        if submitted.is_empty() {
+            return self.on_bequeathed(fates, ctx);
+        }
+        let myself = ctx.myself().clone();
+        // Detached: a manager that was rebuilt finds in `moves` what is to be done.
+        tokio::spawn(async move {
+            fates.extend(join_all(submitted).await.into_iter().flatten());
+            drop(myself.send(SessionsMsg::Bequeathed { fates }));
         });
     }
 
@@ -181,44 +197,65 @@ impl Sessions {
             }
     }
 
-    fn bequeath_again(&mut self, bequests: Vec<Bequest>, ctx: &Ctx<Self>) {
-        self.bequests.at_work = false;
-        self.bequests.queued.splice(0..0, bequests);
-        let pause = pause(1, ctx.system());
-        self.work_on_bequests(pause, ctx);
-    }
-
     pub(super) fn on_bequeathed(
         &mut self,
-        bequests: Vec<Bequest>,
-        moves: Vec<Move>,
-        result: Result<(), Refused>,
+        fates: Vec<(Bequest, Vec<Move>, Result<(), Refused>)>,
         ctx: &mut Ctx<Self>,
     ) {
-        if let Err(refused) = result {
-            tracing::warn!(%refused, "sessions that outlive their parents could not be moved, will try again");
+        self.bequests.at_work = false;
+        let (mut moved, mut done) = (BTreeSet::new(), Vec::new());
+        let queued = std::mem::take(&mut self.bequests.queued);
+        for (bequest, moves, result) in fates {
+            let Err(refused) = result else {
+                moved.extend(moves.into_iter().map(|moved| moved.session));
+                done.push(bequest);
+                continue;
+            };
             for Move { session, from, .. } in &moves {
                 self.tally.hand_over(session, Some(from));
             }
-            return self.bequeath_again(bequests, ctx);
+            match refused {
+                Refused::Storage(error) if !error.passes() => {
+                    tracing::error!(
+                        session = %bequest.of, %error,
+                        "sessions that outlive it cannot be moved: it waits until they have ended"
+                    );
+                    self.provided_for(&bequest.of);
+                    if let Some(reply) = bequest.reply {
+                        reply.send(Err(error));
+                    }
+                }
+                refused => {
+                    tracing::warn!(
+                        session = %bequest.of, %refused,
+                        "sessions that outlive it could not be moved, will try again"
+                    );
+                    self.bequests.queued.push(bequest);
+                }
+            }
         }
-        self.bequests.at_work = false;
-        if !moves.is_empty() {
+        let pause = if self.bequests.queued.is_empty() { Duration::ZERO } else { pause(1, ctx.system()) };
+        self.bequests.queued.extend(queued);
+        if !moved.is_empty() {
             // What was read before has them below their former parents.
             self.settlements += 1;
         }
-        for Bequest { of, reply } in bequests {
-            if !self.residents.contains_key(&of) {
-                self.bequests.leaving.remove(&of);
-            }
-            let pending = moves.iter().map(|moved| moved.session.clone());
-            self.bequests.waiting.extend(reply.map(|reply| (pending.collect(), reply)));
+        for Bequest { of, reply } in done {
+            self.provided_for(&of);
+            self.bequests.waiting.extend(reply.map(|reply| (moved.clone(), reply)));
         }
-        for Move { session, .. } in &moves {
+        for session in &moved {
             self.pursue(session, ctx);
         }
         self.answer_bequests();
-        self.work_on_bequests(Duration::ZERO, ctx);
+        self.work_on_bequests(pause, ctx);
+    }
+
+    /// Nothing is to be done any more for a session that goes away: one without an actor is gone.
+    fn provided_for(&mut self, of: &SessionKey) {
+        if !self.residents.contains_key(of) {
+            self.bequests.leaving.remove(of);
+        }
     }
 
     /// Has the actor of a session that was moved linked where it belongs now.
@@ -292,12 +329,12 @@ impl Sessions {
 
     fn answer_bequests(&mut self) {
         let moving = Arc::clone(&self.moves);
-        let done = |(keys, _): &mut (BTreeSet<SessionKey>, Reply<()>)| {
+        let done = |(keys, _): &mut (BTreeSet<SessionKey>, Reply<Result<(), StoreError>>)| {
             keys.retain(|key| moving.contains(key));
             keys.is_empty()
         };
         for (_, reply) in self.bequests.waiting.extract_if(.., done) {
-            reply.send(());
+            reply.send(Ok(()));
         }
     }
 
@@ -312,6 +349,20 @@ impl Sessions {
     pub(super) fn left(&mut self, key: &SessionKey) {
         self.bequests.leaving.remove(key);
     }
+}
+
+/// Reads who outlives a session, as soon as that can be read, unless it never can.
+async fn survivors(shared: &Shared, of: &SessionKey) -> Result<Survivors, StoreError> {
+    let question = || -> BoxFuture<_> {
+        let asked = shared.storage.survivors(of.clone());
+        Box::pin(async move {
+            match asked.await {
+                Err(error) if !error.passes() => Ok(Err(error)),
+                answer => answer.map(Ok),
+            }
+        })
+    };
+    read(shared, DETACHED, question).await.flatten()
 }
 
 /// Tells of moves that are committed. Called by the commit itself.

@@ -9,6 +9,7 @@ mod call_ids;
 mod cancels;
 mod caps;
 mod changes;
+mod damaged;
 mod deadlines;
 mod deliveries;
 mod exits;

@@ -132,7 +132,8 @@ impl Faulty {
         let answer = question(&self.inner);
         match answered {
             Answered::Well => answer,
-            Answered::WithAnError | Answered::Damaged => Box::pin(async { Err(spoiled()) }),
+            Answered::WithAnError => Box::pin(async { Err(spoiled()) }),
+            Answered::Damaged => Box::pin(async { Err(StoreError::Damaged("spoiled".to_owned())) }),
             Answered::WithAnErrorAfter(pause) => {
                 let pause = self.clock.sleep(pause);
                 Box::pin(async move {
