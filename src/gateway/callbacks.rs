@@ -91,10 +91,8 @@ pub(crate) struct Callbacks {
 struct UnderWay {
     /// One that was replaced may still say that it is done.
     number: u64,
-    /// Ends its pause.
+    /// Somebody wants it tried again: ends its pause. What is left of it when the task has ended came too late for that.
     at_once: Arc<Notify>,
-    /// Somebody wants it tried again, who may have come when it had ended.
-    again: bool,
     _task: Task,
 }
 
@@ -125,12 +123,9 @@ impl Behaviour for Callbacks {
             CallbacksMsg::Kept(callback) => {
                 self.send(OpenCallback { callback, attempts: 0, next: None }, ctx);
             }
-            CallbacksMsg::Retry(run) => match self.under_way.get_mut(&run) {
+            CallbacksMsg::Retry(run) => match self.under_way.get(&run) {
                 // An attempt that is being made goes on: the receiver may be about to take it.
-                Some(under_way) => {
-                    under_way.again = true;
-                    under_way.at_once.notify_one();
-                }
+                Some(under_way) => under_way.at_once.notify_one(),
                 None => self.renew(run, ctx),
             },
             CallbacksMsg::Dismissed(run) => {
@@ -157,7 +152,8 @@ impl Behaviour for Callbacks {
                 let is_current = |current: &UnderWay| current.number == number;
                 if self.under_way.get(&run).is_some_and(is_current) {
                     self.note_done(run);
-                    if self.under_way.remove(&run).is_some_and(|ended| ended.again) {
+                    let left = |ended: UnderWay| ended.at_once.notified().now_or_never().is_some();
+                    if self.under_way.remove(&run).is_some_and(left) {
                         self.renew(run, ctx);
                     }
                 }
@@ -201,7 +197,7 @@ impl Callbacks {
         let told = Arc::clone(&at_once);
         let settled = move |()| CallbacksMsg::Settled(run, number);
         let task = ctx.task(async move { courier.deliver(open, &told).await }, settled);
-        self.under_way.insert(run, UnderWay { number, at_once, again: false, _task: task });
+        self.under_way.insert(run, UnderWay { number, at_once, _task: task });
     }
 }
 

@@ -162,28 +162,55 @@ async fn a_result_that_the_receiver_does_not_want_stays_visible_and_can_be_sent_
     daemon.stop().await;
 }
 
+/// A daemon that starts with a callback to this address which failed so often, and is due then.
+async fn left_behind(listener: &TcpListener, number: u64, attempts: u32, due: i64) -> (Daemon, Value) {
+    let daemon = Daemon::with(OPEN).await;
+    let session = contract::session("inbox");
+    let asked = contract::callback(number, &format!("http://{}/", listener.local_addr().unwrap()));
+    let run = contract::run(number, &session.key);
+    let ended = [contract::insert(&run), contract::end(number, Terminal::Ok)];
+    let wanted = [contract::put_callback(&asked), contract::failed(&asked, attempts, Some(due))];
+    let rows = [contract::create(&session)].into_iter().chain(ended).chain(wanted).collect();
+    contract::apply(daemon.storage(), rows).await;
+    (daemon.restart().await, json!({ "runId": run.id }))
+}
+
 #[tokio::test]
 async fn a_retry_that_comes_during_the_last_attempt_is_made() {
     for (number, attempts, refusal) in [(1, 299, "503 Service Unavailable"), (2, 0, "410 Gone")] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let daemon = Daemon::start().await;
-        let session = contract::session("inbox");
-        let asked = contract::callback(number, &format!("http://{}/", listener.local_addr().unwrap()));
-        let run = contract::run(number, &session.key);
-        let ended = [contract::insert(&run), contract::end(number, Terminal::Ok)];
-        let wanted = [contract::put_callback(&asked), contract::failed(&asked, attempts, Some(0))];
-        let rows = [contract::create(&session)].into_iter().chain(ended).chain(wanted).collect();
-        contract::apply(daemon.storage(), rows).await;
-        let daemon = daemon.restart().await;
+        let (daemon, run) = left_behind(&listener, number, attempts, 0).await;
         let (last, _, _) = posted(&listener).await;
         let mut client = daemon.client().await;
-        client.call("deliveries.retry", json!({ "runId": run.id })).await.unwrap();
+        client.call("deliveries.retry", run.clone()).await.unwrap();
         answer(last, refusal).await;
         let again = tokio::time::timeout(Duration::from_secs(20), posted(&listener)).await;
         answer(again.expect("it is sent again").0, "200 OK").await;
         daemon.forgets_callbacks().await;
-        let shown = client.call("deliveries.show", json!({ "runId": run.id })).await.unwrap();
+        let shown = client.call("deliveries.show", run).await.unwrap();
         assert_eq!(shown["deliveries"][0]["state"], "delivered");
         daemon.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_retry_that_was_made_is_not_made_again_after_the_receiver_said_no() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (daemon, run) = left_behind(&listener, 1, 5, i64::MAX / 2).await;
+    let mut client = daemon.client().await;
+    client.call("deliveries.retry", run.clone()).await.unwrap();
+    let (socket, _, result) = posted(&listener).await;
+    assert_eq!(result["runId"], run["runId"]);
+    answer(socket, "410 Gone").await;
+    daemon.forgets_callbacks().await;
+    // Whatever else is sent of it is sent before the result of a later request.
+    let wish =
+        json!({ "message": "hi", "callbackUrl": format!("http://{}/", listener.local_addr().unwrap()) });
+    let (_, later) = sent(hook(&daemon, "agent", &wish)).await;
+    let (socket, _, result) = posted(&listener).await;
+    assert_eq!(result["runId"], later["runId"]);
+    answer(socket, "200 OK").await;
+    let shown = client.call("deliveries.show", run).await.unwrap();
+    assert_eq!(shown["deliveries"][0]["state"], "failed");
+    daemon.stop().await;
 }
