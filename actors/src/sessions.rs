@@ -218,7 +218,7 @@ impl Behaviour for Sessions {
             sessions.shared.runs.clear();
             let Recovered { open, resumed, late, undecided } =
                 recover::recover(&sessions.shared).await.map_err(read)?;
-            let open = open.into_iter().chain(undecided.iter().cloned());
+            let open = open.into_iter().chain(undecided.0.iter().cloned());
             let open: Vec<OpenRun> = open.chain(late.iter().map(|(run, _)| run.open())).collect();
             sessions.settle_late(late, ctx);
             sessions.resume_late(undecided, ctx);

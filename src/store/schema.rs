@@ -28,6 +28,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0007_deliveries.sql")),
     M::up(include_str!("migrations/0008_retention.sql")),
     M::up(include_str!("migrations/0009_exit.sql")),
+    M::up(include_str!("migrations/0010_starts.sql")),
 ];
 pub(super) const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 

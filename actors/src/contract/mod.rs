@@ -72,6 +72,7 @@ macro_rules! storage_contract {
             a_run_starts_goes_on_and_yields,
             a_step_is_recorded,
             attempts_are_counted_of_runs_at_work,
+            starts_that_die_early_are_counted,
             a_run_leaves_its_traces,
             the_first_end_of_a_run_wins,
             an_ended_run_takes_no_change,

@@ -98,6 +98,34 @@ pub async fn attempts_are_counted_of_runs_at_work(store: &dyn Storage) {
     assert_eq!(submit(store, vec![all()]).await, refused);
 }
 
+/// A start that goes on with runs counts until one of a daemon is at work, or that is forgotten.
+pub async fn starts_that_die_early_are_counted(store: &dyn Storage) {
+    let main = session("main");
+    let daemons = |number| RunRow { host: Host::Daemon, ..run(number, &main.key) };
+    apply(store, vec![create(&main), insert(&daemons(1)), insert(&daemons(2)), insert(&run(3, &main.key))])
+        .await;
+    let resume = || Op::ResumeRuns { runs: vec![run_id(1), run_id(2)] };
+    let counts = |number| Op::CountAttempts { run: run_id(number), attempts: 1 };
+    let died = async || {
+        let left = store.left_runs().await.unwrap();
+        left.iter().map(|left| left.died).collect::<Vec<_>>()
+    };
+    assert_eq!(died().await, [0; 3]);
+    apply(store, vec![resume()]).await;
+    apply(store, vec![resume(), Op::ForgetAttempts { host: Host::OneShot }, start(3, 2_000), counts(3)])
+        .await;
+    assert_eq!(died().await, [2; 3]);
+    for ends in [start(1, 2_000), counts(2), Op::ForgetAttempts { host: Host::Daemon }] {
+        apply(store, vec![resume()]).await;
+        assert!(died().await[0] > 0);
+        apply(store, vec![ends]).await;
+        assert_eq!(died().await, [0; 3]);
+    }
+    apply(store, vec![end(2, Terminal::Ok)]).await;
+    submit(store, vec![resume()]).await.unwrap_err();
+    assert_eq!(died().await, [0; 2]);
+}
+
 /// What a start decides on, and what a run needs to go on, is found with it.
 pub async fn a_run_leaves_its_traces(store: &dyn Storage) {
     let main = session("main");

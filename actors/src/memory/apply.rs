@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::state::{Announced, Place, Request, Run, Session, State, Tool, places};
-use crate::ports::{Announce, Op, Refused, RunEnd, RunRow, RunState, SessionRow, Steer, ToolMark};
+use crate::ports::{Announce, Host, Op, Refused, RunEnd, RunRow, RunState, SessionRow, Steer, ToolMark};
 use crate::types::{Cleanup, RunId, SessionKey, StoredEntry, Timestamp, ToolStatus};
 
 impl State {
@@ -48,10 +48,15 @@ impl State {
                 self.runs.change(&run, |stored| stored.row.used = used);
                 Ok(())
             }
-            Op::ResumeRuns { runs } => runs.into_iter().try_for_each(|run| self.running(run).map(drop)),
+            Op::ResumeRuns { runs } => {
+                runs.into_iter().try_for_each(|run| self.running(run).map(drop))?;
+                self.change_died(|died| died + 1);
+                Ok(())
+            }
             Op::CountAttempts { run, attempts } => {
                 self.running(run)?;
                 self.runs.change(&run, |stored| stored.row.attempts = attempts);
+                self.at_work(run);
                 Ok(())
             }
             Op::ForgetAttempts { host } => {
@@ -60,6 +65,9 @@ impl State {
                     if self.runs.get(&run).is_some_and(|run| run.row.host == host && run.row.attempts > 0) {
                         self.runs.change(&run, |stored| stored.row.attempts = 0);
                     }
+                }
+                if host == Host::Daemon {
+                    self.change_died(|_| 0);
                 }
                 Ok(())
             }
@@ -229,7 +237,19 @@ impl State {
             stored.row.input = None;
             stored.row.started_at.get_or_insert(at);
         });
+        self.at_work(run);
         Ok(())
+    }
+
+    fn at_work(&mut self, run: RunId) {
+        if self.runs.get(&run).is_some_and(|stored| stored.row.host == Host::Daemon) {
+            self.change_died(|_| 0);
+        }
+    }
+
+    fn change_died(&mut self, change: impl FnOnce(u32) -> u32) {
+        let died = change(self.died());
+        self.died.insert((), died);
     }
 
     fn yield_run(&mut self, run: RunId) -> Result<(), Refused> {

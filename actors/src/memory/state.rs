@@ -90,6 +90,7 @@ pub(super) struct State {
     pub(super) steer_places: Table<Uuid, Place>,
     pub(super) requests: Table<RequestKey, Request>,
     pub(super) callbacks: Table<RunId, Callback>,
+    pub(super) died: Table<(), u32>,
     pub(super) devices: Devices,
     pub(super) audit: Vec<AuditRecord>,
     audit_kept: usize,
@@ -117,6 +118,7 @@ macro_rules! each_table {
         $state.steer_places.$method();
         $state.requests.$method();
         $state.callbacks.$method();
+        $state.died.$method();
         $state.devices.$method();
     };
 }
@@ -257,6 +259,11 @@ impl State {
         self.open.iter().filter_map(|(_, run)| open(*run)).collect()
     }
 
+    /// Starts in a row that died before any run of a daemon was at work.
+    pub(super) fn died(&self) -> u32 {
+        self.died.get(&()).copied().unwrap_or_default()
+    }
+
     pub(super) fn left_runs(&self) -> Vec<LeftRun> {
         let left = |run: RunId| {
             let row = &self.runs.get(&run)?.row;
@@ -265,6 +272,7 @@ impl State {
                 state: row.state,
                 recovery: row.recovery,
                 attempts: row.attempts,
+                died: self.died(),
                 spawner_ended: row
                     .spawner
                     .and_then(|spawner| self.runs.get(&spawner)?.row.outcome.as_ref())

@@ -43,11 +43,19 @@ pub fn decide(run: &LeftRun, waits: bool, settings: &Settings, now: Timestamp) -
         max_attempts: own.max_attempts.unwrap_or(settings.recovery.max_attempts),
         ..settings.recovery
     };
+    let borne = "agents.defaults.recovery.maxAttempts says how many are borne";
     if run.state == RunState::Running && run.attempts >= policy.max_attempts {
+        let starts = run.attempts;
         return Decision::Interrupt(format!(
-            "{QUARANTINED}: it was at work at each of the last {} starts of the daemon, which died; \
-             agents.defaults.recovery.maxAttempts says how many are borne",
-            run.attempts
+            "{QUARANTINED}: it was at work at {starts} starts of the daemon that died; {borne}"
+        ));
+    }
+    // Where it is not known which run they died of: first those that would work, and if that is not enough, all.
+    let most = policy.max_attempts.saturating_mul(if run.state == RunState::Running { 1 } else { 2 });
+    if run.died >= most {
+        let starts = run.died;
+        return Decision::Interrupt(format!(
+            "{QUARANTINED}: the last {starts} starts of the daemon died before any run was at work; {borne}"
         ));
     }
     if policy.mode == RecoveryMode::Interrupt {
@@ -98,7 +106,7 @@ mod tests {
     fn left(state: RunState, attempts: u32, seconds_ago: i64) -> LeftRun {
         let open = run(1, &key("main")).open(&key("main"), 0, OnParentExit::Stop);
         let written_at = Timestamp(NOW.0 - seconds_ago * 1_000);
-        LeftRun { open, state, recovery: None, attempts, spawner_ended: None, written_at }
+        LeftRun { open, state, recovery: None, attempts, died: 0, spawner_ended: None, written_at }
     }
 
     fn reason(run: &LeftRun, settings: &Settings) -> String {
@@ -116,6 +124,18 @@ mod tests {
         // Those that waited had no part in it.
         assert_eq!(reason(&left(RunState::Accepted, 3, 0), &settings), "Resume");
         assert_eq!(reason(&left(RunState::Yielded, 3, 0), &settings), "Resume");
+    }
+
+    #[test]
+    fn starts_that_die_before_any_run_works_count_against_those_that_would_and_then_against_all() {
+        let (settings, states) = (settings(), [RunState::Running, RunState::Accepted, RunState::Yielded]);
+        for (died, put_aside) in
+            [(1, [false; 3]), (2, [true, false, false]), (3, [true, false, false]), (4, [true; 3])]
+        {
+            let run = |state| LeftRun { died, ..left(state, 0, 0) };
+            let found = states.map(|state| reason(&run(state), &settings).starts_with(QUARANTINED));
+            assert_eq!(found, put_aside, "after {died}");
+        }
     }
 
     #[test]

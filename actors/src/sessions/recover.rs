@@ -26,8 +26,8 @@ pub(super) struct Recovered {
     pub(super) resumed: Vec<SessionKey>,
     /// Ends that the store does not take yet.
     pub(super) late: Vec<Ended>,
-    /// Resumed runs whose decision the store does not take yet.
-    pub(super) undecided: Vec<OpenRun>,
+    /// Resumed runs whose decision the store does not take yet, and how many were to end at the same time.
+    pub(super) undecided: (Vec<OpenRun>, usize),
 }
 
 /// Decides on every run that an earlier process of this kind, or a single command, left open.
@@ -48,7 +48,7 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Result<Recovered, StoreErro
         }
     }
     record(shared, &resume, end.len());
-    match commit_resumed(shared, &resume, WAITED_FOR).await {
+    match commit_resumed(shared, &resume, end.len(), WAITED_FOR).await {
         Ok(()) => {
             resume.sort_by_key(|run| run.depth);
             recovered.resumed = resume.iter().map(|run| run.session.clone()).collect();
@@ -56,7 +56,7 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Result<Recovered, StoreErro
         }
         Err(refused) => {
             tracing::error!(runs = resume.len(), %refused, "runs cannot be resumed before the store takes changes");
-            recovered.undecided = resume;
+            recovered.undecided = (resume, end.len());
         }
     }
     recovered.late = with_rows(shared, end).await?;
@@ -107,24 +107,35 @@ fn record(shared: &Arc<Shared>, resumed: &[OpenRun], interrupted: usize) {
         interrupted,
         "goes on with what an earlier process left open"
     );
-    let audit = AuditRecord {
+    if resumed.is_empty() {
+        // It is not worth a start that fails.
+        shared.commit(vec![audit(shared, 0, interrupted)], |_| {});
+    }
+}
+
+fn audit(shared: &Shared, resumed: usize, interrupted: usize) -> Op {
+    Op::Audit(Box::new(AuditRecord {
         at: shared.system.clock.now(),
         event: "daemon.recovered",
         origin: Origin::Timer,
         session: None,
         run: None,
-        facts: vec![("resumed", resumed.len().to_string()), ("interrupted", interrupted.to_string())],
-    };
-    // It is not worth a start that fails.
-    shared.commit(vec![Op::Audit(Box::new(audit))], |_| {});
+        facts: vec![("resumed", resumed.to_string()), ("interrupted", interrupted.to_string())],
+    }))
 }
 
-/// Commits the decision to resume these runs; a store that refuses is asked `tries` times.
-async fn commit_resumed(shared: &Arc<Shared>, runs: &[OpenRun], tries: u32) -> Result<(), Refused> {
+/// Commits the decision to resume these runs, with its line on record; a store that refuses is asked `tries` times.
+async fn commit_resumed(
+    shared: &Arc<Shared>,
+    runs: &[OpenRun],
+    interrupted: usize,
+    tries: u32,
+) -> Result<(), Refused> {
     let mut runs: Vec<RunId> = runs.iter().map(|run| run.run).collect();
     let mut tried = 1;
     while !runs.is_empty() {
-        match shared.committed(vec![Op::ResumeRuns { runs: runs.clone() }]).await {
+        let decided = vec![Op::ResumeRuns { runs: runs.clone() }, audit(shared, runs.len(), interrupted)];
+        match shared.committed(decided).await {
             // Somebody was first, and told whoever had to know.
             Err(Refused::Ended { run, .. }) => runs.retain(|other| *other != run),
             Err(refused) if tried < tries => {
@@ -172,14 +183,14 @@ impl Sessions {
     }
 
     /// Resumes runs as soon as the store takes the decision. Until then nothing wakes their sessions.
-    pub(super) fn resume_late(&mut self, undecided: Vec<OpenRun>, ctx: &Ctx<Self>) {
+    pub(super) fn resume_late(&mut self, (undecided, interrupted): (Vec<OpenRun>, usize), ctx: &Ctx<Self>) {
         let keys = undecided.iter().map(|run| run.session.clone()).collect();
         let Some(keys) = self.hold_back(keys) else { return };
         let (shared, myself) = (Arc::clone(&self.shared), ctx.myself().clone());
         let unsettled = Arc::clone(&self.unsettled);
         // Detached: nobody waits for a store that is full now.
         tokio::spawn(async move {
-            if let Err(refused) = commit_resumed(&shared, &undecided, DETACHED).await {
+            if let Err(refused) = commit_resumed(&shared, &undecided, interrupted, DETACHED).await {
                 tracing::error!(%refused, "runs cannot be resumed");
             }
             unsettled.remove(&keys);

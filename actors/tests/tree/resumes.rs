@@ -9,7 +9,7 @@ use offshoot_actors::types::{
     Entry, Origin, RecoveryMode, RunId, SessionKey, SpawnRequest, Terminal, ToolStatus,
 };
 
-use crate::rig::{Asked, Call, Rig, Setup, brief, call, items, main_key, request, setup, soon};
+use crate::rig::{Answered, Asked, Call, Rig, Setup, brief, call, items, main_key, request, setup, soon};
 
 /// A daemon, for the first time or on what another one left.
 fn daemon() -> Setup {
@@ -211,6 +211,32 @@ async fn a_run_that_was_at_work_at_two_starts_that_died_is_quarantined_and_told(
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_kills_each_start_before_any_run_works_is_put_aside() {
+    let (storage, run) = died("hang", |rig, _| rig.log.in_flight() == 1).await;
+    for start in 2..4 {
+        let (setup, faulty) = daemon().on(&storage, start).faulty();
+        faulty.spoil(|asked| match asked {
+            Asked::Load(_) => Answered::Late(Duration::from_secs(60)),
+            _ => Answered::Well,
+        });
+        let rig = setup.start(recovered).await;
+        rig.sleep(1_000).await;
+        assert_eq!((rig.log.in_flight(), rig.row(run).attempts), (0, 1), "it does not get that far");
+        rig.stop().await;
+    }
+    let rig = daemon().on(&storage, 4).start(recovered).await;
+    let outcome = rig.outcome(run).await;
+    assert_eq!(outcome.state, Terminal::Interrupted);
+    assert!(outcome.reason.unwrap().contains("before any run was at work"));
+    assert_eq!(rig.answer("hello").await.state, Terminal::Ok);
+    let audit = storage.audit();
+    let recovered = audit.iter().filter(|line| line.event == "daemon.recovered");
+    let resumed: Vec<_> = recovered.map(|line| line.facts[0].1.clone()).collect();
+    assert_eq!(resumed, ["1", "1", "0"]);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_that_waits_in_its_lane_has_no_part_in_starts_that_die() {
     let storage = Arc::new(MemoryStorage::new());
     let lane = |settings: &mut offshoot_actors::types::Settings| settings.lanes.main = 1;
@@ -287,6 +313,7 @@ async fn a_cancel_of_a_resumed_run_stops_what_it_spawned_before() {
 async fn a_store_that_takes_no_decision_holds_up_its_runs_and_nobody_else() {
     let (storage, run) = died("hang", |rig, _| rig.log.in_flight() == 1).await;
     let (setup, faulty) = daemon().on(&storage, 2).faulty();
+    // The decision is on record with what it decides, and not where it was not taken.
     faulty.fail(20, |asked| match asked {
         Asked::Submit(transaction) => {
             transaction.iter().any(|op| matches!(op, offshoot_actors::ports::Op::ResumeRuns { .. }))
@@ -298,7 +325,10 @@ async fn a_store_that_takes_no_decision_holds_up_its_runs_and_nobody_else() {
     let beside = rig.say_to(other, "hello").await;
     assert_eq!(rig.outcome(beside).await.state, Terminal::Ok);
     assert!(rig.row(run).state.is_open());
+    let decisions = || rig.storage.audit().iter().filter(|line| line.event == "daemon.recovered").count();
+    assert_eq!(decisions(), 0);
     assert_eq!(rig.outcome(run).await.text.as_deref(), Some("hung"));
+    assert_eq!(decisions(), 1);
     rig.finish().await;
 }
 

@@ -64,6 +64,7 @@ impl Apply<'_> {
              attempts = iif(state = 'yielded', attempts, max(attempts, 1)) WHERE number = ?3",
             params![RunState::Running.as_str(), at.0, run.number],
         )?;
+        self.at_work(run.number)?;
         self.execute(
             "UPDATE sessions SET yielded_run = NULL WHERE id = ?1 AND yielded_run = ?2",
             params![run.session, IdText::from(id)],
@@ -98,13 +99,23 @@ impl Apply<'_> {
         for id in runs {
             self.open_run(*id)?;
         }
+        self.execute("UPDATE starts SET died = died + 1", [])?;
+        Ok(())
+    }
+
+    /// A run of a daemon is at work: what this start may die of from here on is counted with the runs.
+    fn at_work(&self, number: i64) -> Applied {
+        self.execute(
+            "UPDATE starts SET died = 0 WHERE died > 0 AND (SELECT host FROM runs WHERE number = ?1) = ?2",
+            params![number, Host::Daemon.as_str()],
+        )?;
         Ok(())
     }
 
     pub(super) fn count_attempts(&self, run: RunId, attempts: u32) -> Applied {
         let run = self.open_run(run)?;
         self.execute("UPDATE runs SET attempts = ?1 WHERE number = ?2", params![attempts, run.number])?;
-        Ok(())
+        self.at_work(run.number)
     }
 
     pub(super) fn forget_attempts(&self, host: Host) -> Applied {
@@ -113,6 +124,9 @@ impl Apply<'_> {
              WHERE ended_at IS NULL AND attempts > 0 AND host = ?1",
             [host.as_str()],
         )?;
+        if host == Host::Daemon {
+            self.execute("UPDATE starts SET died = 0 WHERE died > 0", [])?;
+        }
         Ok(())
     }
 

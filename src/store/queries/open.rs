@@ -46,7 +46,7 @@ pub(in crate::store) fn left_runs(connection: &Connection) -> Result<Vec<LeftRun
         concat!(
             "SELECT ",
             open_run_columns!(),
-            ", r.state, r.recovery, r.attempts, p.state, s.updated_at \
+            ", r.state, r.recovery, r.attempts, (SELECT died FROM starts), p.state, s.updated_at \
              FROM runs r INDEXED BY runs_open JOIN sessions s ON s.id = r.session \
              LEFT JOIN runs p ON p.id = r.spawner_id AND p.ended_at IS NOT NULL WHERE r.ended_at IS NULL ORDER BY r.number"
         ),
@@ -57,6 +57,7 @@ pub(in crate::store) fn left_runs(connection: &Connection) -> Result<Vec<LeftRun
                 state: columns.state()?,
                 recovery: columns.recovery()?,
                 attempts: columns.value()?,
+                died: columns.value()?,
                 spawner_ended: columns.state_or_null()?.and_then(RunState::terminal),
                 written_at: columns.time()?,
             })

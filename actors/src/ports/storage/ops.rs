@@ -109,7 +109,8 @@ pub enum Op {
         /// The time used so far.
         used: Duration,
     },
-    /// A start of the daemon goes on with these runs. Refused if one of them has ended.
+    /// A start of the daemon goes on with these runs, and counts as one that died before any run of a daemon was at work
+    /// until one starts or counts its attempts. Refused if one of them has ended.
     ResumeRuns {
         /// The runs.
         runs: Vec<RunId>,
@@ -122,8 +123,8 @@ pub enum Op {
         /// The starts, with this one if it is at work.
         attempts: u32,
     },
-    /// No open run that this kind of process accepted counts attempts any more: the daemon stops in order, or has been up
-    /// for a while.
+    /// No open run that this kind of process accepted counts attempts any more, and no start of a daemon counts as one that
+    /// died: the daemon stops in order, or has been up for a while.
     ForgetAttempts {
         /// The kind of process.
         host: Host,

@@ -62,8 +62,10 @@ pub struct LeftRun {
     pub state: RunState,
     /// What its spawn says of a daemon that goes down.
     pub recovery: Option<RecoveryMode>,
-    /// Starts in a row at which it was at work.
+    /// Starts that died with it at work.
     pub attempts: u32,
+    /// Starts in a row that went on with runs of daemons and died before any was at work: the same for all runs.
+    pub died: u32,
     /// How the run that spawned it has ended, if it has.
     pub spawner_ended: Option<Terminal>,
     /// When its session was last written to.
