@@ -97,7 +97,7 @@ pub async fn figures_of_a_session_are_of_what_has_ended(store: &dyn Storage) {
     }
     let open = figures(&rows[0]).await.unwrap();
     assert_eq!((open.own.usage(), open.below.usage(), open.done, open.failed), Default::default());
-    assert!(open.latest.is_some_and(|(_, state)| state == RunState::Accepted));
+    assert!(open.latest.is_some_and(|(_, state)| state == RunState::Running));
     let delete = Op::DeleteSession { session: rows[5].key.clone(), with_parents: true };
     apply(store, vec![end(5, Terminal::Ok), delete, end(6, Terminal::Crashed), end(2, Terminal::Partial)])
         .await;
