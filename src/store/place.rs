@@ -27,16 +27,10 @@ impl Place {
 
     /// Whether the file still has its name.
     pub(super) fn check(&self) -> Result<(), StoreError> {
-        let gone = |what: String| {
-            StoreError::Unavailable(format!(
-                "{} {what}: put it back, or stop what uses the state directory and start it again",
-                self.file.display()
-            ))
-        };
         match std::fs::metadata(&self.file) {
             Ok(found) if found.dev() == self.device && found.ino() == self.inode => Ok(()),
-            Ok(_) => Err(gone("is another file than the one that was opened".to_owned())),
-            Err(error) => Err(gone(format!("cannot be found any more ({error})"))),
+            Ok(_) => Err(gone(&self.file, "is another file than the one that was opened")),
+            Err(error) => Err(missing(&self.file, &error)),
         }
     }
 
@@ -60,6 +54,22 @@ impl Place {
             },
         }
     }
+}
+
+/// Why the file could not be opened once more, in words that help where it is simply not there.
+pub(super) fn unopened(file: &Path, error: StoreError) -> StoreError {
+    std::fs::metadata(file).err().map_or(error, |why| missing(file, &why))
+}
+
+fn missing(file: &Path, error: &io::Error) -> StoreError {
+    gone(file, &format!("cannot be found any more ({error})"))
+}
+
+fn gone(file: &Path, what: &str) -> StoreError {
+    StoreError::Unavailable(format!(
+        "{} {what}: put it back, or stop what uses the state directory and start it again",
+        file.display()
+    ))
 }
 
 /// As much as a commit does at least, to a file of its own.

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::condition::Condition;
 use super::error::store_error;
+use super::place::unopened;
 use super::schema::Database;
 use super::threads;
 
@@ -102,7 +103,7 @@ fn work(database: &Database, jobs: &Mutex<Receiver<Job>>, mut connection: Option
         let Ok(Job::Read(read)) = job else { return };
         let opened = match connection.take() {
             Some(connection) => Ok(connection),
-            None => database.open_reader().map_err(store_error),
+            None => database.open_reader().map_err(|error| unopened(database.file(), store_error(error))),
         };
         let answered = catch_unwind(AssertUnwindSafe(|| read(opened.as_ref().map_err(Clone::clone))));
         match answered {

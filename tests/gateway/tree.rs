@@ -258,7 +258,7 @@ async fn runs_of_the_last_hour_are_there_after_a_restart() {
     let daemon = daemon.restart().await;
     let mut client = daemon.client_with(BOTH).await;
     let tree =
-        tree_until(&mut client, json!({}), |tree| labelled(tree, "leaf")["session"]["status"] != "idle")
+        tree_until(&mut client, json!({}), |tree| labelled(tree, "leaf")["session"]["status"] == "cancelled")
             .await;
     assert_eq!(labelled(&tree, "quick")["session"]["status"], "ok");
     assert_eq!(run_of(&tree, labelled(&tree, "leaf"))["state"], "cancelled");

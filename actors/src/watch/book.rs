@@ -169,6 +169,8 @@ pub(super) struct Entry {
     stale: bool,
     /// When a run of it ended last.
     ended_at: Option<Timestamp>,
+    /// Of the runs whose end was told, the one that was accepted last, and how that ended.
+    pub(super) latest: Option<(Timestamp, RunState)>,
 }
 
 /// A session whose figures are to be read, and what is known of it by then.
@@ -232,10 +234,9 @@ impl Book {
             }
             entry.version += 1;
             entry.ended_at = Some(end.at);
-            let latest = (run.accepted_at, RunState::Ended(run.state));
+            entry.latest = entry.latest.or_later((run.accepted_at, RunState::Ended(run.state)));
             if let Some(figures) = &mut entry.figures {
                 figures.own.add(&run.model, run.usage);
-                figures.latest = figures.latest.max_by_time(latest);
             }
             entry.facts.as_ref().map(|facts| facts.parent.clone())
         };
@@ -305,6 +306,7 @@ impl Book {
         for run in &runs {
             let mut entry = self.sessions.entry(run.session.clone()).or_default();
             entry.ended_at = entry.ended_at.max(Some(run.ended_at));
+            entry.latest = entry.latest.or_later((run.accepted_at, RunState::Ended(run.state)));
         }
         let mut ended = self.lock();
         let known: std::collections::BTreeSet<RunId> = ended.iter().map(|run| run.id).collect();
@@ -351,6 +353,9 @@ impl Book {
         if let Some(mut entry) = self.sessions.get_mut(&unread.key)
             && entry.version == unread.version
         {
+            if let Some(latest) = figures.latest {
+                entry.latest = entry.latest.or_later(latest);
+            }
             entry.figures = Some(figures);
             entry.stale = false;
         }
@@ -396,11 +401,11 @@ impl Book {
 
 /// The later one of two.
 trait Latest {
-    fn max_by_time(self, other: (Timestamp, RunState)) -> Self;
+    fn or_later(self, other: (Timestamp, RunState)) -> Self;
 }
 
 impl Latest for Option<(Timestamp, RunState)> {
-    fn max_by_time(self, other: (Timestamp, RunState)) -> Self {
+    fn or_later(self, other: (Timestamp, RunState)) -> Self {
         match self {
             Some((at, state)) if at > other.0 => Some((at, state)),
             _ => Some(other),

@@ -467,7 +467,7 @@ impl Builder<'_> {
         session.children.live = sums.live;
         let entry = self.shared.book.sessions.get(&session.key);
         let figures = entry.as_ref().and_then(|entry| entry.figures.as_ref());
-        let latest = figures.and_then(|figures| figures.latest);
+        let latest = entry.as_ref().and_then(|entry| entry.latest);
         let open = self.newest.get(&session.key).copied();
         session.status = match (open, latest) {
             (Some((_, state)), _) => state,
