@@ -45,12 +45,20 @@ pub(crate) enum CallbacksMsg {
     Retry(RunId),
     /// Nobody wants it any more; the store knows it. From a client.
     Dismissed(RunId),
-    /// What an earlier process or an earlier start left. From the store.
-    Found(Result<Vec<OpenCallback>, StoreError>),
+    /// What an earlier process or an earlier start left. From the store, by the number of the read.
+    Found(u64, Found),
     /// Read the store again. From a timer.
     ReadAgain,
     /// A result was delivered, or nobody takes it. From its task, by the task's number.
     Settled(RunId, u64),
+}
+
+/// What a read of the store gave.
+#[derive(Debug)]
+pub(crate) struct Found {
+    callbacks: Result<Vec<OpenCallback>, StoreError>,
+    /// Runs whose results are to be tried again, which the store did not take.
+    refused: BTreeSet<RunId>,
 }
 
 impl Msg for CallbacksMsg {
@@ -59,7 +67,7 @@ impl Msg for CallbacksMsg {
             Self::Kept(_) => "kept",
             Self::Retry(_) => "retry",
             Self::Dismissed(_) => "dismissed",
-            Self::Found(_) => "found",
+            Self::Found(..) => "found",
             Self::ReadAgain => "read_again",
             Self::Settled(..) => "settled",
         }
@@ -83,7 +91,9 @@ pub(crate) struct Callbacks {
     /// Runs whose results somebody wants tried again, until that is read.
     renewed: BTreeSet<RunId>,
     tasks: u64,
-    _reading: Task,
+    /// How often the store was read: what an earlier read gave may be older than what is known since.
+    reads: u64,
+    reading: Option<Task>,
 }
 
 /// One task a run.
@@ -106,16 +116,18 @@ impl Behaviour for Callbacks {
     async fn start(args: &mut CallbacksArgs, ctx: &mut Ctx<Self>) -> Result<Self, StartError> {
         let courier =
             Courier { daemon: Arc::clone(&args.daemon), tree: args.tree.clone(), client: Arc::default() };
-        let reading = ctx.task(args.tree.storage().callbacks(), CallbacksMsg::Found);
         args.daemon.set_callbacks(ctx.myself().clone());
-        Ok(Self {
+        let mut callbacks = Self {
             courier,
             under_way: BTreeMap::new(),
-            done: Some(BTreeSet::new()),
+            done: None,
             renewed: BTreeSet::new(),
             tasks: 0,
-            _reading: reading,
-        })
+            reads: 0,
+            reading: None,
+        };
+        callbacks.read(ctx);
+        Ok(callbacks)
     }
 
     fn handle(&mut self, message: CallbacksMsg, ctx: &mut Ctx<Self>) {
@@ -132,21 +144,8 @@ impl Behaviour for Callbacks {
                 self.under_way.remove(&run);
                 self.note_done(run);
             }
-            CallbacksMsg::Found(Ok(callbacks)) => {
-                let done = self.done.take().unwrap_or_default();
-                self.renewed.clear();
-                for open in callbacks {
-                    let run = open.callback.run;
-                    // One that came by message meanwhile is on its way; of another the end may be newer than what was read.
-                    if !self.under_way.contains_key(&run) && !done.contains(&run) {
-                        self.send(open, ctx);
-                    }
-                }
-            }
-            CallbacksMsg::Found(Err(error)) => {
-                tracing::warn!(%error, "results that wait for delivery could not be read");
-                self._reading = ctx.after(READ_AGAIN, CallbacksMsg::ReadAgain);
-            }
+            CallbacksMsg::Found(read, found) if read == self.reads => self.found(found, ctx),
+            CallbacksMsg::Found(..) => {}
             CallbacksMsg::ReadAgain => self.read(ctx),
             CallbacksMsg::Settled(run, number) => {
                 let is_current = |current: &UnderWay| current.number == number;
@@ -177,17 +176,46 @@ impl Callbacks {
 
     fn read(&mut self, ctx: &Ctx<Self>) {
         self.done = Some(BTreeSet::new());
-        let (tree, renewed) = (self.courier.tree.clone(), self.renewed.clone());
+        self.reads += 1;
+        let (tree, renewed, read) = (self.courier.tree.clone(), self.renewed.clone(), self.reads);
         let reading = async move {
+            let mut refused = BTreeSet::new();
             for run in renewed {
-                if let Err(refusal) = tree.renew_callback(run).await {
-                    // It was delivered or dismissed; or the store refuses, and the delivery stays as failed.
-                    tracing::info!(%run, %refusal, "a result is not sent again");
+                match tree.renew_callback(run).await {
+                    Ok(()) => {}
+                    Err(refusal) if refusal.code == "conflict" => {
+                        tracing::info!(%run, %refusal, "a result is not sent again: it was delivered or dismissed");
+                    }
+                    Err(refusal) => {
+                        tracing::warn!(%run, %refusal, "a result is sent again as soon as the store takes that");
+                        refused.insert(run);
+                    }
                 }
             }
-            tree.storage().callbacks().await
+            Found { callbacks: tree.storage().callbacks().await, refused }
         };
-        self._reading = ctx.task(reading, CallbacksMsg::Found);
+        self.reading = Some(ctx.task(reading, move |found| CallbacksMsg::Found(read, found)));
+    }
+
+    fn found(&mut self, Found { callbacks, refused }: Found, ctx: &Ctx<Self>) {
+        let callbacks = match callbacks {
+            Ok(callbacks) => callbacks,
+            Err(error) => {
+                tracing::warn!(%error, "results that wait for delivery could not be read");
+                self.reading = Some(ctx.after(READ_AGAIN, CallbacksMsg::ReadAgain));
+                return;
+            }
+        };
+        let done = self.done.take().unwrap_or_default();
+        self.reading = (!refused.is_empty()).then(|| ctx.after(READ_AGAIN, CallbacksMsg::ReadAgain));
+        self.renewed = refused;
+        for open in callbacks {
+            let run = open.callback.run;
+            // One that came by message meanwhile is on its way; of another the end may be newer than what was read.
+            if !self.under_way.contains_key(&run) && !done.contains(&run) {
+                self.send(open, ctx);
+            }
+        }
     }
 
     fn send(&mut self, open: OpenCallback, ctx: &Ctx<Self>) {
