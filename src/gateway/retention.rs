@@ -231,6 +231,10 @@ impl Keeper<'_> {
                     gone += 1;
                     (self.tell)(session);
                 }
+                // What is damaged of one concerns no other.
+                Ok(Err(Refused::Storage(error))) if !error.passes() => {
+                    tracing::warn!(%session, %error, "a session could not be retired; it stays");
+                }
                 Ok(Err(Refused::Storage(error))) | Err(error) => failed = Some(error),
                 // Something came to it meanwhile; it is due again later.
                 Ok(Err(_)) => {}
