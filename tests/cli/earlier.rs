@@ -129,11 +129,14 @@ fn done(world: &World) -> Vec<Vec<Vec<Cell>>> {
     .into()
 }
 
-/// Everything in the store.
+/// Everything in the store, but for who connected.
 fn everything(world: &World) -> BTreeMap<String, Vec<Vec<Cell>>> {
     let names = rows(world, "SELECT name FROM sqlite_schema WHERE type = 'table'");
     let table = |name: Vec<Cell>| match &name[0] {
-        Cell::Text(name) => (name.clone(), rows(world, &format!("SELECT * FROM {name}"))),
+        Cell::Text(name) => {
+            let but = if name == "audit" { " WHERE event NOT LIKE 'connection.%'" } else { "" };
+            (name.clone(), rows(world, &format!("SELECT * FROM {name}{but}")))
+        }
         other => panic!("{other:?}"),
     };
     names.into_iter().map(table).collect()
