@@ -148,9 +148,10 @@ await check("goes through the tree by keys", async () => {
   await tab.keyboard.press("?");
   await operator.shows(/Keys/, "dialog");
   await tab.keyboard.press("Escape");
+  await dialog.waitFor({ state: "detached" });
   await tab.keyboard.press("/");
   await tab.keyboard.press("Escape");
-  await row("research").waitFor();
+  await row("summary").waitFor();
 });
 await check("shows the configuration without its secrets", async () => {
   await tab.goto(`${here}#/configuration`);

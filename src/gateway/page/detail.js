@@ -51,7 +51,7 @@ export function detail(app, onLeave) {
     const path = tree.above(node.id).reverse();
     return [
       doing(node, now, newest) ? h("p", { class: "doing", text: doing(node, now, newest) }) : null,
-      path.length ? h("nav", { class: "path", "aria-label": "Above" }, path.map((above) => h("a", { href: `#/tree/${encodeURIComponent(above.id)}`, text: name(above) }))) : null,
+      path.length ? h("nav", { class: "trail", "aria-label": "Above" }, path.map((above) => h("a", { href: `#/tree/${encodeURIComponent(above.id)}`, text: name(above) }))) : null,
       newest ? h("h3", { text: "Newest run" }) : null,
       run ? runFacts(run, now) : null,
       newest ? h("h3", { text: "Session" }) : null,
