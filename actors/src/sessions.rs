@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::bequests::{Bequest, Bequests, Moves};
+use self::bequests::{Bequest, Bequests, Moves, Placed};
 pub use self::lanes::LaneView;
 use self::lanes::{Lane, Waiter};
 pub(crate) use self::lanes::{LaneBook, LaneName, Permit};
@@ -88,7 +88,7 @@ pub(crate) enum SessionsMsg {
     /// task that did it.
     Settled { keys: Vec<SessionKey>, waiting: Vec<SessionKey> },
     /// A session goes away: find other places for those that outlive it. From the session, its parent, and whoever stops it.
-    Bequeath { of: SessionKey, reply: Option<Reply<Result<(), StoreError>>> },
+    Bequeath { of: SessionKey, reply: Option<Reply<Placed>> },
     /// Who outlives these sessions. From a reading task.
     Survivors { found: Vec<(Bequest, Result<Survivors, StoreError>)> },
     /// Sessions were moved, or not. From the store.

@@ -22,12 +22,15 @@ use crate::shared::{LiveEntry, Shared};
 use crate::store::pause;
 use crate::types::SessionKey;
 
+/// Whether those that outlive a session have their places.
+pub(crate) type Placed = Result<(), StoreError>;
+
 /// A session goes away, and those that outlive it need another place.
 #[derive(Debug)]
 pub(crate) struct Bequest {
     of: SessionKey,
     /// Who waits until they have it, or hears why they cannot.
-    reply: Option<Reply<Result<(), StoreError>>>,
+    reply: Option<Reply<Placed>>,
 }
 
 /// A session that has another place in the store than its actor.
@@ -89,16 +92,11 @@ pub(super) struct Bequests {
     /// Sessions that go away, from when that is told until they are gone: nobody is moved below them.
     leaving: BTreeSet<SessionKey>,
     /// Who waits until these sessions have their places.
-    waiting: Vec<(BTreeSet<SessionKey>, Reply<Result<(), StoreError>>)>,
+    waiting: Vec<(BTreeSet<SessionKey>, Reply<Placed>)>,
 }
 
 impl Sessions {
-    pub(super) fn on_bequeath(
-        &mut self,
-        of: SessionKey,
-        reply: Option<Reply<Result<(), StoreError>>>,
-        ctx: &Ctx<Self>,
-    ) {
+    pub(super) fn on_bequeath(&mut self, of: SessionKey, reply: Option<Reply<Placed>>, ctx: &Ctx<Self>) {
         self.bequests.leaving.insert(of.clone());
         if reply.is_none() && self.bequests.queued.iter().any(|queued| queued.of == of) {
             return;
@@ -329,7 +327,7 @@ impl Sessions {
 
     fn answer_bequests(&mut self) {
         let moving = Arc::clone(&self.moves);
-        let done = |(keys, _): &mut (BTreeSet<SessionKey>, Reply<Result<(), StoreError>>)| {
+        let done = |(keys, _): &mut (BTreeSet<SessionKey>, Reply<Placed>)| {
             keys.retain(|key| moving.contains(key));
             keys.is_empty()
         };
