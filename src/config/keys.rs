@@ -46,6 +46,10 @@ pub(super) const ACTED_ON: &[(&str, &str)] = &[
     ("tools.subagents.tools", "allow alsoAllow deny"),
     ("tools.sessions", "visibility"),
     ("store", "durability keepRuns"),
+    ("diagnostics", "enabled"),
+    ("diagnostics.otel", "enabled endpoint headers serviceName sampleRate traces propagate"),
+    ("diagnostics.otel.headers", "*"),
+    ("diagnostics.otel.headers.*", SECRET_REF),
     ("gateway", "port mode bind customBindHost handshakeTimeoutMs trustedProxies allowRealIpFallback"),
     ("gateway.auth", "mode token password"),
     ("gateway.auth.token", SECRET_REF),
@@ -77,13 +81,18 @@ pub(super) const ACTED_ON: &[(&str, &str)] = &[
 pub(super) const NOT_ACTED_ON: &[(&str, &str)] = &[
     (
         "",
-        "meta wizard diagnostics cli update browser ui secrets auth acp nodeHost bindings broadcast audio \
+        "meta wizard cli update browser ui secrets auth acp nodeHost bindings broadcast audio \
          media messages commands approvals session cron web channels discovery canvasHost talk memory mcp \
          skills plugins telemetry accessGroups worktreeRoot worktreeAcceleration security attachments tts \
          transcripts cloudWorkers desktop surfaces proxy",
     ),
     ("env", "shellEnv"),
     ("logging", "consoleStyle redactSensitive redactPatterns"),
+    ("diagnostics", "flags cacheTrace stuckSessionWarnMs stuckSessionAbortMs memoryPressureSnapshot"),
+    (
+        "diagnostics.otel",
+        "protocol metrics logs flushIntervalMs captureContent tracesEndpoint metricsEndpoint logsEndpoint",
+    ),
     ("agents", "ownership"),
     ("agents.list.[]", AGENT_REST),
     ("agents.list.[].tools", AGENT_TOOLS_REST),

@@ -13,6 +13,7 @@ mod include;
 mod keys;
 mod logging;
 mod models;
+mod otel;
 mod parse;
 mod problem;
 mod providers;
@@ -46,6 +47,7 @@ pub use gateway::{
 };
 pub use logging::Logging;
 pub use models::{Aliases, Named};
+pub use otel::Otel;
 pub use problem::{ConfigError, Kind, Problem, Severity};
 pub use providers::{BUILTIN, Provider, Providers, Unavailable};
 pub use source::{Environment, Source};
@@ -87,6 +89,8 @@ pub struct Config {
     pub gateway: GatewaySettings,
     /// What the daemon logs, and where.
     pub logging: Logging,
+    /// Where traces go; none if they go nowhere.
+    pub otel: Option<Arc<Otel>>,
     /// What an acknowledged write survives.
     pub durability: Durability,
     /// Where the configuration comes from.
@@ -257,7 +261,7 @@ fn build(
     }
     let durability = store(&root, &mut reader, &mut settings).unwrap_or_default();
     let gateway = gateway::read(&root, environment.home.as_deref(), &mut reader);
-
+    let otel = otel::read(&root, &mut reader).map(Arc::new);
     let logging = logging::read(&root, environment.home.as_deref(), &mut reader);
 
     found.report(&used, &mut problems);
@@ -280,6 +284,7 @@ fn build(
         idle_timeout,
         gateway,
         logging,
+        otel,
         durability,
         source,
         problems,

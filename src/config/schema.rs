@@ -13,19 +13,20 @@ const TYPES: &[(&str, &str)] = &[
          runTimeoutSeconds maxTokens port maxAttempts windowMs lockoutMs debounceMs handshakeTimeoutMs maxBodyBytes \
          archiveAfterMinutes silentAfterSeconds maxFileBytes maxFiles",
     ),
-    ("number", "input output cacheRead cacheWrite"),
+    ("number", "input output cacheRead cacheWrite sampleRate"),
     (
         "boolean",
         "default requireAgentId supportsUsageInStreaming supportsTools allowRealIpFallback exemptLoopback \
          allowLoopback enabled allowExternalEmbedUrls dangerouslyAllowHostHeaderOriginFallback allowInsecureAuth \
-         dangerouslyDisableDeviceAuth autoGenerate allowRequestSessionKey exportDeleted",
+         dangerouslyDisableDeviceAuth autoGenerate allowRequestSessionKey exportDeleted \
+         traces propagate",
     ),
     (
         "string",
         "$schema id name systemPromptOverride alias primary api baseUrl profile visibility durability mode bind \
          customBindHost token password userHeader basePath root embedSandbox certPath keyPath path \
          defaultSessionKey source provider maxTokensField model apiKey maxAge grace keepRuns \
-         auth level consoleLevel file",
+         auth level consoleLevel file endpoint serviceName",
     ),
     (
         "array",

@@ -1,6 +1,7 @@
 mod documentation;
 mod files;
 mod gateway;
+mod otel;
 mod problems;
 mod properties;
 mod secrets;
