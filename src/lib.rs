@@ -10,6 +10,8 @@ pub mod gateway;
 pub mod ids;
 mod metrics;
 pub mod models;
+#[cfg(feature = "otlp")]
+mod otlp;
 pub mod protocol;
 pub mod runtime;
 pub mod store;

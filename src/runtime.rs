@@ -1,7 +1,7 @@
 //! From a configuration to what a tree is started with.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use offshoot_actors::TreeOptions;
@@ -12,8 +12,9 @@ use offshoot_actors::ports::{
 use offshoot_actors::types::{ModelRef, Timestamp};
 
 use crate::config::{Aliases, BUILTIN, Config, Durability, Named, Provider, Providers, Unavailable};
+use crate::gateway::traces::Traces;
 use crate::ids::SystemIds;
-use crate::models::{ProviderSpec, Registry, SpecError};
+use crate::models::{ProviderSpec, Registry, SpecError, TRACEPARENT};
 use crate::store;
 use crate::tools::AgentTools;
 
@@ -70,6 +71,8 @@ pub const fn durability(config: &Config) -> store::Durability {
 pub(crate) struct LiveModels {
     clock: Arc<dyn Clock>,
     current: RwLock<Arc<ConfiguredModels>>,
+    /// Where runs are in their traces, for providers.
+    traces: OnceLock<Arc<Traces>>,
 }
 
 impl fmt::Debug for LiveModels {
@@ -85,7 +88,13 @@ impl LiveModels {
     /// A provider or an alias of it cannot work.
     pub(crate) fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, SpecError> {
         let current = RwLock::new(Arc::new(ConfiguredModels::new(config, Arc::clone(&clock))?));
-        Ok(Self { clock, current })
+        Ok(Self { clock, current, traces: OnceLock::new() })
+    }
+
+    /// From now on providers are told where a run is in its trace, where the settings say so.
+    pub(crate) fn tell_providers(&self, traces: Arc<Traces>) {
+        // There is one for the life of the process.
+        let _ = self.traces.set(traces);
     }
 
     /// What a configuration makes of them, not yet in force.
@@ -112,7 +121,13 @@ impl Models for LiveModels {
     }
 
     fn call(&self, request: ModelRequest, sink: Arc<dyn ModelSink>) -> BoxFuture<Result<Answer, ModelError>> {
-        self.current().call(request, sink)
+        let traces = self.traces.get();
+        let traceparent = traces.and_then(|traces| traces.for_provider(request.run, &request.session));
+        let call = self.current().call(request, sink);
+        match traceparent {
+            Some(traceparent) => Box::pin(TRACEPARENT.scope(traceparent, call)),
+            None => call,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName};
 use offshoot_actors::kit::{Behaviour, Ctx, Msg, StartError, Task};
 use offshoot_actors::ports::{CallbackMark, CallbackRow, OpenCallback, StoreError};
-use offshoot_actors::types::{Outcome, RunId, Timestamp, Usage};
+use offshoot_actors::types::{Outcome, RunId, SessionKey, Timestamp, Usage};
 use offshoot_actors::{Settled, TreeHandle, is_silent};
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
@@ -34,6 +34,7 @@ const READ_AGAIN: Duration = Duration::from_secs(5);
 /// Runs that follow on the results of children, at most so many of them are told.
 const MAX_FOLLOWING: u32 = 64;
 
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// What the actor is told.
@@ -242,13 +243,14 @@ impl Courier {
     async fn deliver(&self, open: OpenCallback, at_once: &Notify) {
         let OpenCallback { callback, mut attempts, next } = open;
         let run = callback.run;
-        let Some(body) = self.result(&callback).await else { return };
+        let Some((session, body)) = self.result(&callback).await else { return };
+        let traceparent = self.daemon.traces.traceparent(run, &session);
         if let Some(next) = next {
             // The calendar may have jumped: no pause is longer than the longest.
             self.pause((next - self.daemon.clock.now()).min(LONGEST_PAUSE), &mut attempts, at_once).await;
         }
         loop {
-            let (reason, wanted) = match self.post(&callback, body.clone()).await {
+            let (reason, wanted) = match self.post(&callback, body.clone(), traceparent.as_deref()).await {
                 Posted::Taken => {
                     let mark = CallbackMark::Delivered { at: self.daemon.clock.now() };
                     self.mark(&callback, mark).await;
@@ -277,13 +279,15 @@ impl Courier {
         }
     }
 
-    /// The result, once all of it is there; none where there will be none.
-    async fn result(&self, callback: &CallbackRow) -> Option<String> {
+    /// The result and its session, once all of it is there; none where there will be none.
+    async fn result(&self, callback: &CallbackRow) -> Option<(SessionKey, String)> {
         let run = callback.run;
         let mut asked = 0;
         loop {
             match self.tree.settled(run, MAX_FOLLOWING).await {
-                Ok(settled) => return Some(document(&settled).to_string()),
+                Ok(settled) => {
+                    return Some((settled.row.session.clone(), document(&settled).to_string()));
+                }
                 Err(refusal) if refusal.code == "unknown_run" => {
                     self.give_up(callback, refusal.message, 0).await;
                     return None;
@@ -326,7 +330,7 @@ impl Courier {
         Ok(self.client.get_or_init(|| client))
     }
 
-    async fn post(&self, callback: &CallbackRow, body: String) -> Posted {
+    async fn post(&self, callback: &CallbackRow, body: String, traceparent: Option<&str>) -> Posted {
         let client = match self.client() {
             Ok(client) => client,
             Err(error) => return Posted::Failed(error.to_string()),
@@ -336,6 +340,10 @@ impl Courier {
             .header(CONTENT_TYPE, "application/json; charset=utf-8")
             .header(IDEMPOTENCY_KEY, callback.run.to_string())
             .body(body);
+        let request = match traceparent {
+            Some(traceparent) => request.header(TRACEPARENT, traceparent),
+            None => request,
+        };
         match request.send().await {
             Ok(response) => posted(response.status()),
             // The address may hold a secret, and errors repeat it.

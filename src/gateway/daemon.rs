@@ -34,6 +34,7 @@ use super::reload::Reloading;
 use super::runs::Runs;
 use super::shared_token;
 use super::socket::Turns;
+use super::traces::Traces;
 use super::tree::Revisions;
 use super::vitals::Vitals;
 use super::watch::Watches;
@@ -99,6 +100,8 @@ pub(crate) struct Daemon {
     pub(crate) started_at: Timestamp,
     /// The health snapshot.
     pub(crate) vitals: Vitals,
+    /// What a collector is told of runs.
+    pub(crate) traces: Arc<Traces>,
     /// The configuration file.
     pub(crate) reloading: Reloading,
     /// What commands beside us read of it, if they find it.
@@ -127,6 +130,7 @@ impl Daemon {
     pub(crate) fn new(parts: DaemonParts) -> Self {
         let DaemonParts { clock, config, state_dir, tls, models } = parts;
         let started_at = clock.now();
+        let traces = Arc::new(Traces::new(Arc::clone(&clock), config.otel.clone()));
         let failures = Mutex::new(FailureLimits::new(config.gateway.auth.rate_limit));
         let metrics = Metrics::new(tools::names().map(|(name, _)| name));
         metrics.tally.know_models(config.models_named(MODELS));
@@ -149,6 +153,7 @@ impl Daemon {
             state_dir,
             started_at,
             vitals: Vitals::default(),
+            traces,
             reloading: Reloading::default(),
             record: Mutex::new(None),
             started_with: config.document.clone(),
@@ -191,6 +196,7 @@ impl Daemon {
     /// Puts another configuration in force for what the bridge decides.
     pub(crate) fn set_config(&self, config: Arc<Config>) {
         self.metrics.tally.know_models(config.models_named(MODELS));
+        self.traces.configure(config.otel.clone());
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 

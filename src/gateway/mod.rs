@@ -56,6 +56,7 @@ mod socket;
 mod states;
 mod tasks;
 mod tls;
+pub(crate) mod traces;
 mod tree;
 mod upgrade;
 mod upkeep;

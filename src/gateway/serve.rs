@@ -35,6 +35,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(4);
 /// How long clients may take to read the last frames.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long a collector may take for the last spans.
+const LAST_TRACES: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Why the daemon did not start.
@@ -95,11 +97,15 @@ impl Serving {
             tls,
             models: Some(Arc::clone(&models)),
         }));
+        models.tell_providers(Arc::clone(&daemon.traces));
         // The gateway, which comes last, waits for it for a moment.
         let (looks, looked_at) = (Arc::clone(&daemon), Arc::clone(&storage));
         tokio::spawn(async move { looks.take_first_vitals(&looked_at).await });
         let sink = Arc::new(Sink::new(Arc::clone(&daemon)));
         let mut options = runtime::tree_options_with(&config, clock, storage, models, sink, Host::Daemon);
+        // First, and so stopped last: the ends of the others are in traces too.
+        #[cfg(feature = "otlp")]
+        options.services.push(exporter(&daemon));
         // Before the gateway: whoever connects misses nothing.
         let shared = Arc::clone(&daemon);
         options.services.push(Service::new::<Projector>("projector", STOP_WITHIN, move |tree| {
@@ -188,6 +194,7 @@ impl Serving {
         };
         let grace = self.daemon.config().settings.recovery.grace;
         tokio::join!(leave, self.tree.suspend(grace));
+        self.daemon.traces.flush(LAST_TRACES).await;
         self.daemon.witness_repeats();
         self.tree.stop().await;
     }
@@ -201,6 +208,19 @@ impl Serving {
         };
         tokio::time::timeout(within, gone).await.is_ok()
     }
+}
+
+/// Who tells a collector of runs.
+#[cfg(feature = "otlp")]
+fn exporter(daemon: &Arc<Daemon>) -> Service {
+    use crate::otlp::{Exporter, ExporterArgs};
+
+    let daemon = Arc::clone(daemon);
+    Service::new::<Exporter>("traces", STOP_WITHIN, move |tree| ExporterArgs {
+        traces: Arc::clone(&daemon.traces),
+        tree: tree.clone(),
+        instance: daemon.instance.clone(),
+    })
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ impl EventSink for Sink {
         let now = self.daemon.clock.monotonic();
         self.daemon.metrics.tally.hear(&event, now, &self.daemon.config().prices);
         telemetry::happened(&event);
+        self.daemon.traces.hear(&event);
         self.daemon.watches.hear(&event);
         // Before whoever submitted the run gets its answer: the name is known from then on.
         match &event {

@@ -29,6 +29,11 @@ pub use spec::{
 /// The provider of the models that are part of the program.
 const BUILTIN: &str = "builtin";
 
+tokio::task_local! {
+    /// Where in a trace a call is made, for the provider: set only where providers are to know.
+    pub(crate) static TRACEPARENT: String;
+}
+
 /// Makes a provider of its specification, without opening anything.
 type Make = fn(ProviderSpec, &Arc<dyn Clock>) -> Result<Arc<dyn Provider>, SpecError>;
 

@@ -13,14 +13,14 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use offshoot_actors::ports::{Answer, BoxFuture, Clock, ModelError, ModelRequest, ModelSink};
 use offshoot_actors::types::ModelRef;
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Response, Url};
 use secrecy::SecretString;
 
 use self::error::Reporter;
 use self::read::Reader;
-use super::Provider;
 use super::spec::{MaxTokensField, ModelSpec, ProviderSpec, SpecError};
+use super::{Provider, TRACEPARENT};
 
 mod chunk;
 mod collect;
@@ -131,6 +131,10 @@ impl Inner {
         let step = request.step;
         let send =
             self.client()?.post(self.url.clone()).headers(self.headers.clone()).body(self.body(&request)?);
+        let send = match TRACEPARENT.try_with(|traceparent| HeaderValue::from_str(traceparent)) {
+            Ok(Ok(traceparent)) => send.header("traceparent", traceparent),
+            _ => send,
+        };
         // The conversation may be large and the answer slow.
         drop(request);
         let limit = self.connect_timeout.saturating_add(self.stall_timeout);

@@ -17,6 +17,8 @@ mod http;
 mod logging;
 mod managing;
 mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod pairing;
 mod reload;
 mod security;

@@ -16,6 +16,7 @@ use super::conversation::{self, Turn};
 use super::models::Target;
 use super::{Call, Problem};
 use crate::gateway::daemon::Daemon;
+use crate::gateway::traces::Asking;
 use crate::gateway::watch::{RunWatch, Update};
 
 /// Sessions that a client may not speak in by name: their messages come from elsewhere.
@@ -29,6 +30,8 @@ pub(super) struct Headers {
     agent: Option<String>,
     model: Option<String>,
     session: Option<String>,
+    /// From where in a trace the request comes.
+    asking: Option<Arc<Asking>>,
 }
 
 impl Headers {
@@ -38,6 +41,7 @@ impl Headers {
             agent: header("x-openclaw-agent-id").or_else(|| header("x-openclaw-agent")),
             model: header("x-openclaw-model"),
             session: header("x-openclaw-session-key"),
+            asking: Some(Arc::clone(&call.asking)),
         }
     }
 }
@@ -163,9 +167,13 @@ pub(super) async fn start(
     let watch = daemon.watch_run(&asked.id);
     let (sender, receiver) = oneshot::channel();
     let shared = Arc::clone(daemon);
+    let pending = headers.asking.as_ref().map(Asking::begin);
     // In a task of its own: should the client go away now, the run is known and stopped.
     tokio::spawn(async move {
         let started = tree.submit(request, origin.clone()).await.map(|submitted| {
+            if let Some(pending) = pending {
+                pending.started(submitted.run, &submitted.session, submitted.repeated);
+            }
             let guard =
                 StopWhenGone { daemon: Arc::clone(&shared), tree, run: submitted.run, origin, armed: true };
             Started { daemon: shared, watch, guard }

@@ -1,8 +1,10 @@
 //! Webhooks: programs that know nothing but a secret of their own wake an agent or have it work.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use offshoot_actors::Steered;
 use offshoot_actors::ports::{CallbackRow, DeliveryStatus};
 use offshoot_actors::types::{
     AgentId, Callback, IdempotencyKey, Origin, PromptRequest, Refusal, Secret, SessionKey, Settings,
@@ -17,6 +19,7 @@ use super::{Call, Problem, Refused, Response, access, body, either, path, text};
 use crate::config::{GatewaySettings, Hooks};
 use crate::gateway::callbacks::CallbacksMsg;
 use crate::gateway::daemon::Daemon;
+use crate::gateway::traces::Asking;
 
 /// Longest name of a request.
 const MAX_KEY: usize = 256;
@@ -52,7 +55,7 @@ async fn respond(call: Call) -> Result<Response, Refused> {
     let header =
         ["idempotency-key", "x-openclaw-idempotency-key"].into_iter().find_map(|name| call.header(name));
     let key = header.map(str::to_owned);
-    let Call { daemon, request, .. } = call;
+    let Call { daemon, request, asking, .. } = call;
     let bytes = match name.as_str() {
         "wake" | "agent" => body::read(request, hooks.max_body_bytes).await.map_err(unreadable)?,
         _ => {
@@ -62,10 +65,10 @@ async fn respond(call: Call) -> Result<Response, Refused> {
     };
     let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
     if name == "wake" {
-        return wake(&daemon, body::parse(bytes).map_err(unreadable)?, origin).await;
+        return wake(&daemon, body::parse(bytes).map_err(unreadable)?, origin, &asking).await;
     }
     let wish: Agent = body::parse(bytes).map_err(unreadable)?;
-    agent(&daemon, &hooks, wish, key, origin).await
+    agent(&daemon, &hooks, wish, key, origin, &asking).await
 }
 
 fn refused(status: StatusCode, message: impl Into<String>) -> Refused {
@@ -93,7 +96,12 @@ struct Wake {
 }
 
 /// Tells the default agent's main session something: its open run, or one that is started for it.
-async fn wake(daemon: &Daemon, wake: Wake, origin: Origin) -> Result<Response, Refused> {
+async fn wake(
+    daemon: &Daemon,
+    wake: Wake,
+    origin: Origin,
+    asking: &Arc<Asking>,
+) -> Result<Response, Refused> {
     let said = wake.text.filter(|text| !text.trim().is_empty()).ok_or_else(|| invalid("text required"))?;
     match wake.mode.as_deref() {
         None | Some("now") => {}
@@ -106,7 +114,11 @@ async fn wake(daemon: &Daemon, wake: Wake, origin: Origin) -> Result<Response, R
     }
     let tree = daemon.tree().map_err(|_| Problem::starting())?;
     let session = SessionKey::main(&tree.settings().default_agent);
-    tree.steer(session, said, origin).await.map_err(|refusal| by_tree(&refusal))?;
+    let pending = asking.begin();
+    match tree.steer(session.clone(), said, origin).await.map_err(|refusal| by_tree(&refusal))? {
+        Steered::Started(run) => pending.started(run, &session, false),
+        Steered::Queued(run) => pending.started(run, &session, true),
+    }
     Ok(super::json(StatusCode::OK, &json!({ "ok": true, "mode": "now" })))
 }
 
@@ -132,6 +144,7 @@ async fn agent(
     wish: Agent,
     header_key: Option<String>,
     origin: Origin,
+    asking: &Arc<Asking>,
 ) -> Result<Response, Refused> {
     let message = wish.message.clone().filter(|text| !text.trim().is_empty());
     let message = message.ok_or_else(|| invalid("message required"))?;
@@ -165,8 +178,13 @@ async fn agent(
     request.timeout = wish.timeout_seconds.map(timeout).transpose()?;
     request.idempotency = key.map(|key| IdempotencyKey { key: format!("hook:{key}"), may_repeat: true });
     request.callback = wanted.clone();
+    let pending = asking.begin();
     let submitted = tree.submit(request, origin).await.map_err(|refusal| by_tree(&refusal))?;
+    pending.started(submitted.run, &submitted.session, submitted.repeated);
     let mut answer = json!({ "ok": true, "runId": submitted.run, "sessionKey": submitted.session });
+    if let Some(traceparent) = asking.traceparent() {
+        answer["traceparent"] = traceparent.into();
+    }
     if let Some(Callback { address, at }) = wanted {
         let callback = CallbackRow { run: submitted.run, address, at };
         // The run of an earlier request was accepted with the address that that one named.

@@ -49,6 +49,7 @@ use super::audit;
 use super::daemon::Daemon;
 use super::listener::GatewayMsg;
 use super::peer::Peer;
+use super::traces::Asking;
 use super::upgrade;
 use super::wire::Wire;
 use crate::config::Config;
@@ -59,6 +60,7 @@ pub(crate) type Response = http::Response<Body>;
 
 /// How long a client may take to send the head of a request, the first one or the next.
 pub(crate) const HEADER_WITHIN: Duration = Duration::from_secs(15);
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The longest head of a request.
 const MAX_HEAD: usize = 64 * 1024;
 
@@ -69,6 +71,8 @@ struct Call {
     config: Arc<Config>,
     peer: Peer,
     request: Request<Incoming>,
+    /// From where in a trace it comes, and which run it starts.
+    asking: Arc<Asking>,
 }
 
 impl Call {
@@ -278,11 +282,16 @@ async fn answer(
     // It can speak, and from here on it is one of the connections that speak HTTP, however long the answer takes.
     drop(place);
     let (asked, sender) = ((request.method().clone(), request.uri().clone()), peer.clone());
-    let call = Call { daemon: Arc::clone(&daemon), config, peer, request };
+    let traceparent = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    let asking = Asking::new(&daemon.traces, traceparent);
+    let call = Call { daemon: Arc::clone(&daemon), config, peer, request, asking: Arc::clone(&asking) };
     let answered = AssertUnwindSafe(route(call)).catch_unwind().await;
-    let response =
+    let mut response =
         answered.unwrap_or_else(|_| text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"));
     audit::answered(&daemon, &sender, &asked.0, asked.1.path(), response.status());
+    if let Some(value) = asking.traceparent().and_then(|text| HeaderValue::from_str(&text).ok()) {
+        response.headers_mut().insert(TRACEPARENT, value);
+    }
     response
 }
 

@@ -2,7 +2,9 @@
 
 use http::{Method, StatusCode};
 use offshoot_actors::policy::tools::{Role, effective, wildcard};
-use offshoot_actors::types::{AgentId, IdempotencyKey, Refusal, Scope, SessionKey, ToolRules, ToolStatus};
+use offshoot_actors::types::{
+    AgentId, IdempotencyKey, Refusal, RunId, Scope, SessionKey, ToolRules, ToolStatus,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -58,7 +60,7 @@ async fn respond(call: Call) -> Result<Response, Refused> {
     call.only(&Method::POST)?;
     let caller = access::caller(&call).await?;
     caller.needs(Scope::Write)?;
-    let Call { daemon, config, request, .. } = call;
+    let Call { daemon, config, request, asking, .. } = call;
     let parameters: Parameters = body::read_json(request, MAX_BODY).await?;
     for (name, value) in [("dryRun", &parameters.dry_run), ("confirm", &parameters.confirm)] {
         if !matches!(value, None | Some(Value::Null | Value::Bool(false))) {
@@ -104,15 +106,26 @@ async fn respond(call: Call) -> Result<Response, Refused> {
         idempotency: parameters.idempotency_key.clone().map(|key| IdempotencyKey { key, may_repeat: true }),
         tree: tree.clone(),
     };
+    let pending = asking.begin();
     let output = tools::invoke(context, name, arguments, daemon.clock.now()).await;
     let output = output.map_err(Problem::invalid)?;
     let details: Option<Value> = serde_json::from_str(&output.text).ok();
+    if let Some((run, session)) = details.as_ref().and_then(spawned) {
+        pending.started(run, &session, false);
+    }
     if output.status != ToolStatus::Ok {
         let told = details.as_ref().and_then(|details| details["error"].as_str());
         return Err(failed(StatusCode::BAD_REQUEST, "tool_error", told.unwrap_or(&output.text)));
     }
     let result = json!({ "content": [{ "type": "text", "text": output.text }], "details": details });
     Ok(super::json(StatusCode::OK, &json!({ "ok": true, "result": result })))
+}
+
+/// The run that the tool started, if that is what it did.
+fn spawned(details: &Value) -> Option<(RunId, SessionKey)> {
+    let run = details["runId"].as_str()?.parse().ok()?;
+    let session = details["childSessionKey"].as_str()?.parse().ok()?;
+    Some((run, session))
 }
 
 fn configured(settings: &offshoot_actors::types::Settings, id: &str) -> Result<AgentId, Problem> {

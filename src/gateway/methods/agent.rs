@@ -1,5 +1,6 @@
 //! `agent` and its relatives: a message to an agent, and what became of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -17,6 +18,7 @@ use super::{Answer, Call, Method, Need, READ, answer, now, waits};
 use crate::gateway::messages;
 use crate::gateway::runs::wire_name;
 use crate::gateway::states::{self, Ending};
+use crate::gateway::traces::Asking;
 use crate::protocol::error::ErrorShape;
 use crate::protocol::version::Protocol;
 
@@ -69,6 +71,8 @@ struct AgentParams {
     lane: Option<String>,
     provider: Option<String>,
     model: Option<String>,
+    /// From where in a trace the request comes. Offshoot's own.
+    traceparent: Option<String>,
 }
 
 fn agent(mut call: Call) -> BoxFuture<'static, Answer> {
@@ -93,8 +97,9 @@ fn agent(mut call: Call) -> BoxFuture<'static, Answer> {
             name: params.idempotency_key,
             model,
             timeout: params.timeout.map(Duration::from_secs),
+            asking: Asking::new(&call.daemon.traces, params.traceparent.as_deref()),
         };
-        let name = prompt.name.clone();
+        let (name, asking) = (prompt.name.clone(), Arc::clone(&prompt.asking));
         let submitted = submit(&call, tree, prompt, Ok(())).await?;
         if submitted.repeated {
             return match stored(tree, submitted.run).await? {
@@ -106,6 +111,9 @@ fn agent(mut call: Call) -> BoxFuture<'static, Answer> {
         if call.client.protocol == Protocol::V4 {
             accepted["sessionKey"] = json!(submitted.session);
             accepted["agentId"] = json!(submitted.session.agent());
+        }
+        if let Some(traceparent) = asking.traceparent() {
+            accepted["traceparent"] = json!(traceparent);
         }
         call.accept(&accepted)?;
         tree.outcome(submitted.run).await.map_err(|refusal| refused(&refusal))?;
@@ -135,6 +143,7 @@ pub(super) struct Prompt {
     pub(super) name: String,
     pub(super) model: Option<String>,
     pub(super) timeout: Option<Duration>,
+    pub(super) asking: Arc<Asking>,
 }
 
 /// Starts the run, or finds it if the client asks again. `new` says whether a new message may be sent: a repeat of one
@@ -145,7 +154,7 @@ pub(super) async fn submit(
     prompt: Prompt,
     new: Result<(), ErrorShape>,
 ) -> Result<Submitted, ErrorShape> {
-    let Prompt { session, message, name, model, timeout } = prompt;
+    let Prompt { session, message, name, model, timeout, asking } = prompt;
     if name.trim().is_empty() {
         let text = format!("invalid {} params: at /idempotencyKey: must not be empty", call.method);
         return Err(ErrorShape::invalid(text));
@@ -163,11 +172,14 @@ pub(super) async fn submit(
         idempotency: Some(IdempotencyKey { key: name, may_repeat: true }),
         callback: None,
     };
+    let pending = asking.begin();
     let submitted = match known.and(new) {
         Ok(()) => tree.submit(request, call.origin()).await,
         Err(refused) => tree.submitted_before(&request, call.origin()).await.ok_or(refused)?,
     };
-    submitted.map_err(|refusal| refused(&refusal))
+    let submitted = submitted.map_err(|refusal| refused(&refusal))?;
+    pending.started(submitted.run, &submitted.session, submitted.repeated);
+    Ok(submitted)
 }
 
 /// A run's row.

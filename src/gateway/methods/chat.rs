@@ -2,6 +2,7 @@
 
 mod history;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -18,6 +19,7 @@ use super::target::{self, unread};
 use super::{Answer, Call, Method, Need, READ, answer, later};
 use crate::gateway::messages;
 use crate::gateway::runs::wire_name;
+use crate::gateway::traces::Asking;
 use crate::protocol::error::ErrorShape;
 
 const WRITE: Need = Need::Scope(Scope::Write);
@@ -71,6 +73,8 @@ struct SendParams {
     timeout_ms: Option<u64>,
     session_id: Option<String>,
     queue_mode: Option<String>,
+    /// From where in a trace the request comes. Offshoot's own.
+    traceparent: Option<String>,
 }
 
 fn send(call: Call) -> BoxFuture<'static, Answer> {
@@ -97,15 +101,20 @@ fn send(call: Call) -> BoxFuture<'static, Answer> {
             name: params.idempotency_key,
             model: None,
             timeout: params.timeout_ms.map(Duration::from_millis),
+            asking: Asking::new(&call.daemon.traces, params.traceparent.as_deref()),
         };
-        let name = prompt.name.clone();
+        let (name, asking) = (prompt.name.clone(), Arc::clone(&prompt.asking));
         let submitted = submit(&call, tree, prompt, same).await?;
         let status = match submitted.repeated {
             false => "started",
             true if stored(tree, submitted.run).await?.state.is_open() => "in_flight",
             true => "ok",
         };
-        answer(&json!({ "runId": name, "status": status }))
+        let mut started = json!({ "runId": name, "status": status });
+        if let Some(traceparent) = asking.traceparent() {
+            started["traceparent"] = json!(traceparent);
+        }
+        answer(&started)
     }
     .boxed()
 }

@@ -16,6 +16,7 @@ use super::change::may_change;
 use super::{filled, refused_for, store, unknown};
 use crate::gateway::projector::Change;
 use crate::gateway::rows::{RowShape, overview, session_id, session_row};
+use crate::gateway::traces::Asking;
 use crate::protocol::error::ErrorShape;
 
 /// What would give the session other rights or another place to work in.
@@ -77,8 +78,9 @@ pub(super) fn create(call: Call) -> BoxFuture<'static, Answer> {
                 Some(key) => key,
                 None => Uuid::new_v4().to_string(),
             };
-            let prompt =
-                Prompt { session: key.clone(), message, name: name.clone(), model: None, timeout: None };
+            let asking = Asking::new(&call.daemon.traces, None);
+            let (session, name_of_run) = (key.clone(), name.clone());
+            let prompt = Prompt { session, message, name: name_of_run, model: None, timeout: None, asking };
             match submit(&call, tree, prompt, Ok(())).await {
                 Ok(_) => {
                     out.insert("runStarted".to_owned(), json!(true));

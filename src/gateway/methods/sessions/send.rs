@@ -18,6 +18,7 @@ use super::super::target;
 use super::super::{Answer, Call, answer};
 use super::{filled, named, store, unknown};
 use crate::gateway::runs::wire_name;
+use crate::gateway::traces::Asking;
 use crate::protocol::error::ErrorShape;
 
 /// What would change what the run may do or who hears of it.
@@ -31,6 +32,8 @@ struct SendParams {
     message: String,
     timeout_ms: Option<u64>,
     idempotency_key: Option<String>,
+    /// From where in a trace the request comes. Offshoot's own.
+    traceparent: Option<String>,
 }
 
 pub(super) fn send(call: Call) -> BoxFuture<'static, Answer> {
@@ -60,6 +63,7 @@ async fn give(call: &Call, interrupt: bool) -> Answer {
         name: name.clone(),
         model: None,
         timeout: params.timeout_ms.map(Duration::from_millis),
+        asking: Asking::new(&call.daemon.traces, params.traceparent.as_deref()),
     };
     // First of all it must be acceptable: until then it waits behind what it is to end.
     let submitted = submit(call, tree, prompt, known).await?;
