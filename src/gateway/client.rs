@@ -84,6 +84,13 @@ impl Follows {
         self.tree.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The answer to a request is queued: if it was that with the first view of the tree, what changes may follow it.
+    pub(crate) fn answered(&self, request: &str) {
+        if let Some(watch) = self.tree().as_mut() {
+            watch.answered(request);
+        }
+    }
+
     pub(crate) fn set_all(&self, all: bool) {
         self.all.store(all, Ordering::Relaxed);
     }

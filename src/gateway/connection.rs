@@ -215,13 +215,15 @@ impl Behaviour for Connection {
             ConnectionMsg::Decided(decided) => self.on_decided(*decided, ctx),
             ConnectionMsg::Overdue => self.close(Close::new(1000, "")),
             ConnectionMsg::Answered { work, id, answer } => {
-                let done = self.work.remove(&work);
-                if let Some(done) = &done {
+                if let Some(done) = self.work.remove(&work) {
                     self.daemon.metrics.answered(methods::family(done.method), answer.is_ok());
+                    self.placed -= usize::from(done.placed);
                 }
-                self.placed -= usize::from(done.is_some_and(|done| done.placed));
                 self.managing.remove(&work);
                 self.outbox.answer(&id, &answer);
+                if let State::Open { client, .. } = &self.state {
+                    client.follows.answered(&id);
+                }
                 self.close_if_drained();
                 self.work_off(ctx);
             }

@@ -39,12 +39,17 @@ pub(crate) struct TreeWatch {
     rev: u64,
     /// The number of the last event that it was sent.
     seq: u64,
+    /// The request that the first view answers, until that answer is queued: what came before it would be lost on the
+    /// client, and with it all that builds on it.
+    begins: Option<String>,
 }
 
 /// Somebody who begins to watch, and waits for the first view.
 pub(crate) struct Newcomer {
     pub(crate) client: Arc<Client>,
     pub(crate) topic: Topic,
+    /// The id of its request.
+    pub(crate) request: String,
     pub(crate) reply: tokio::sync::oneshot::Sender<Answer>,
 }
 
@@ -221,7 +226,7 @@ impl Desk {
         let (mut delta, mut full) = (None, None);
         for client in clients {
             let Some(mut watch) = client.follows.tree().clone() else { continue };
-            if watch.rev == group.rev || !client.outbox.has_taken(watch.seq) {
+            if watch.begins.is_some() || watch.rev == group.rev || !client.outbox.has_taken(watch.seq) {
                 continue;
             }
             let event = if watch.rev == base && base != 0 && !many {
@@ -268,6 +273,11 @@ impl Group {
 }
 
 impl TreeWatch {
+    /// The answer to that request is queued.
+    pub(crate) fn answered(&mut self, request: &str) {
+        self.begins.take_if(|begins| begins == request);
+    }
+
     /// Notes what the client was told, unless it watches something else by now.
     fn put_back(self, client: &Client) {
         let mut now = client.follows.tree();
@@ -279,7 +289,8 @@ impl TreeWatch {
 
 impl Newcomer {
     fn welcome(self, topic: &Arc<Topic>, tree: &Tree) {
-        *self.client.follows.tree() = Some(TreeWatch { topic: Arc::clone(topic), rev: tree.rev, seq: 0 });
+        let (topic, begins) = (Arc::clone(topic), Some(self.request));
+        *self.client.follows.tree() = Some(TreeWatch { topic, rev: tree.rev, seq: 0, begins });
         // A client that is gone by now needs no answer.
         drop(self.reply.send(answer(&Subscribed { subscribed: true, snapshot: tree })));
     }

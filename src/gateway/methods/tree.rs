@@ -91,7 +91,8 @@ fn subscribe(mut call: Call) -> BoxFuture<'static, Answer> {
         let recent = wanted.recent.unwrap_or(true);
         let topic = Topic { path, recent, limit, interval: Duration::from_millis(interval) };
         let (reply, answer) = oneshot::channel();
-        let newcomer = Newcomer { client: Arc::clone(&call.client), topic, reply };
+        let request = call.id.clone();
+        let newcomer = Newcomer { client: Arc::clone(&call.client), topic, request, reply };
         call.daemon.tell_watcher(WatcherMsg::Subscribe(Box::new(newcomer)));
         let gone = || Err(ErrorShape::unavailable("the tree cannot be shown now, try again"));
         answer.await.unwrap_or_else(|_| gone())

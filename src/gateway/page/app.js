@@ -56,29 +56,34 @@ export class App {
     this.onWaiting(count);
   }
 
+  /** Asks for the whole tree and for what changes from then on. What comes before the answer is void. */
   async subscribe() {
+    if (this.#asking) return;
+    this.#asking = true;
     try {
       const { snapshot } = await this.call("tree.subscribe", { intervalMs: INTERVAL_MS });
       this.tree.replace(snapshot);
+      this.#asking = false;
       this.#changed(true);
     } catch (error) {
-      if (this.connection.phase !== "on") return;
+      if (this.connection.phase !== "on") {
+        this.#asking = false;
+        return;
+      }
       this.toast(`The tree cannot be read: ${error.message}`, "bad");
-      setTimeout(() => this.connection.phase === "on" && this.subscribe(), AGAIN_MS);
+      setTimeout(() => {
+        this.#asking = false;
+        if (this.connection.phase === "on") this.subscribe();
+      }, AGAIN_MS);
     }
   }
 
-  async #heard(delta) {
+  #heard(delta) {
+    if (this.#asking) return;
     const { fits, structure, ended } = this.tree.apply(delta);
     if (!fits) {
-      if (this.#asking) return;
-      this.#asking = true;
-      try {
-        this.tree.replace(await this.call("tree.get"));
-        this.#changed(true);
-      } finally {
-        this.#asking = false;
-      }
+      // Each event builds on the one before: only another subscription begins anew.
+      this.subscribe();
       return;
     }
     this.#tell(ended);
