@@ -47,8 +47,17 @@ app.onWaiting = (count) => {
 // --- Which view is shown.
 
 function route() {
-  const [name, ...params] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
-  return { name: name in views ? name : "tree", params };
+  const [name, ...params] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
+  return { name: Object.hasOwn(views, name) ? name : "tree", params };
+}
+
+/** What a person typed need not be a well-made address. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 function show() {
