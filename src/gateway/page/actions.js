@@ -46,11 +46,16 @@ export function actionsFor(app, node) {
   return acts;
 }
 
-/** The live runs below a node that no other live run of them would cancel: those nearest to it. */
-function topmost(tree, node) {
-  const own = tree.children(node.id).filter((child) => child.run && isLive(child.run));
-  if (own.length) return own.map((child) => child.run);
-  return tree.children(node.id).flatMap((child) => topmost(tree, child));
+/**
+ * The live runs below a node, those nearest to it first. A run ends with the one that spawned it, but not where that one
+ * has ended before: each is asked to end.
+ */
+function liveBelow(tree, node) {
+  const runs = [];
+  for (let level = [node]; level.length; level = level.flatMap((above) => tree.children(above.id))) {
+    for (const { run } of level) if (run && isLive(run)) runs.push(run);
+  }
+  return runs;
 }
 
 async function cancelRun(app, { id, parent, run }) {
@@ -73,9 +78,12 @@ async function cancelBelow(app, node) {
     yes: `Cancel ${plural(live, "run")}`, no: "Let them run",
   });
   if (!sure) return;
-  const runs = topmost(app.tree, node);
-  await attempt(app, `${plural(live, "run")} below ${name(node)} cancelled`, () =>
-    Promise.all(runs.map((run) => app.call("sessions.abort", { key: run.sessionKey, runId: run.id }))));
+  const answers = await Promise.allSettled(liveBelow(app.tree, node).map((run) => app.call("sessions.abort", { key: run.sessionKey, runId: run.id })));
+  const cancelled = answers.filter(({ value }) => value?.status === "aborted").length;
+  const refused = answers.filter(({ status }) => status === "rejected");
+  const others = answers.length - cancelled - refused.length;
+  app.toast(`${plural(cancelled, "run")} below ${name(node)} cancelled${others ? `, ${others} had ended by then` : ""}`);
+  if (refused.length) app.toast(`${plural(refused.length, "run")} not cancelled: ${refused[0].reason.message}`, "bad");
 }
 
 export async function steer(app, key) {
