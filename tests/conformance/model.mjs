@@ -25,6 +25,30 @@ function written(tree) {
   return JSON.stringify(out);
 }
 
+/** The cost of a tree: a session without figures of its own, with runs below it that used and cost this much. */
+function costOf(Tree, subtree, ...runs) {
+  const spent = ([used, costUsd]) => ({ usage: { input: used, output: 0, cached: 0 }, ...(costUsd !== undefined && { costUsd }) });
+  const session = { id: "0", name: "s", kind: "session", state: "running", session: { key: "s", ...(subtree && { subtree: spent(subtree) }) } };
+  const below = runs.map((run, at) => ({ id: `r${at}`, parent: "0", name: "run", kind: "run", state: "running", run: { id: `r${at}`, runId: `r${at}`, state: "ok", ...spent(run) } }));
+  const tree = new Tree();
+  tree.replace({ rev: 1, nodes: [session, ...below] });
+  return tree.sum("0").costUsd;
+}
+
+/** A cost that is not known is shown as none, never as a part of it. */
+export function checkCosts(Tree) {
+  for (const [wanted, subtree, ...runs] of [
+    [0.75, undefined, [9, 0.5], [9, 0.25]],
+    [undefined, undefined, [9, 0.5], [9]],
+    [0.5, undefined, [9, 0.5], [0]],
+    [undefined, [18], [9, 0.5], [9]],
+    [2, [30, 2], [9, 0.5], [9]],
+  ]) {
+    const cost = costOf(Tree, subtree, ...runs);
+    if (cost !== wanted) throw new Error(`${JSON.stringify([subtree, ...runs])} cost ${wanted}, not ${cost}`);
+  }
+}
+
 /** Throws at the first difference. */
 export function checkModel(Tree) {
   for (let seed = 1; seed <= ROUNDS; seed += 1) {

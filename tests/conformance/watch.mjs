@@ -6,7 +6,7 @@ import path from "node:path";
 
 import { before, crowd } from "./crowd.mjs";
 import { browser, detour, signIn } from "./page.mjs";
-import { checkModel } from "./model.mjs";
+import { checkCosts, checkModel } from "./model.mjs";
 import { check as checked, expect, finish, gateway, installed } from "./rig.mjs";
 
 const LONG = "Wait: 10m";
@@ -42,10 +42,10 @@ const check = (name, work) =>
     }
   });
 
-await check("the tree after any changes is that of a fresh snapshot", async () => {
-  const source = fs.readFileSync(new URL("../../src/gateway/page/model.js", import.meta.url), "utf8");
-  checkModel((await import(`data:text/javascript,${encodeURIComponent(source)}`)).Tree);
-});
+const source = fs.readFileSync(new URL("../../src/gateway/page/model.js", import.meta.url), "utf8");
+const model = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+await check("the tree after any changes is that of a fresh snapshot", () => checkModel(model.Tree));
+await check("a cost that is not known is not shown as a smaller one", () => checkCosts(model.Tree));
 
 const way = await detour();
 const daemon = await gateway("watch", {

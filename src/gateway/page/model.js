@@ -233,6 +233,8 @@ export class Tree {
       sum.runs = 1;
       sum.live = isLive(node.run) ? 1 : 0;
     }
+    // A sum that leaves a cost out would look like less than it is.
+    let complete = true;
     for (const child of depth < DEEPEST ? this.children(node.id) : []) {
       const below = this.#sum(child, depth + 1);
       sum.live += below.live;
@@ -241,14 +243,16 @@ export class Tree {
       sum.nodes += below.nodes;
       add(sum.usage, below.usage);
       if (below.costUsd !== undefined) sum.costUsd = (sum.costUsd ?? 0) + below.costUsd;
+      else if (below.usage.input || below.usage.output) complete = false;
     }
+    if (!complete) sum.costUsd = undefined;
     // The gateway also counts runs that are no longer shown.
     const own = node.session?.subtree ?? node.run;
     if (own?.usage) {
       sum.usage = { input: 0, output: 0, cached: 0 };
       add(sum.usage, own.usage);
+      sum.costUsd = own.costUsd;
     }
-    if (own?.costUsd !== undefined) sum.costUsd = own.costUsd;
     this.#sums.set(node.id, sum);
     return sum;
   }
