@@ -11,6 +11,8 @@ import { doing, lifetime, tone, tool } from "./words.js";
 const MESSAGES = 200;
 const MAX_CHARS = 50_000;
 const CHILDREN_EVERY_MS = 2_000;
+const CLOCKS_MS = 60_000;
+const DAY_MS = 24 * 3_600_000;
 
 export function runView(app) {
   const { tree } = app;
@@ -21,6 +23,8 @@ export function runView(app) {
   let offset = 0;
   let whole = false;
   let leaves = [];
+  /** Counts what is shown and left: what was asked for before is not for what is shown now. */
+  let turn = 0;
   let painted = "";
   let actsFor = "";
   const head = h("div", { class: "head" });
@@ -57,8 +61,10 @@ export function runView(app) {
     problem.hidden = true;
     transcript.clear();
     leave();
+    const own = turn;
     // Without a session there is no transcript to ask for.
     await recent();
+    if (own !== turn) return;
     key ??= row?.sessionKey;
     if (!key) {
       problem.hidden = false;
@@ -76,6 +82,7 @@ export function runView(app) {
     leaves.push(() => clearInterval(timer));
     offset = 0;
     await history();
+    if (own !== turn) return;
     narrow();
     paint();
   }
@@ -93,12 +100,15 @@ export function runView(app) {
   const toBottom = () => scroller().scrollTo({ top: scroller().scrollHeight });
 
   async function history() {
+    const own = turn;
     try {
       const answer = await app.call("chat.history", { sessionKey: key, limit: MESSAGES, maxChars: MAX_CHARS, offset });
+      if (own !== turn) return;
       offset = answer.nextOffset ?? 0;
       earlier.hidden = !answer.hasMore;
       transcript.add(answer.messages);
     } catch (error) {
+      if (own !== turn) return;
       earlier.hidden = true;
       problem.hidden = false;
       setText(problem, `The transcript cannot be read: ${error.message}`);
@@ -109,16 +119,24 @@ export function runView(app) {
 
   /** What the gateway knows of the run and those it spawned, whether they are in the tree or not. */
   async function recent() {
-    const wanted = id;
+    const own = turn;
+    const begun = run()?.acceptedAt;
+    // Nothing that it spawned can have ended before it began; the clocks may differ a little.
+    const sinceMs = begun ? Math.max(0, Math.round(tree.now() - begun)) + CLOCKS_MS : DAY_MS;
     try {
-      const { runs } = await app.call("runs.recent", { sinceMs: 24 * 3_600_000 });
-      if (wanted !== id) return;
+      const { runs } = await app.call("runs.recent", { sinceMs });
+      if (own !== turn) return;
       row = runs.find((each) => each.id === id || each.runId === id) ?? row;
       children = runs.filter((each) => each.parentRun && each.parentRun === (row?.id ?? id));
     } catch {
       // The tree has what works now.
     }
-    if (!run()) row = await stored();
+    if (own !== turn) return;
+    if (!run()) {
+      const known = await stored();
+      if (own !== turn) return;
+      row = known;
+    }
     paint();
   }
 
@@ -180,6 +198,7 @@ export function runView(app) {
   }
 
   function leave() {
+    turn += 1;
     for (const end of leaves) end();
     leaves = [];
   }
