@@ -49,6 +49,26 @@ export function checkCosts(Tree) {
   }
 }
 
+/** What crashes again and again is in trouble for as long as that goes on, and so is what does not answer. */
+export function checkTroubles({ Tree, trouble }) {
+  const now = Date.now();
+  const actor = (id, more) => ({ id, ...(id !== "0" && { parent: "0" }), name: id, kind: "any", state: "running", restarts: 0, ...more });
+  const tree = new Tree();
+  const loop = actor("loop", { restarts: 3, restartedAt: now - 1_000 });
+  tree.replace({ rev: 1, ts: now, nodes: [actor("0"), loop, actor("stuck", { stuck: true }), actor("once", { restarts: 1, restartedAt: now }), actor("long ago", { restarts: 9, restartedAt: now - 61_000 })] });
+  const are = (wanted) => {
+    const { count, actors } = tree.troubles();
+    if (count !== wanted.length || String(actors) !== String(wanted)) throw new Error(`${wanted} are in trouble, not ${count}: ${actors}`);
+  };
+  are(["loop", "stuck"]);
+  if (trouble(loop, now) !== "crash loop") throw new Error(`a crash loop is called ${trouble(loop, now)}`);
+  // A minute later by the gateway's clock, without a change of the actor.
+  tree.apply({ base: 1, rev: 2, ts: now + 61_000, changed: [], gone: [] });
+  are(["stuck"]);
+  tree.apply({ base: 2, rev: 3, ts: now + 61_000, changed: [], gone: ["stuck"] });
+  are([]);
+}
+
 /** Throws at the first difference. */
 export function checkModel(Tree) {
   for (let seed = 1; seed <= ROUNDS; seed += 1) {

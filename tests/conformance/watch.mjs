@@ -6,7 +6,7 @@ import path from "node:path";
 
 import { before, crowd } from "./crowd.mjs";
 import { browser, detour, signIn } from "./page.mjs";
-import { checkCosts, checkModel } from "./model.mjs";
+import { checkCosts, checkModel, checkTroubles } from "./model.mjs";
 import { check as checked, expect, finish, gateway, installed } from "./rig.mjs";
 
 const LONG = "Wait: 10m";
@@ -46,6 +46,7 @@ const source = fs.readFileSync(new URL("../../src/gateway/page/model.js", import
 const model = await import(`data:text/javascript,${encodeURIComponent(source)}`);
 await check("the tree after any changes is that of a fresh snapshot", () => checkModel(model.Tree));
 await check("a cost that is not known is not shown as a smaller one", () => checkCosts(model.Tree));
+await check("a crash loop is a trouble while it lasts", () => checkTroubles(model));
 
 const way = await detour();
 const daemon = await gateway("watch", {
@@ -114,6 +115,20 @@ await check("cancels a subtree, after asking", async () => {
   await dialog.getByRole("button", { name: /^Cancel \d runs$/ }).click();
   for (const name of ["doomed", "first", "second"]) await rowIs(name, "cancelled");
   await rowIs("spared", "running");
+});
+await check("cancels below a session also what no run of it has spawned", async () => {
+  for (const name of ["research", "sources"]) {
+    await row(name).click();
+    await tab.getByRole("button", { name: "Send a message" }).click();
+    await dialog.getByLabel("Message").fill(LONG);
+    await dialog.getByRole("button", { name: "Send" }).click();
+    await rowIs(name, "running");
+  }
+  await row("research").click();
+  await tab.keyboard.press("c");
+  await dialog.getByRole("button", { name: "Cancel 2 runs" }).click();
+  for (const name of ["research", "sources"]) await rowIs(name, "cancelled");
+  await operator.shows(/2 runs below research cancelled/, "#toasts");
 });
 await check("steers a run, and shows the answer as it comes", async () => {
   await row("spared").click();

@@ -33,7 +33,8 @@ export function detail(app, onLeave) {
     const key = JSON.stringify([node, tree.sum(id), tree.newestRun(id), Math.floor(now / 1000), app.rights()]);
     if (key === painted) return;
     painted = key;
-    put(head, h("h2", { text: name(node) }), pill(state(node), tone(node, tree.newestRun(node.id))), trouble(node) && trouble(node) !== state(node) ? pill(trouble(node), tone(node)) : null);
+    const wrong = trouble(node, now);
+    put(head, h("h2", { text: name(node) }), pill(state(node), tone(node, now, tree.newestRun(node.id))), wrong && wrong !== state(node) ? pill(wrong, tone(node, now)) : null);
     if (acts.dataset.key !== actsKey(node)) {
       acts.dataset.key = actsKey(node);
       put(acts, actionsFor(app, node).map((act) => button(act.text, act.work, act)));

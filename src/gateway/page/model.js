@@ -6,9 +6,17 @@ const FAILED = new Set(["error", "timeout", "crashed", "interrupted"]);
 export const isLive = (run) => LIVE.has(run.state);
 export const isFailed = (run) => FAILED.has(run.state);
 
-/** What is wrong with a node itself, as a word; nothing if all is well. */
-export function trouble(node) {
+/** Restarts of one actor, and how long ago the last one is, that make a crash loop. */
+const LOOP_RESTARTS = 3;
+const LOOP_WITHIN_MS = 60_000;
+
+/** Whether an actor crashes again and again; `now` is the gateway's time. */
+export const loops = (node, now) => (node.restarts ?? 0) >= LOOP_RESTARTS && node.restartedAt !== undefined && now - node.restartedAt <= LOOP_WITHIN_MS;
+
+/** What is wrong with a node itself, as a word; nothing if all is well. `now` is the gateway's time. */
+export function trouble(node, now) {
   if (node.stuck) return "not answering";
+  if (loops(node, now)) return "crash loop";
   if (node.run?.silent && isLive(node.run)) return "silent";
   if (node.run && isFailed(node.run)) return node.run.state;
   if (node.state === "rebuilding") return "rebuilding";
@@ -55,6 +63,10 @@ export class Tree {
   #ahead = 0;
   #byRun = new Map();
   #bySession = new Map();
+  /** The crash loops among the known sums: they end without a change of the tree. */
+  #loops = new Set();
+  /** The actors in trouble that are neither sessions nor runs. */
+  #troubled = new Set();
 
   /** The gateway's time. */
   now() {
@@ -70,6 +82,8 @@ export class Tree {
     this.#children.clear();
     this.#byRun.clear();
     this.#bySession.clear();
+    this.#loops.clear();
+    this.#troubled.clear();
     for (const node of this.nodes.values()) {
       const parent = this.#parent(node);
       const siblings = this.#children.get(parent);
@@ -159,6 +173,8 @@ export class Tree {
   /** Takes a node from below its parent. What stands below it does so until it is told where to. */
   #unlink(node) {
     this.#forget(node);
+    this.#loops.delete(node.id);
+    this.#troubled.delete(node.id);
     this.#drop(this.#parent(node), node);
     const { run, session } = node;
     if (run && this.#byRun.get(run.id) === node.id) {
@@ -222,13 +238,36 @@ export class Tree {
   /** The runs below and at a node, those in trouble, what they used and cost. */
   sum(id) {
     const node = this.nodes.get(id);
+    if (this.#loops.size) this.#settle();
     return node ? this.#sum(node, 0) : NOTHING;
+  }
+
+  /** How many are in trouble, and which of them are neither sessions nor runs. */
+  troubles() {
+    const count = this.roots().reduce((all, { id }) => all + this.sum(id).troubles, 0);
+    return { count, actors: [...this.#troubled] };
+  }
+
+  /** Crash loops whose last restart is a while ago are none any more. */
+  #settle() {
+    const now = this.now();
+    for (const id of this.#loops) {
+      const node = this.nodes.get(id);
+      if (node && loops(node, now)) continue;
+      this.#loops.delete(id);
+      this.#forget(node);
+    }
   }
 
   #sum(node, depth) {
     const known = this.#sums.get(node.id);
     if (known) return known;
-    const sum = { live: 0, runs: 0, troubles: trouble(node) ? 1 : 0, nodes: 1, usage: { input: 0, output: 0, cached: 0 }, costUsd: undefined };
+    const now = this.now();
+    const wrong = trouble(node, now);
+    if (loops(node, now)) this.#loops.add(node.id);
+    if (wrong && !node.run && !node.session) this.#troubled.add(node.id);
+    else this.#troubled.delete(node.id);
+    const sum = { live: 0, runs: 0, troubles: wrong ? 1 : 0, nodes: 1, usage: { input: 0, output: 0, cached: 0 }, costUsd: undefined };
     if (node.run) {
       sum.runs = 1;
       sum.live = isLive(node.run) ? 1 : 0;

@@ -50,12 +50,12 @@ export function paint(row, { node, level, place, of, open, path, folds }, tree, 
   const look = `row ${selected ? "selected" : ""} ${path ? "path" : ""} ${node.run ? "run" : node.session ? "session" : "actor"}`;
   if (row.look !== look) element.className = row.look = look;
   setText(parts.twist, open === undefined ? "" : open ? "▾" : "▸");
-  const dot = `dot ${tone(node, run)}`;
+  const dot = `dot ${tone(node, now, run)}`;
   if (row.dot !== dot) parts.dot.className = row.dot = dot;
   setText(parts.name, name(node));
   setText(parts.state, state(node));
   setText(parts.doing, doing(node, now, run));
-  setText(parts.flags, flags(node, sum, open, run));
+  setText(parts.flags, flags(node, now, sum, open, run));
   setText(parts.time, elapsed(lifetime(run ?? node, now)));
   const used = node.run ? tokens(node.run.usage) : tokens(sum.usage);
   setText(parts.tokens, used ? count(used) : "");
@@ -64,10 +64,10 @@ export function paint(row, { node, level, place, of, open, path, folds }, tree, 
 }
 
 /** What stands out: a full mailbox, restarts, and of a collapsed row what is below it. */
-function flags(node, sum, open, run) {
+function flags(node, now, sum, open, run) {
   const out = [];
   if (open === false && sum.live) out.push(`${sum.live} at work`);
-  const below = sum.troubles - (trouble(node) ? 1 : 0) - (run && trouble(run) ? 1 : 0);
+  const below = sum.troubles - (trouble(node, now) ? 1 : 0) - (run && trouble(run, now) ? 1 : 0);
   if (below && open === false) out.push(`⚠ ${below}`);
   if (node.restarts) out.push(`↻ ${node.restarts}`);
   if (node.mailbox > 0) out.push(`✉ ${node.mailbox}`);

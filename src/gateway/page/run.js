@@ -157,7 +157,7 @@ export function runView(app) {
     const seen = JSON.stringify([of, children, Math.floor(at / 1000), app.rights()]);
     if (seen === painted) return;
     painted = seen;
-    put(head, h("h2", { text: `Run ${shortId(of.runId ?? of.id)}` }), pill(of.state, tone({ run: of, state: "" })), h("span", { class: "sub", text: of.label || node && tree.nodes.get(node.parent)?.session?.label || shortKey(of.sessionKey) }));
+    put(head, h("h2", { text: `Run ${shortId(of.runId ?? of.id)}` }), pill(of.state, tone({ run: of, state: "" }, at)), h("span", { class: "sub", text: of.label || node && tree.nodes.get(node.parent)?.session?.label || shortKey(of.sessionKey) }));
     setText(now, isLive(of) ? doing(node ?? { run: of }, at) || "at work" : of.state === "ended" ? "" : `Ended ${of.state}${of.reason ? `: ${of.reason}` : ""}`);
     const can = JSON.stringify([of.state, app.rights()]);
     if (can !== actsFor) {

@@ -84,7 +84,7 @@ export function timelineView(app) {
       const left = Math.max(0, x(bar.from));
       const wide = Math.max(2, x(bar.to) - left);
       const top = AXIS + bar.row * ROW;
-      pen.fillStyle = colours[tone({ run: bar.run, state: "" })] ?? colours.off;
+      pen.fillStyle = colours[tone({ run: bar.run, state: "" }, newestAt)] ?? colours.off;
       pen.fillRect(left, top + 1, Math.max(1, wide - 1), ROW - 2);
       if (wide > 40) {
         pen.save();
@@ -148,7 +148,7 @@ export function timelineView(app) {
     const newest = [...runs].sort((a, b) => (b.startedAt ?? b.acceptedAt) - (a.startedAt ?? a.acceptedAt)).slice(0, LISTED);
     put(list, table("Runs", ["Run", "Session", "State", "Started", "Took", "Tokens", "Cost"], newest.map((run) => [
       h("a", { href: `#/run/${encodeURIComponent(run.id)}/${encodeURIComponent(run.sessionKey)}`, text: shortId(run.runId ?? run.id) }),
-      label(run), pill(run.state, tone({ run, state: "" })), clock(run.startedAt ?? run.acceptedAt), duration((run.endedAt ?? newestAt) - (run.startedAt ?? run.acceptedAt)),
+      label(run), pill(run.state, tone({ run, state: "" }, newestAt)), clock(run.startedAt ?? run.acceptedAt), duration((run.endedAt ?? newestAt) - (run.startedAt ?? run.acceptedAt)),
       tokens(run.usage) ? count(tokens(run.usage)) : "", cost(run.costUsd),
     ]), "Nothing ran."));
   }

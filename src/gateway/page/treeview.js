@@ -29,6 +29,7 @@ export function treeView(app) {
       },
     }, Object.entries(options).map(([value, { text }]) => h("option", { value, text, selected: wanted[key] === value }))));
   let typing;
+  let troubledThen = "";
   const search = h("input", {
     type: "search", placeholder: "Search  /", "aria-label": "Search the tree", autocomplete: "off", spellcheck: "false",
     oninput: () => {
@@ -90,7 +91,11 @@ export function treeView(app) {
     return node?.session && tree.newestRun(id)?.run;
   }
 
+  /** What the troubles are; rows come and go with them where not all actors are shown. */
+  const troubled = () => tree.troubles().actors.join();
+
   function rebuild() {
+    troubledThen = troubled();
     list.set(rows(tree, wanted));
     const filtered = wanted.search || wanted.show === "live" || wanted.show === "trouble";
     setText(found, filtered ? plural(list.rows.filter((row) => !row.path).length, "row") : "");
@@ -100,7 +105,9 @@ export function treeView(app) {
   function summary() {
     const totals = tree.totals ?? {};
     const { running = 0, queued = 0, yielded = 0 } = totals.runs ?? {};
+    const { count: troubles } = tree.troubles();
     const parts = [
+      troubles ? `⚠ ${troubles} in trouble` : undefined,
       `${running} running`, `${queued} queued`, `${yielded} waiting`,
       plural(totals.actors ?? tree.nodes.size, "actor"),
       tokens(totals.usage) ? `${count(tokens(totals.usage))} tokens` : undefined,
@@ -125,7 +132,7 @@ export function treeView(app) {
     shown: () => list.element.focus({ preventScroll: true }),
     /** The tree changed: in its structure, or only in what rows say. */
     changed(structure) {
-      if (structure || wanted.sort !== "name" || wanted.show === "live" || wanted.show === "trouble") rebuild();
+      if (structure || wanted.sort !== "name" || wanted.show === "live" || wanted.show === "trouble" || troubled() !== troubledThen) rebuild();
       else {
         list.paint();
         summary();
@@ -134,7 +141,9 @@ export function treeView(app) {
       element.classList.toggle("detailed", side.shows());
     },
     ticked() {
-      list.paint();
+      // A crash loop ends with time alone.
+      if (troubled() !== troubledThen) rebuild();
+      else list.paint();
       side.changed();
     },
     search: () => search.focus(),

@@ -4,12 +4,15 @@ import { tokens } from "./format.js";
 import { isLive, trouble } from "./model.js";
 import { isWork, lifetime, name } from "./words.js";
 
+/** An actor in trouble is of interest, whoever began it. */
+const isWorkOrTrouble = (node, now) => isWork(node) || trouble(node, now) !== undefined;
+
 export const SHOWS = {
-  sessions: { text: "Sessions", keeps: (node) => isWork(node) && !node.run },
-  work: { text: "Sessions and runs", keeps: isWork },
+  sessions: { text: "Sessions", keeps: (node, now) => !node.run && isWorkOrTrouble(node, now) },
+  work: { text: "Sessions and runs", keeps: (node, now) => isWorkOrTrouble(node, now) },
   all: { text: "All actors", keeps: () => true },
   live: { text: "Runs at work", keeps: (node) => Boolean(node.run && isLive(node.run)) || node.stuck },
-  trouble: { text: "In trouble", keeps: (node) => trouble(node) !== undefined },
+  trouble: { text: "In trouble", keeps: (node, now) => trouble(node, now) !== undefined },
 };
 
 const newest = (node) => node.run?.acceptedAt ?? node.since ?? 0;
@@ -47,7 +50,8 @@ function finder(search) {
  * `folds` them into its own.
  */
 export function rows(tree, { show, search, sort, collapsed }) {
-  const { keeps } = SHOWS[show];
+  const now = tree.now();
+  const keeps = (node) => SHOWS[show].keeps(node, now);
   const found = finder(search);
   const wanted = (node) => keeps(node) && (!found || found(node));
   const narrow = show === "live" || show === "trouble" || found !== undefined;

@@ -1,7 +1,7 @@
 // What is said of a node, everywhere in the same words.
 
 import { duration, line, plural, shortKey, shortId } from "./format.js";
-import { isFailed, isLive, trouble } from "./model.js";
+import { isFailed, isLive, loops, trouble } from "./model.js";
 
 /** What a node is called. */
 export function name(node) {
@@ -18,9 +18,9 @@ export function state(node) {
 }
 
 /** How it stands with it: the class of its colour. `run` is the newest of a session, where it stands for both. */
-export function tone(node, run) {
-  if (run && (trouble(run) || !isLive(run.run)) && !trouble(node)) return tone(run);
-  const wrong = trouble(node);
+export function tone(node, now, run) {
+  const wrong = trouble(node, now);
+  if (run && (trouble(run, now) || !isLive(run.run)) && !wrong) return tone(run, now);
   if (wrong === "silent") return "warn";
   if (wrong) return "bad";
   const word = state(node);
@@ -43,6 +43,7 @@ export function doing(node, now, newest) {
     const { message, since } = node.inHand ?? {};
     return message ? `not answering for ${duration(now - since)}: ${message} in hand` : "not answering";
   }
+  if (loops(node, now)) return `crash loop: restarted ${node.restarts} times, last ${duration(now - node.restartedAt)} ago${node.lastFailure ? `: ${line(node.lastFailure, 100)}` : ""}`;
   const { run, session } = node;
   if (run) return runDoing(run, now);
   if (session) {
