@@ -295,8 +295,8 @@ pub(super) fn session_figures(connection: &Connection, key: &SessionKey) -> Resu
         "WITH RECURSIVE tree (key, level) AS (SELECT key, 0 FROM sessions WHERE key = ?1 \
          UNION SELECT c.key, min(t.level + 1, 2) FROM tree t JOIN sessions c ON c.parent_key = t.key \
          UNION SELECT d.key, min(t.level + 1, 2) FROM tree t JOIN deleted_sessions d ON d.parent_key = t.key) \
-         SELECT t.level, r.id IS NOT NULL, r.cause, r.state, r.accepted_at, coalesce(r.model_used, r.model), \
-         r.input_tokens, r.output_tokens, r.cached_tokens \
+         SELECT t.level, r.id IS NOT NULL, r.id, r.ended_at, r.cause, r.state, r.accepted_at, \
+         coalesce(r.model_used, r.model), r.input_tokens, r.output_tokens, r.cached_tokens \
          FROM tree t CROSS JOIN all_sessions s ON s.key = t.key LEFT JOIN runs r ON r.session = s.id",
     )?;
     let mut rows = statement.query([key.as_str()])?;
@@ -308,9 +308,10 @@ pub(super) fn session_figures(connection: &Connection, key: &SessionKey) -> Resu
         if !has_run {
             continue;
         }
+        let ended = (columns.parsed()?, columns.time_or_null()?);
         let (cause, state, accepted_at) = (columns.cause()?, columns.state()?, columns.time()?);
         let (model, usage) = (columns.parsed()?, columns.usage()?);
-        figures.count(level, (cause, state), accepted_at, (&model, usage));
+        figures.count(level, ended, (cause, state), accepted_at, (&model, usage));
     }
     Ok(figures)
 }

@@ -1,10 +1,12 @@
 //! Questions over many rows.
 
+use std::collections::BTreeSet;
+
 use super::fixtures::*;
 use crate::policy::cost::Spent;
 use crate::ports::{
     Cause, DAY_MS, DayUsage, Host, ListFilter, Op, OverviewFilter, Page, RunRow, RunState, RunUse,
-    SessionRow, Storage, Tallies, ToolMark, ToolUse, ToolUseFilter, Unfinished,
+    SessionFigures, SessionRow, Storage, Tallies, ToolMark, ToolUse, ToolUseFilter, Unfinished,
 };
 use crate::types::{Entry, SessionKey, Terminal, Timestamp, ToolStatus, Usage};
 
@@ -108,6 +110,13 @@ pub async fn figures_of_a_session_are_of_what_has_ended(store: &dyn Storage) {
     assert_eq!((used(&middle.own), used(&middle.below)), (100, 200));
     let models: Vec<_> = middle.own.iter().map(|(model, _)| model.clone()).collect();
     assert_eq!(models, [model("even")]);
+    let named =
+        |figures: &SessionFigures| figures.newest.iter().map(|(_, run)| *run).collect::<BTreeSet<_>>();
+    assert_eq!(
+        [named(&top), named(&middle)],
+        [BTreeSet::from([2, 5, 6].map(run_id)), [2, 5, 6].map(run_id).into()]
+    );
+    assert!(open.newest.is_empty());
     assert_eq!((top.done, top.failed, middle.done, middle.failed), (1, 0, 1, 1));
     assert_eq!(middle.latest.map(|(_, state)| state), Some(RunState::Ended(Terminal::Partial)));
     assert_eq!(figures(&session("nowhere")).await, None);

@@ -366,7 +366,8 @@ impl State {
             for (_, run) in self.runs_of.range(places(&key)) {
                 let Some(row) = self.runs.get(run).map(|run| &run.row) else { continue };
                 let model = row.model_used.as_ref().unwrap_or(&row.model.primary);
-                figures.count(level, (row.cause, row.state), row.accepted_at, (model, row.usage));
+                let ended = (row.id, row.ended_at);
+                figures.count(level, ended, (row.cause, row.state), row.accepted_at, (model, row.usage));
             }
             let live = self.children.range(places(&key));
             for (_, child) in live.chain(self.deleted_children.range(places(&key))) {

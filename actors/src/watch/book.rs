@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
+use super::entry::Entry;
 use crate::ports::{Cause, RunEnd, RunRow, RunState, SessionFigures, SessionRow};
 use crate::session::SessionMeta;
 use crate::types::{AgentId, Mode, ModelRef, RunId, SessionKey, Terminal, Timestamp, Usage};
@@ -19,7 +20,7 @@ pub const SHOWN_FOR: Duration = Duration::from_secs(60 * 60);
 /// Ended runs that are shown.
 pub const MAX_ENDED: usize = 1_000;
 /// Levels that what a run used is added up through; sessions go less deep.
-const MAX_DEPTH: usize = 128;
+const MAX_DEPTH: u64 = 128;
 /// Bytes of a text that is kept.
 const MAX_TEXT: usize = 400;
 
@@ -157,30 +158,6 @@ pub(crate) struct WaitingRun {
     pub(crate) timeout: Option<Duration>,
 }
 
-/// What is known of a session.
-#[derive(Debug, Default)]
-pub(super) struct Entry {
-    pub(super) facts: Option<Arc<SessionFacts>>,
-    /// What its ended runs have used and the ended runs of those below it, and how its children ended.
-    pub(super) figures: Option<SessionFigures>,
-    /// Changes with everything that is told of it.
-    version: u64,
-    /// Whether the figures may have missed something and are to be read again.
-    stale: bool,
-    /// When a run of it ended last.
-    ended_at: Option<Timestamp>,
-    /// Of the runs whose end was told, the one that was accepted last, and how that ended.
-    pub(super) latest: Option<(Timestamp, RunState)>,
-}
-
-/// A session whose figures are to be read, and what is known of it by then.
-#[derive(Debug, Clone)]
-pub(super) struct Unread {
-    /// The session.
-    pub(super) key: SessionKey,
-    version: u64,
-}
-
 /// The book. Told of what is committed, read by watchers.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
@@ -232,32 +209,18 @@ impl Book {
             if let Some(meta) = meta {
                 entry.facts = Some(Arc::new(meta.into()));
             }
-            entry.version += 1;
             entry.ended_at = Some(end.at);
-            entry.latest = entry.latest.or_later((run.accepted_at, RunState::Ended(run.state)));
-            if let Some(figures) = &mut entry.figures {
-                figures.own.add(&run.model, run.usage);
-            }
+            entry.note((run.accepted_at, RunState::Ended(run.state)));
+            entry.tell(&run, 0);
             entry.facts.as_ref().map(|facts| facts.parent.clone())
         };
-        let spawned = row.cause == Cause::Spawn;
-        if let (true, Some(Some(parent))) = (spawned, &parent) {
-            let mut entry = self.sessions.entry(parent.clone()).or_default();
-            entry.version += 1;
-            if let Some(figures) = &mut entry.figures {
-                match run.state {
-                    Terminal::Ok | Terminal::Partial => figures.done += 1,
-                    _ => figures.failed += 1,
-                }
-            }
-        }
-        for _ in 0..MAX_DEPTH {
+        for level in 1..MAX_DEPTH {
             match parent {
-                Some(Some(above)) => parent = self.add_below(&above, &run),
+                Some(Some(above)) => parent = self.add_below(&above, &run, level),
                 Some(None) => break,
                 // Nobody knows who is above it: any session may be.
                 None => {
-                    self.sessions.iter_mut().for_each(|mut entry| entry.stale = true);
+                    self.sessions.iter_mut().for_each(|mut entry| entry.doubt());
                     break;
                 }
             }
@@ -267,12 +230,9 @@ impl Book {
 
     /// Adds what a run used to a session above it. Returns who is above that one, as far as it is known.
     #[expect(clippy::option_option, reason = "nobody above is something else than nothing known of it")]
-    fn add_below(&self, key: &SessionKey, run: &EndedRun) -> Option<Option<SessionKey>> {
+    fn add_below(&self, key: &SessionKey, run: &Arc<EndedRun>, level: u64) -> Option<Option<SessionKey>> {
         let mut entry = self.sessions.get_mut(key)?;
-        entry.version += 1;
-        if let Some(figures) = &mut entry.figures {
-            figures.below.add(&run.model, run.usage);
-        }
+        entry.tell(run, level);
         entry.facts.as_ref().map(|facts| facts.parent.clone())
     }
 
@@ -287,7 +247,7 @@ impl Book {
     /// A session hangs below another one.
     pub(crate) fn moved(&self, key: &SessionKey, to: Option<&SessionKey>) {
         for mut entry in self.sessions.iter_mut() {
-            entry.stale = true;
+            entry.doubt();
             if entry.key() == key
                 && let Some(facts) = &entry.facts
             {
@@ -306,7 +266,7 @@ impl Book {
         for run in &runs {
             let mut entry = self.sessions.entry(run.session.clone()).or_default();
             entry.ended_at = entry.ended_at.max(Some(run.ended_at));
-            entry.latest = entry.latest.or_later((run.accepted_at, RunState::Ended(run.state)));
+            entry.note((run.accepted_at, RunState::Ended(run.state)));
         }
         let mut ended = self.lock();
         let known: std::collections::BTreeSet<RunId> = ended.iter().map(|run| run.id).collect();
@@ -325,9 +285,16 @@ impl Book {
     }
 
     /// Sessions whose figures are to be read, at most `most`.
-    pub(super) fn unread(&self, most: usize) -> Vec<Unread> {
-        let unread = self.sessions.iter().filter(|entry| entry.figures.is_none() || entry.stale);
-        unread.map(|entry| Unread { key: entry.key().clone(), version: entry.version }).take(most).collect()
+    pub(super) fn unread(&self, most: usize) -> Vec<SessionKey> {
+        let unread = self.sessions.iter().filter(|entry| entry.is_unread());
+        unread.map(|entry| entry.key().clone()).take(most).collect()
+    }
+
+    /// The store is about to be asked for the figures of a session.
+    pub(super) fn ask(&self, key: &SessionKey) {
+        if let Some(mut entry) = self.sessions.get_mut(key) {
+            entry.ask();
+        }
     }
 
     /// Sessions of which only the name is known, at most `most`.
@@ -348,16 +315,10 @@ impl Book {
         }
     }
 
-    /// Enters figures that were read, unless something was told of the session since it was named here.
-    pub(super) fn learn(&self, unread: &Unread, figures: SessionFigures) {
-        if let Some(mut entry) = self.sessions.get_mut(&unread.key)
-            && entry.version == unread.version
-        {
-            if let Some(latest) = figures.latest {
-                entry.latest = entry.latest.or_later(latest);
-            }
-            entry.figures = Some(figures);
-            entry.stale = false;
+    /// Enters what the store says of a session since it was asked.
+    pub(super) fn learn(&self, key: &SessionKey, figures: SessionFigures) {
+        if let Some(mut entry) = self.sessions.get_mut(key) {
+            entry.learn(figures);
         }
     }
 
@@ -396,19 +357,5 @@ impl Book {
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<EndedRun>>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The later one of two.
-trait Latest {
-    fn or_later(self, other: (Timestamp, RunState)) -> Self;
-}
-
-impl Latest for Option<(Timestamp, RunState)> {
-    fn or_later(self, other: (Timestamp, RunState)) -> Self {
-        match self {
-            Some((at, state)) if at > other.0 => Some((at, state)),
-            _ => Some(other),
-        }
     }
 }

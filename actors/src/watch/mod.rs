@@ -7,6 +7,7 @@
 mod book;
 mod build;
 mod dog;
+mod entry;
 mod tend;
 mod view;
 mod walk;

@@ -41,9 +41,10 @@ impl TreeHandle {
             let row = shared.storage.session(key.clone()).await?;
             shared.book.name(&key, row.as_ref());
         }
-        for unread in shared.book.unread(AT_ONCE) {
-            if let Some(figures) = shared.storage.session_figures(unread.key.clone()).await? {
-                shared.book.learn(&unread, figures);
+        for key in shared.book.unread(AT_ONCE) {
+            shared.book.ask(&key);
+            if let Some(figures) = shared.storage.session_figures(key.clone()).await? {
+                shared.book.learn(&key, figures);
             }
         }
         Ok(())

@@ -308,13 +308,19 @@ pub struct SessionFigures {
     pub failed: u64,
     /// The run of its own that was accepted last: when, and how it stands.
     pub latest: Option<(Timestamp, RunState)>,
+    /// Of the runs that count the ones that ended last, by when they did: all of them, or `MAX_NEWEST`.
+    pub newest: BTreeSet<(Timestamp, RunId)>,
 }
 
 impl SessionFigures {
-    /// Counts a run so many levels below the session.
+    /// Ended runs that are named.
+    pub const MAX_NEWEST: usize = 64;
+
+    /// Counts a run so many levels below the session, with when it ended if it has.
     pub fn count(
         &mut self,
         level: u64,
+        (run, ended_at): (RunId, Option<Timestamp>),
         (cause, state): (Cause, RunState),
         accepted_at: Timestamp,
         (model, usage): (&ModelRef, Usage),
@@ -323,6 +329,10 @@ impl SessionFigures {
             self.latest = Some((accepted_at, state));
         }
         let Some(ended) = state.terminal() else { return };
+        self.newest.extend(ended_at.map(|at| (at, run)));
+        if self.newest.len() > Self::MAX_NEWEST {
+            self.newest.pop_first();
+        }
         if level == 0 { &mut self.own } else { &mut self.below }.add(model, usage);
         if level == 1 && cause == Cause::Spawn {
             match ended {
