@@ -14,7 +14,9 @@ use crate::config::ConfigMsg;
 use crate::kit::{Handle, Msg, System};
 use crate::pairing::PairingMsg;
 use crate::policy::recovery::Pace;
-use crate::ports::{Done, Event, EventSink, Host, Models, Refused, Storage, StoreError, Tools, Transaction};
+use crate::ports::{
+    Done, Event, EventSink, Host, Models, Op, Refused, Storage, StoreError, Tools, Transaction,
+};
 use crate::run::RunCell;
 use crate::service::Service;
 use crate::session::{SessionMeta, SessionMsg};
@@ -88,7 +90,7 @@ pub(crate) struct Shared {
     /// Set once the tree is asked to suspend its runs.
     suspending: AtomicBool,
     /// What watchers see beside the live actors.
-    pub(crate) book: Book,
+    pub(crate) book: Arc<Book>,
     /// Milliseconds from the monotonic clock to the calendar, as dates of watchers are made.
     offset: AtomicI64,
     /// What is known of the lanes.
@@ -120,7 +122,7 @@ impl Shared {
             sessions: Slot::default(),
             live: DashMap::new(),
             runs: DashMap::new(),
-            book: Book::default(),
+            book: Arc::default(),
             offset: AtomicI64::new(i64::MIN),
             lanes: RwLock::new(LaneBook::both()),
             waiters: Mutex::default(),
@@ -204,7 +206,17 @@ impl Shared {
         transaction: Transaction,
         done: impl FnOnce(Result<(), Refused>) + Send + 'static,
     ) {
-        let message = StoreMsg::commit(transaction, Box::new(done) as Done);
+        let doomed: Vec<SessionKey> = transaction.iter().filter_map(Op::deletes).cloned().collect();
+        let done: Done = if doomed.is_empty() {
+            Box::new(done)
+        } else {
+            let book = Arc::clone(&self.book);
+            Box::new(move |result| {
+                book.deleted(&doomed);
+                done(result);
+            })
+        };
+        let message = StoreMsg::commit(transaction, done);
         // A message that comes back unsent refuses its transaction when it is dropped.
         drop(self.store.send(message));
     }
@@ -436,66 +448,4 @@ impl fmt::Debug for Shared {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use super::*;
-    use crate::ports::{FnModels, ModelRequest, SeededIds, TokioClock};
-    use crate::tree::TreeHandle;
-    use crate::types::{AgentId, ModelRef, Timestamp};
-
-    fn shared() -> Arc<Shared> {
-        let models = FnModels::new(|_: ModelRequest, _| std::future::pending());
-        let settings = Settings::with_model(AgentId::main(), ModelRef::rehearsal());
-        let clock = TokioClock::starting_at(Timestamp(0));
-        let options = TreeOptions::in_memory(clock, SeededIds::new(1), models, settings);
-        let system = Arc::new(System::new(Arc::clone(&options.clock), Arc::clone(&options.ids)));
-        Arc::new(Shared::new(system, options))
-    }
-
-    fn waiting(shared: &Shared) -> usize {
-        shared.waiters.lock().unwrap().len()
-    }
-
-    #[tokio::test]
-    async fn who_asks_for_a_run_that_is_not_there_is_not_remembered() {
-        let shared = shared();
-        let unknown = TreeHandle::of(&shared).outcome(RunId(uuid::Uuid::nil())).await;
-        assert_eq!(unknown.unwrap_err().code, "unknown_run");
-        assert_eq!(waiting(&shared), 0);
-    }
-
-    #[test]
-    fn those_who_stop_watching_a_root_at_once_are_all_forgotten() {
-        let shared = shared();
-        let root: SessionKey = "agent:main:main".parse().unwrap();
-        let (both, left) = (std::sync::Barrier::new(2), AtomicU32::new(0));
-        let watch = || {
-            for _ in 0..20_000 {
-                let watch = shared.watch_root(&root);
-                both.wait();
-                drop(watch);
-                both.wait();
-                left.fetch_add(u32::from(!shared.watched().is_empty()), Ordering::Relaxed);
-                both.wait();
-            }
-        };
-        std::thread::scope(|threads| {
-            threads.spawn(watch);
-            threads.spawn(watch);
-        });
-        assert_eq!(left.into_inner(), 0);
-    }
-
-    #[tokio::test]
-    async fn one_that_no_longer_waits_leaves_the_others_waiting() {
-        let shared = shared();
-        let run = RunId(uuid::Uuid::nil());
-        let (mut stays, leaves) = (shared.watch_run(run), shared.watch_run(run));
-        drop(leaves);
-        assert_eq!(waiting(&shared), 1);
-        shared.ended(run, &Outcome::ok("done".to_owned()));
-        assert_eq!(stays.outcome().await, Some(Outcome::ok("done".to_owned())));
-        assert_eq!(waiting(&shared), 0);
-    }
-}
+mod tests;

@@ -78,7 +78,14 @@ impl Behaviour for Watchdog {
                     (self.tree.clone(), self.dog.take().unwrap_or_default(), self.seeded);
                 let silent_after = self.daemon.config().gateway.silent_after;
                 let look = async move {
-                    tree.watch(&mut dog, silent_after);
+                    // Over ten thousand actors that is milliseconds, which others do not wait for.
+                    let looked = tree.clone();
+                    let dog = tokio::task::spawn_blocking(move || {
+                        looked.watch(&mut dog, silent_after);
+                        looked.sweep_book();
+                        dog
+                    });
+                    let dog = dog.await.unwrap_or_default();
                     let read = async {
                         if !seeded {
                             tree.seed_book().await?;

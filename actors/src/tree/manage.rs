@@ -88,7 +88,11 @@ impl TreeHandle {
             match delete_stopped(storage.as_ref(), clock.as_ref(), session, origin.clone()).await {
                 // Its parent is being told how its runs ended.
                 Err(refusal) if refusal.code == "session_open" && left > 0 => left -= 1,
-                other => return other,
+                other => {
+                    // Also of a refusal: a part of it may be gone.
+                    self.shared.book.deleted(other.as_deref().unwrap_or(std::slice::from_ref(session)));
+                    return other;
+                }
             }
             clock.sleep(SETTLE_STEP).await;
         }

@@ -41,6 +41,14 @@ pub struct SessionFacts {
     pub depth: u32,
 }
 
+impl SessionFacts {
+    /// Whether these are those of the session now.
+    fn is_of(&self, meta: &SessionMeta) -> bool {
+        (&self.key, &self.parent, &self.agent) == (&meta.key, &meta.parent, &meta.agent)
+            && (&self.label, self.mode, self.depth) == (&meta.label, meta.mode, meta.depth)
+    }
+}
+
 impl From<&SessionMeta> for SessionFacts {
     fn from(meta: &SessionMeta) -> Self {
         Self {
@@ -278,10 +286,33 @@ impl Book {
         }
     }
 
-    /// A session is awake, or was shown: its figures are wanted.
+    /// A session is awake: its figures are wanted.
     pub(super) fn want(&self, meta: &SessionMeta) {
-        let mut entry = self.sessions.entry(meta.key.clone()).or_default();
-        entry.facts = Some(Arc::new(meta.into()));
+        let is_known = |facts: &SessionFacts| facts.is_of(meta);
+        if self.sessions.get(&meta.key).is_some_and(|entry| entry.facts.as_deref().is_some_and(is_known)) {
+            return;
+        }
+        self.sessions.entry(meta.key.clone()).or_default().facts = Some(Arc::new(meta.into()));
+    }
+
+    /// Sessions may have been deleted, with parents that only they kept: whoever looks after the book finds out.
+    pub(crate) fn deleted(&self, keys: &[SessionKey]) {
+        for key in keys {
+            let mut next = Some(key.clone());
+            while let Some(mut entry) = next.take().and_then(|key| self.sessions.get_mut(&key)) {
+                entry.doubt();
+                let facts = entry.facts.clone();
+                drop(entry);
+                let parent = facts.and_then(|facts| self.facts(facts.parent.as_ref()?));
+                next = parent.filter(|parent| parent.mode == Mode::Run).map(|parent| parent.key.clone());
+            }
+        }
+    }
+
+    /// A session is not there any more: nothing of it is shown.
+    pub(super) fn remove(&self, key: &SessionKey) {
+        self.sessions.remove(key);
+        self.lock().retain(|run| run.session != *key);
     }
 
     /// Sessions whose figures are to be read, at most `most`.
@@ -306,7 +337,7 @@ impl Book {
     /// Enters what the store says of a session; nothing if it is gone.
     pub(super) fn name(&self, key: &SessionKey, row: Option<&SessionRow>) {
         match row {
-            None => drop(self.sessions.remove(key)),
+            None => self.remove(key),
             Some(row) => {
                 if let Some(mut entry) = self.sessions.get_mut(key) {
                     entry.facts.get_or_insert_with(|| Arc::new(row.into()));

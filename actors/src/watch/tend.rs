@@ -1,5 +1,7 @@
 //! Looks after the book: reads from the store what nobody has told it.
 
+use std::sync::Arc;
+
 use super::book::{EndedRun, MAX_ENDED, SHOWN_FOR};
 use crate::ports::{ListFilter, Page, StoreError};
 use crate::tree::TreeHandle;
@@ -27,24 +29,33 @@ impl TreeHandle {
         Ok(())
     }
 
-    /// Reads what the book lacks, a part of it at a time, and has it forget what is not shown any more.
+    /// Has the book know who is awake, and forget what is not shown any more. Goes over all of it, without waiting.
+    pub fn sweep_book(&self) {
+        let shared = self.shared();
+        // Whoever is told of something in the book may be held up there, and never by who is awake.
+        let awake: Vec<_> = shared.live.iter().map(|entry| Arc::clone(&entry.meta)).collect();
+        for meta in awake {
+            shared.book.want(&meta);
+        }
+        shared.book.forget(shared.system.clock.now(), |key| shared.live.contains_key(key));
+    }
+
+    /// Reads what the book lacks, a part of it at a time.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn tend_book(&self) -> Result<(), StoreError> {
         let shared = self.shared();
-        for entry in shared.live_sessions() {
-            shared.book.want(&entry.meta);
-        }
-        shared.book.forget(shared.system.clock.now(), |key| shared.live.contains_key(key));
         for key in shared.book.unnamed(AT_ONCE) {
             let row = shared.storage.session(key.clone()).await?;
             shared.book.name(&key, row.as_ref());
         }
         for key in shared.book.unread(AT_ONCE) {
             shared.book.ask(&key);
-            if let Some(figures) = shared.storage.session_figures(key.clone()).await? {
-                shared.book.learn(&key, figures);
+            match shared.storage.session_figures(key.clone()).await? {
+                Some(figures) => shared.book.learn(&key, figures),
+                None if shared.live.contains_key(&key) => {}
+                None => shared.book.remove(&key),
             }
         }
         Ok(())

@@ -317,6 +317,17 @@ pub enum Op {
     Audit(Box<AuditRecord>),
 }
 
+impl Op {
+    /// The session that it deletes, if it does; parents that go with it are not named.
+    #[must_use]
+    pub const fn deletes(&self) -> Option<&SessionKey> {
+        match self {
+            Self::DeleteSession { session, .. } | Self::RetireSession { session, .. } => Some(session),
+            _ => None,
+        }
+    }
+}
+
 /// Changes that are made together.
 pub type Transaction = Vec<Op>;
 

@@ -1,10 +1,19 @@
 //! What sessions have used, where the store is read while runs end.
 
-use super::super::book::Book;
-use crate::contract::{apply, child, child_run, create, insert, model, session};
+use std::time::Duration;
+
+use super::super::{Book, Look};
+use crate::contract::{apply, child, child_run, create, insert, key, model, session};
 use crate::memory::MemoryStorage;
-use crate::ports::{Op, RunEnd, RunRow, SessionFigures, SessionRow, Storage};
-use crate::types::{Outcome, Timestamp, Usage};
+use crate::policy::cost::Prices;
+use crate::ports::{
+    Answer, FnModels, ModelRequest, Op, RunEnd, RunRow, SeededIds, SessionFigures, SessionRow, Storage,
+    TokioClock,
+};
+use crate::tree::{Tree, TreeOptions};
+use crate::types::{
+    AgentId, ModelRef, Origin, Outcome, SessionKey, Settings, SpawnRequest, Timestamp, Usage,
+};
 
 /// A session with a child, and runs of that one.
 struct Rig {
@@ -100,4 +109,29 @@ async fn an_answer_that_a_move_has_overtaken_is_void() {
     rig.book.moved(&rig.below.key, None);
     rig.book.learn(&rig.main.key, figures);
     assert!(rig.is_unread() && rig.shown().is_none());
+}
+
+#[tokio::test]
+async fn a_deleted_session_is_gone_with_its_runs() {
+    let clock = TokioClock::starting_at(Timestamp(1_000_000));
+    let settings = Settings::with_model(AgentId::main(), ModelRef::rehearsal());
+    let models = FnModels::new(|_: ModelRequest, _| async { Ok(Answer::text("done")) });
+    let tree = Tree::start(TreeOptions::in_memory(clock, SeededIds::new(3), models, settings)).await.unwrap();
+    let handle = tree.handle();
+    let is_shown = |key: &SessionKey| {
+        let (prices, silent_after) = (Prices::default(), Duration::from_secs(120));
+        let nodes = handle.snapshot(&Look { prices: &prices, silent_after }).nodes;
+        nodes.iter().any(|node| {
+            node.session.as_ref().is_some_and(|session| session.key == *key)
+                || node.run.as_ref().is_some_and(|run| run.session == *key)
+        })
+    };
+    let spawned = handle.spawn(SpawnRequest::new(key("main"), "work"), Origin::Timer).await.unwrap();
+    handle.outcome(spawned.run).await.unwrap();
+    handle.tend_book().await.unwrap();
+    assert!(is_shown(&spawned.session));
+    handle.delete_session(&spawned.session, Origin::Timer).await.unwrap();
+    handle.tend_book().await.unwrap();
+    assert!(!is_shown(&spawned.session));
+    tree.stop().await;
 }
