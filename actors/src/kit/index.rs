@@ -186,7 +186,7 @@ impl ActorInfo {
     /// Messages that wait.
     #[must_use]
     pub fn mailbox(&self) -> u32 {
-        self.depth.load(Ordering::Relaxed)
+        self.depth.load(Ordering::Acquire)
     }
 
     /// Goes to a state, except that nothing follows on `Stopping`.
@@ -254,13 +254,14 @@ impl ActorInfo {
     }
 
     pub(super) fn enqueued(&self) -> Monotonic {
-        let depth = self.depth.fetch_add(1, Ordering::Relaxed) + 1;
+        let now = self.system.clock.monotonic();
+        // Before anybody can see that one waits: the time of the one before it would count for it.
+        if self.depth.load(Ordering::Relaxed) == 0 {
+            self.waits_since.store(now.0, Ordering::Relaxed);
+        }
+        let depth = self.depth.fetch_add(1, Ordering::Release) + 1;
         if depth > self.high_water.load(Ordering::Relaxed) {
             self.high_water.fetch_max(depth, Ordering::Relaxed);
-        }
-        let now = self.system.clock.monotonic();
-        if depth == 1 {
-            self.waits_since.store(now.0, Ordering::Relaxed);
         }
         now
     }
@@ -330,10 +331,13 @@ impl ActorInfo {
         if let Some((message, since)) = self.in_hand() {
             return Some((Some(message), since));
         }
+        if self.mailbox() == 0 {
+            return None;
+        }
         let done = self.done_at.load(Ordering::Relaxed);
         let waiting = self.waits_since.load(Ordering::Relaxed);
         let since = if done == IDLE { waiting } else { waiting.max(done) };
-        (self.mailbox() > 0).then_some((None, Monotonic(since)))
+        Some((None, Monotonic(since)))
     }
 
     /// Whether it was started as the first of its tree.
