@@ -111,6 +111,7 @@ fn actor(actor: &ActorFigures) -> wire::Actor {
             .in_hand
             .map(|(message, since)| wire::InHand { message: message.to_owned(), since: since.0 }),
         progress_at: millis(actor.progress_at),
+        waits_since: millis(actor.waits_since),
         stuck: actor.stuck,
     }
 }

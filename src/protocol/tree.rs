@@ -193,6 +193,9 @@ pub struct Actor {
     /// When the last message was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_at: Option<i64>,
+    /// Since when messages wait and none is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_since: Option<i64>,
     /// Whether it does not answer.
     #[serde(default, skip_serializing_if = "is_false")]
     pub stuck: bool,

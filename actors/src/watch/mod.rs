@@ -8,6 +8,7 @@ mod book;
 mod build;
 mod dog;
 mod entry;
+mod nodes;
 mod tend;
 mod view;
 mod walk;

@@ -127,6 +127,8 @@ pub struct ActorFigures {
     pub in_hand: Option<(&'static str, Timestamp)>,
     /// When the last message was done.
     pub progress_at: Option<Timestamp>,
+    /// Since when messages wait and none is taken.
+    pub waits_since: Option<Timestamp>,
     /// Whether it does not answer: a message is in hand for long, or messages wait for long and none is taken.
     pub stuck: bool,
 }
@@ -237,6 +239,10 @@ pub struct RunNode {
 pub(super) fn totals(nodes: &[Node]) -> Totals {
     let mut totals = Totals::default();
     let mut sessions = BTreeSet::new();
+    // Of a run alone, no session has what it used.
+    if let Some(run) = nodes.first().and_then(|node| node.run.as_ref()) {
+        totals.spent += run.spent;
+    }
     for node in nodes {
         totals.actors += u64::from(node.actor.is_some());
         match node.run.as_ref().filter(|run| run.ended_at.is_none()).map(|run| run.state) {

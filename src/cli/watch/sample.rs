@@ -28,6 +28,7 @@ pub(crate) fn node(id: &str, parent: Option<&str>, name: &str, kind: &str) -> No
             busy_ms: 12.5,
             in_hand: None,
             progress_at: None,
+            waits_since: None,
             stuck: false,
         }),
         session: None,

@@ -110,7 +110,7 @@ pub(crate) fn marks(node: &Node, now: Timestamp) -> Vec<Word> {
     if let Some(actor) = node.actor.as_ref().filter(|actor| actor.stuck) {
         let (message, begun) = match &actor.in_hand {
             Some(in_hand) => (one_line(&in_hand.message, MAX_WORDS), in_hand.since),
-            None => (String::new(), actor.progress_at.unwrap_or(actor.since)),
+            None => (String::new(), actor.waits_since.unwrap_or(now.0)),
         };
         let how_long = elapsed(since(begun, now));
         let what = match &*message {
@@ -337,7 +337,8 @@ mod tests {
         actor(&mut stuck).in_hand = Some(InHand { message: "commit".into(), since: NOW.0 - 4_200 });
         assert_eq!(said(&stuck), "store  running  STUCK: not answering for 4.2s (handles commit)  1m00s");
         actor(&mut stuck).in_hand = None;
-        actor(&mut stuck).progress_at = Some(NOW.0 - 2_000);
+        actor(&mut stuck).progress_at = Some(NOW.0 - 3_600_000);
+        actor(&mut stuck).waits_since = Some(NOW.0 - 2_000);
         assert!(said(&stuck).contains("STUCK: not answering for 2.0s (messages wait)"));
         let mut quiet = run("7", "4", "aaaa", "k", NOW.0);
         quiet.run.as_mut().unwrap().silent_since = Some(NOW.0 - 130_000);

@@ -21,6 +21,7 @@ fn node(id: u64, state: &'static str, handled: u64) -> Node {
         busy: Duration::ZERO,
         in_hand: None,
         progress_at: None,
+        waits_since: None,
         stuck: false,
     };
     let name: Arc<str> = id.to_string().into();
