@@ -173,6 +173,8 @@ async fn a_part_of_the_tree_is_named_by_path_session_or_run() {
     }
     let run = client.call("tree.get", json!({ "path": "fan" })).await.unwrap();
     assert_eq!((nodes(&run).len(), &nodes(&run)[0]["run"]["runId"]), (1, &json!("fan")));
+    assert!(run["totals"]["usage"]["input"].as_u64() > Some(0), "{run}");
+    assert_eq!(run["totals"]["usage"], nodes(&run)[0]["run"]["usage"]);
     let now = client.call("tree.get", json!({ "recent": false })).await.unwrap();
     assert_eq!(
         (labelled(&now, "quick"), labelled(&now, "leaf")["kind"].as_str()),
@@ -264,6 +266,10 @@ async fn runs_of_the_last_hour_are_there_after_a_restart() {
     assert_eq!(run_of(&tree, labelled(&tree, "leaf"))["state"], "cancelled");
     let recent = client.call("runs.recent", json!({})).await.unwrap();
     before.iter_mut().filter(|(_, state)| state != "ok").for_each(|(_, state)| *state = json!("cancelled"));
-    assert_eq!(states(&recent), before);
+    // The result that the aborted run had not read is for another run, which comes when it comes.
+    let mut after = states(&recent);
+    let more = after.split_off(before.len().min(after.len()));
+    assert_eq!(after, before);
+    assert!(more.len() <= 1 && more.iter().all(|(label, _)| label.is_null()), "{more:?}");
     daemon.stop().await;
 }
