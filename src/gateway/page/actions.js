@@ -46,16 +46,13 @@ export function actionsFor(app, node) {
   return acts;
 }
 
-/**
- * The live runs below a node, those nearest to it first. A run ends with the one that spawned it, but not where that one
- * has ended before: each is asked to end.
- */
+/** The live runs below a node, level by level, those nearest to it first. */
 function liveBelow(tree, node) {
-  const runs = [];
+  const levels = [];
   for (let level = [node]; level.length; level = level.flatMap((above) => tree.children(above.id))) {
-    for (const { run } of level) if (run && isLive(run)) runs.push(run);
+    levels.push(level.map(({ run }) => run).filter((run) => run && isLive(run)));
   }
-  return runs;
+  return levels;
 }
 
 async function cancelRun(app, { id, parent, run }) {
@@ -78,11 +75,16 @@ async function cancelBelow(app, node) {
     yes: `Cancel ${plural(live, "run")}`, no: "Let them run",
   });
   if (!sure) return;
-  const answers = await Promise.allSettled(liveBelow(app.tree, node).map((run) => app.call("sessions.abort", { key: run.sessionKey, runId: run.id })));
+  const answers = [];
+  // A run ends with the one that spawned it, but not where that one has ended before: each is asked to end. The lower
+  // ones later: a run whose children end goes on with what they said.
+  for (const runs of liveBelow(app.tree, node)) {
+    answers.push(...await Promise.allSettled(runs.map((run) => app.call("sessions.abort", { key: run.sessionKey, runId: run.id }))));
+  }
   const cancelled = answers.filter(({ value }) => value?.status === "aborted").length;
   const refused = answers.filter(({ status }) => status === "rejected");
   const others = answers.length - cancelled - refused.length;
-  app.toast(`${plural(cancelled, "run")} below ${name(node)} cancelled${others ? `, ${others} had ended by then` : ""}`);
+  app.toast(`${plural(cancelled, "run")} below ${name(node)} cancelled${others ? `, ${others} ended with what spawned them or before` : ""}`);
   if (refused.length) app.toast(`${plural(refused.length, "run")} not cancelled: ${refused[0].reason.message}`, "bad");
 }
 
