@@ -102,7 +102,8 @@ pub(crate) enum RunMsg {
     Retry,
     /// Go on after a boundary. From the session.
     Continue(Box<Continue>),
-    /// Report again what was reported last. From the session, after a rebuild.
+    /// Report again what was reported last, and ask again for a permit that is awaited. From the session, after a
+    /// rebuild.
     Resync,
     /// Ask again for a permit, if one is awaited. From the session.
     LanesReset,
@@ -248,12 +249,12 @@ impl Behaviour for Run {
                 }
             }
             RunMsg::Continue(word) => self.on_continue(*word, ctx),
-            RunMsg::Resync => self.tell_report(),
-            RunMsg::LanesReset => {
-                if matches!(self.doing, Doing::Queueing { .. }) {
-                    self.ask_permit(ctx);
-                }
+            RunMsg::Resync => {
+                self.tell_report();
+                // That the lanes began anew may be what the session lost.
+                self.ask_again(ctx);
             }
+            RunMsg::LanesReset => self.ask_again(ctx),
         }
     }
 }
@@ -349,6 +350,13 @@ impl Run {
         self.permit = Some(word.permit);
         self.soft_at = self.soft_at.and(word.soft_at);
         self.next_step(ctx);
+    }
+
+    /// Asks for the permit that it waits for, if it does: one that asks again keeps one place.
+    fn ask_again(&self, ctx: &Ctx<Self>) {
+        if matches!(self.doing, Doing::Queueing { .. }) {
+            self.ask_permit(ctx);
+        }
     }
 
     fn ask_permit(&self, ctx: &Ctx<Self>) {

@@ -400,3 +400,32 @@ async fn a_run_that_is_being_ended_keeps_its_turn_across_a_panic() {
     assert!(ended < started, "the next one has its turn after it");
     rig.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_waits_in_its_lane_asks_again_though_its_session_panics_on_the_word_that_it_has_to() {
+    let faults = Arc::new(Once::default());
+    let rig = with(&faults)
+        .with(|settings| settings.lanes.subagent = 1)
+        .start(|call: Call| async move {
+            match &*call.task() {
+                "busy" => call.sleep(100_000).await,
+                "work" if call.clock.now().0 < 1_700_000_001_000 => {
+                    return Err(ModelError::new(ModelErrorKind::Network, "no connection"));
+                }
+                _ => {}
+            }
+            Ok(Answer::text("NO_REPLY"))
+        })
+        .await;
+    let work = rig.spawn("work").await;
+    rig.sleep(1).await;
+    rig.spawn("busy").await;
+    rig.sleep(50_000).await;
+    faults.arm("sessions", "settings_changed");
+    // The manager that is up again tells all three sessions.
+    faults.arm_too("session", "hello", 3);
+    rig.handle.apply((*rig.handle.settings()).clone()).await.unwrap();
+    rig.until("the panics", |_| faults.fired()).await;
+    assert_eq!(rig.outcome(work.run).await.state, Terminal::Ok);
+    rig.finish().await;
+}

@@ -1,6 +1,6 @@
-//! A panic of one actor on one message.
+//! Panics of actors on some of their messages, mostly one on one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -8,27 +8,34 @@ use offshoot_actors::kit::{Bug, Faults};
 
 use super::{Setup, setup};
 
-/// Counts the messages of each kind, and lets one of them panic.
+/// Counts the messages of each kind, and lets some of them panic.
 #[derive(Default)]
 pub struct Once {
     pub seen: Mutex<BTreeMap<(&'static str, &'static str), u32>>,
     /// The actor's kind, the message, and which of them panics, from 1.
-    at: Mutex<Option<(&'static str, &'static str, u32)>>,
+    at: Mutex<BTreeSet<(&'static str, &'static str, u32)>>,
     fired: AtomicBool,
 }
 
 impl Once {
     pub fn at(actor: &'static str, message: &'static str, nth: u32) -> Arc<Self> {
-        Arc::new(Self { at: Mutex::new(Some((actor, message, nth))), ..Self::default() })
+        Arc::new(Self { at: Mutex::new(BTreeSet::from([(actor, message, nth)])), ..Self::default() })
     }
 
     /// The next message of this kind panics.
     pub fn arm(&self, actor: &'static str, message: &'static str) {
+        self.at.lock().unwrap().clear();
+        self.arm_too(actor, message, 1);
+    }
+
+    /// So many next messages of this kind panic besides.
+    pub fn arm_too(&self, actor: &'static str, message: &'static str, times: u32) {
         let seen = self.seen.lock().unwrap().get(&(actor, message)).copied().unwrap_or(0);
-        *self.at.lock().unwrap() = Some((actor, message, seen + 1));
+        self.at.lock().unwrap().extend((1..=times).map(|nth| (actor, message, seen + nth)));
         self.fired.store(false, Ordering::SeqCst);
     }
 
+    /// Whether all that were armed have panicked.
     pub fn fired(&self) -> bool {
         self.fired.load(Ordering::SeqCst)
     }
@@ -42,8 +49,9 @@ impl Faults for Once {
             *nth += 1;
             *nth
         };
-        let now = *self.at.lock().unwrap() == Some((actor, message, nth));
-        if now {
+        let mut at = self.at.lock().unwrap();
+        let now = at.remove(&(actor, message, nth));
+        if now && at.is_empty() {
             self.fired.store(true, Ordering::SeqCst);
         }
         now
