@@ -2,11 +2,11 @@
 //! that installs a subscriber.
 //!
 //! [`filter`] decides what is a line, [`level`] which filter is in force; [`lines`] writes it with the actor that says it,
-//! [`file`](mod@file) and [`rotation`] keep it, [`tail`](mod@tail) has the last ones for clients. What happens in the tree is
+//! [`behind`] and [`rotation`] keep it, [`tail`](mod@tail) has the last ones for clients. What happens in the tree is
 //! told by [`happened`](mod@happened), from the event.
 
+mod behind;
 mod clock;
-mod file;
 mod filter;
 mod happened;
 mod level;
@@ -17,12 +17,13 @@ mod tail;
 use std::any::Any;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-pub(crate) use self::file::{flush, lines_lost, log_to};
+pub(crate) use self::behind::{console_behind, flush, lines_lost, log_to};
 use self::filter::By;
 pub use self::filter::FilterError;
 pub(crate) use self::filter::check_level;
@@ -32,6 +33,9 @@ use self::lines::Output;
 pub(crate) use self::lines::find_actors;
 pub use self::rotation::LogFile;
 pub(crate) use self::tail::{TAIL_NAME, Tail, tail};
+
+/// How long the last lines may take where a second signal ends the process.
+const LAST_LINES_WITHIN: Duration = Duration::from_millis(200);
 
 /// Something that is drawn on standard error, below the lines that are written there.
 pub trait Picture: Send + Sync {
@@ -70,8 +74,15 @@ pub fn leave(line: &str, code: i32) -> ! {
     if let Some(picture) = &*picture {
         picture.leave();
     }
-    // A line that cannot be written has nobody to read it.
-    _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+    let line = format!("{line}\n");
+    if behind::CONSOLE.is_begun() {
+        // Whoever does not read it does not keep the process from its end.
+        behind::CONSOLE.write(line);
+        flush(LAST_LINES_WITHIN);
+    } else {
+        // A line that cannot be written has nobody to read it.
+        _ = io::stderr().lock().write_all(line.as_bytes());
+    }
     std::process::exit(code)
 }
 

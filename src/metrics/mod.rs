@@ -123,7 +123,8 @@ impl Metrics {
         deliveries(&mut page, seen.deliveries);
         store(&mut page, seen.store_refuses);
         self.wire(&mut page, seen);
-        let help = "Lines of the log that were lost because the disk did not keep up.";
+        let help =
+            "Lines of the log that were lost because the disk, or who reads standard error, did not keep up.";
         page.counter("offshoot_log_lines_dropped_total", help).value(&[], telemetry::lines_lost());
         process::write(&mut page, seen.started_at.0);
         page.finish()

@@ -14,7 +14,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::{clock, file, write_stderr};
+use super::{behind, clock, write_stderr};
 
 /// Bytes of one text in a line.
 const MAX_TEXT: usize = 4 * 1024;
@@ -227,8 +227,11 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Output {
         // A line that has no reader is lost.
         match self {
             Self::Human { colors } => _ = write_stderr(line.human(level, *colors).as_bytes()),
+            Self::Json if behind::CONSOLE.is_begun() => {
+                behind::CONSOLE.write(line.json(level, target, SystemTime::now()));
+            }
             Self::Json => _ = write_stderr(line.json(level, target, SystemTime::now()).as_bytes()),
-            Self::File => file::write(line.json(level, target, SystemTime::now())),
+            Self::File => behind::FILE.write(line.json(level, target, SystemTime::now())),
         }
     }
 }

@@ -87,6 +87,23 @@ fn what_is_logged_is_changed_while_the_daemon_runs_and_goes_back() {
 }
 
 #[test]
+fn a_daemon_works_on_while_nobody_reads_what_it_writes_to_standard_error() {
+    let world = World::with("{ logging: { level: 'trace', consoleLevel: 'trace' } }");
+    let gateway = Gateway::start(&world);
+    let file = world.state().join("logs/offshoot.log");
+    let written = || file.metadata().map_or(0, |found| found.len());
+    // More than the pipe takes; only the file says how much there was for both.
+    let mut number = 0;
+    while written() < 192 * 1024 {
+        number += 1;
+        agent(&world, &format!("Reply with exactly: {number}"));
+    }
+    gateway.signal(Signal::TERM);
+    let done = gateway.done().exits(0);
+    assert!(done.stderr.len() > 128 * 1024, "what was not read yet is read at the end");
+}
+
+#[test]
 fn the_log_can_be_elsewhere_small_or_nowhere() {
     let world = World::new();
     let elsewhere = world.path("elsewhere/daemon.log");

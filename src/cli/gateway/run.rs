@@ -1,5 +1,6 @@
 //! `offshoot gateway run`
 
+use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,7 +39,7 @@ pub(super) async fn run(args: &GatewayRunArgs, global: &Global) -> Result<Exit, 
     let token_file = shared_token::ensure(&mut config.gateway.auth, &dir).map_err(|error| {
         Failure::system("the gateway's token cannot be kept in the state directory", &error)
     })?;
-    log_to_file(&config, &dir)?;
+    log_on_threads(&config, &dir)?;
     let config = Arc::new(config);
     let started = Serving::start(
         Arc::clone(&config),
@@ -73,8 +74,13 @@ pub(super) async fn run(args: &GatewayRunArgs, global: &Global) -> Result<Exit, 
     exit
 }
 
-/// What the daemon says of its work is kept, too, where nobody reads what it writes to standard error.
-fn log_to_file(config: &Config, dir: &Path) -> Result<(), Failure> {
+/// What the daemon says of its work is kept, too, where nobody reads what it writes to standard error, and where somebody
+/// reads it slowly nothing waits for that.
+fn log_on_threads(config: &Config, dir: &Path) -> Result<(), Failure> {
+    if !io::stderr().is_terminal() {
+        telemetry::console_behind()
+            .map_err(|error| Failure::system("the thread for standard error cannot be started", &error))?;
+    }
     let file = config.logging.file_in(dir);
     let level = file.as_ref().map(|_| config.logging.level);
     if let Some(file) = file {
