@@ -149,7 +149,10 @@ impl Line {
         // Nothing fails that is written to a text in memory.
         _ = write!(line, " {}", shown(&self.message));
         for (name, value) in &self.fields {
-            let value = shown(value.as_str().unwrap_or_default());
+            let value = match value {
+                Value::String(text) => shown(text),
+                value => value.to_string(),
+            };
             let quoted = value.contains(' ') && name != "path";
             let value = if quoted { format!("{value:?}") } else { value };
             let member = format!("{name}={value}");
@@ -263,6 +266,15 @@ mod tests {
     fn a_line_for_people_stays_one_line() {
         let written = line(&[("a", "b c"), ("x", "\u{1b}[2J")]).human(&Level::WARN, false);
         assert_eq!(written, " WARN it happened a=\"b c\" x=\u{fffd}[2J\n");
+    }
+
+    #[test]
+    fn numbers_and_truths_are_shown_to_people() {
+        let mut line = line(&[]);
+        line.fields.insert("pid".to_owned(), 17.into());
+        line.fields.insert("by".to_owned(), (-2).into());
+        line.fields.insert("clean".to_owned(), false.into());
+        assert_eq!(line.human(&Level::INFO, false), " INFO it happened by=-2 clean=false pid=17\n");
     }
 
     #[test]
