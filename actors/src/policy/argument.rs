@@ -51,43 +51,155 @@ fn visible(name: &str, value: &str) -> String {
     if is_secret(name) { MASK.to_owned() } else { value.to_owned() }
 }
 
+/// What is not to be shown of the words that follow.
+#[derive(Debug, Clone, Copy)]
+enum Hide {
+    Nothing,
+    /// The next one.
+    Next,
+    /// So many, as an `Authorization` has: a scheme and a word. A list goes on behind each comma.
+    Credentials(u8),
+    /// The next one, if it is a name with a word.
+    User,
+    /// All, until one has this quote.
+    Until(char),
+}
+
 /// A text in one line, without what stands behind a secret's name, a `Bearer` or in the user's place of an address.
 fn masked(text: &str) -> String {
+    masked_after(text, Hide::Nothing).0
+}
+
+/// What is hidden of the text, and what is to be hidden after it.
+fn masked_after(text: &str, mut hide: Hide) -> (String, Hide) {
     let mut out = String::with_capacity(text.len().min(MAX_READ));
-    let mut hides = false;
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
         if !out.is_empty() {
             out.push(' ');
         }
-        let bare = word.trim_matches(|c: char| matches!(c, '"' | '\'' | ',' | '(' | ')'));
-        let scheme = bare.eq_ignore_ascii_case("bearer") || bare.eq_ignore_ascii_case("basic");
-        if std::mem::take(&mut hides) && !scheme {
-            out.push_str(MASK);
-            continue;
-        }
-        let named = word.find(['=', ':']).map(|at| word.split_at(at + 1));
-        match named {
-            Some((name, value)) if is_secret(name.trim_matches(|c: char| !c.is_alphanumeric())) => {
-                out.push_str(name);
-                if value.is_empty() || value.chars().all(|c| matches!(c, '"' | '\'')) {
-                    hides = true;
-                } else {
-                    out.push_str(MASK);
+        hide = match hide {
+            Hide::Until(quote) => {
+                conceal(&mut out);
+                if word.contains(quote) { Hide::Nothing } else { hide }
+            }
+            Hide::Next | Hide::Credentials(_) if is_scheme(word) => {
+                out.push_str(word);
+                opened(word).map_or(Hide::Next, Hide::Until)
+            }
+            Hide::Next | Hide::Credentials(_) => {
+                conceal(&mut out);
+                match (opened(word), hide) {
+                    (Some(quote), _) => Hide::Until(quote),
+                    (None, Hide::Credentials(_)) if word.ends_with([',', ';']) => hide,
+                    (None, Hide::Credentials(words @ 2..)) => Hide::Credentials(words - 1),
+                    _ => Hide::Nothing,
                 }
             }
-            _ if scheme => {
-                out.push_str(word);
-                hides = true;
+            Hide::User if word.contains(':') || opened(word).is_some() => {
+                conceal(&mut out);
+                opened(word).map_or(Hide::Nothing, Hide::Until)
             }
-            // An option such as `--token` has its value in the next word.
-            _ if word.starts_with("--") && named.is_none() && is_secret(word) => {
-                out.push_str(word);
-                hides = true;
-            }
-            _ => out.push_str(&without_user(word)),
+            Hide::User | Hide::Nothing => word_shown(word, &mut out),
+        };
+    }
+    (out, hide)
+}
+
+/// Shows a word up to a secret in it. What is to be hidden after it.
+fn word_shown(word: &str, out: &mut String) -> Hide {
+    if let Some(secret) = Secret::find(word) {
+        out.push_str(&without_user(secret.before));
+        return secret.hide(out);
+    }
+    if is_scheme(word) {
+        out.push_str(word);
+        return Hide::Next;
+    }
+    let option = word.trim_start_matches(['"', '\'', '\\']);
+    for user in ["-u", "-U", "--user=", "--proxy-user="] {
+        if option.strip_prefix(user).is_some_and(|value| value.contains(':')) {
+            out.push_str(user);
+            out.push_str(MASK);
+            return Hide::Nothing;
         }
     }
-    out
+    out.push_str(&without_user(word));
+    match option {
+        "-u" | "-U" | "--user" | "--proxy-user" => Hide::User,
+        // An option such as `--token` has its value in the next word.
+        _ if option.starts_with('-') && is_secret(option.trim_start_matches('-')) => Hide::Next,
+        _ => Hide::Nothing,
+    }
+}
+
+/// A secret's name in a word, with what stands before and behind it.
+struct Secret<'a> {
+    name: &'a str,
+    /// With the name and the sign behind it.
+    before: &'a str,
+    value: &'a str,
+    /// The quote that opens right before the name, and is not the name's own.
+    quote: Option<char>,
+}
+
+impl<'a> Secret<'a> {
+    /// The first one: as a variable, a header, a part of an address or a member of an object.
+    fn find(word: &'a str) -> Option<Self> {
+        word.match_indices(['=', ':']).find_map(|(at, _)| {
+            let before = &word[..at];
+            let named = before.trim_end_matches(|c: char| !c.is_alphanumeric());
+            let part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+            let lead = named.trim_end_matches(part);
+            let name = named[lead.len()..].trim_start_matches('-');
+            let quote = lead.chars().next_back().filter(|c| is_quote(*c) && !before.ends_with(is_quote));
+            let (before, value) = word.split_at(at + 1);
+            is_secret(name).then_some(Self { name, before, value, quote })
+        })
+    }
+
+    fn hide(&self, out: &mut String) -> Hide {
+        let name = self.name.to_ascii_lowercase();
+        let many = name.ends_with("authorization") || name.ends_with("cookie");
+        if !self.value.is_empty() {
+            conceal(out);
+        }
+        if let Some(quote) = self.quote {
+            return if self.value.contains(quote) { Hide::Nothing } else { Hide::Until(quote) };
+        }
+        match opened(self.value) {
+            Some(quote) => Hide::Until(quote),
+            None if self.value.is_empty() && many => Hide::Credentials(2),
+            None if self.value.is_empty() || is_scheme(self.value) => Hide::Next,
+            None if many && !self.value.contains(is_quote) => Hide::Credentials(1),
+            None => Hide::Nothing,
+        }
+    }
+}
+
+/// Puts the mask in a word's place, once for several.
+fn conceal(out: &mut String) {
+    if out.ends_with("*** ") {
+        out.pop();
+    } else {
+        out.push_str(MASK);
+    }
+}
+
+const fn is_quote(c: char) -> bool {
+    matches!(c, '"' | '\'' | '`')
+}
+
+/// The quote that a word begins with and does not close.
+fn opened(word: &str) -> Option<char> {
+    let word = word.trim_start_matches('\\');
+    let quote = word.chars().next().filter(|c| is_quote(*c))?;
+    (!word[1..].contains(quote)).then_some(quote)
+}
+
+/// A word that says how the next one proves who somebody is.
+fn is_scheme(word: &str) -> bool {
+    let bare = word.trim_matches(|c: char| matches!(c, '"' | '\'' | ',' | '(' | ')'));
+    ["bearer", "basic"].iter().any(|scheme| bare.eq_ignore_ascii_case(scheme))
 }
 
 /// `https://name:word@host` as `https://***@host`.
@@ -173,6 +285,7 @@ fn value(text: &str, chars: &mut Peekable<CharIndices<'_>>) -> String {
 /// A list or an object in one line. A string that is followed by a colon is the name of what follows.
 fn nested(chars: &mut Peekable<CharIndices<'_>>) -> String {
     let (mut out, mut depth, mut hides) = (String::new(), 0_usize, None);
+    let mut after = Hide::Nothing;
     while let Some((_, c)) = chars.next() {
         match c {
             '{' | '[' => depth += 1,
@@ -187,7 +300,11 @@ fn nested(chars: &mut Peekable<CharIndices<'_>>) -> String {
                     out.push_str(MASK);
                     continue;
                 }
-                out.push_str(&masked(&text));
+                // An option and its value may be two strings of a list.
+                let from = if is_name { Hide::Nothing } else { after };
+                let (text, hide) = masked_after(&text, from);
+                after = if matches!(hide, Hide::Until(_)) { Hide::Nothing } else { hide };
+                out.push_str(&text);
                 continue;
             }
             c if c.is_whitespace() => continue,
@@ -247,11 +364,35 @@ mod tests {
             r#"{"command":"login --password hunter2 --token=hunter2"}"#,
             r#"{"url":"https://me:hunter2@host/path"}"#,
             "password: hunter2",
+            r#"{"url":"https://api.x/?page=1&access_token=hunter2"}"#,
+            r#"{"command":"curl -H \"Authorization: token hunter2\" x"}"#,
+            r#"{"command":"curl -H 'Authorization: ApiKey a hunter2'"}"#,
+            r#"{"command":"curl -H Authorization: token hunter2"}"#,
+            r#"{"command":"curl -H Authorization:token hunter2"}"#,
+            r#"{"command":"curl -H 'Authorization: Digest username=\"me\", response=\"hunter2\"'"}"#,
+            "Authorization: Digest username=me, nonce=1, response=hunter2",
+            r#"{"command":"curl -d '{\"a\":1,\"token\":\"hunter2\"}' x"}"#,
+            r#"{"command":"curl -d '{\"token\":\"a,{ b hunter2\"}' x"}"#,
+            r#"{"command":"curl -u me:hunter2 x"}"#,
+            r#"{"command":"curl --user 'me:pass hunter2' x"}"#,
+            r#"{"command":"curl -ume:hunter2 --user=me:hunter2 x"}"#,
+            r#"{"command":"login --password 'a hunter2'"}"#,
+            r#"{"argv":["login","--password","hunter2"]}"#,
+            r#"{"command":"curl https://me:hunter2@x/?token=hunter2"}"#,
+            "Cookie: a=hunter2; b=hunter2",
         ] {
             let line = shown(arguments);
             assert!(!line.contains("hunter2") && line.contains(MASK), "{arguments} -> {line}");
         }
-        assert_eq!(&*shown(r#"{"a":{"token":"x","keep":"me"}}"#), "{token:***,keep:me}");
+        for (arguments, line) in [
+            (r#"{"a":{"token":"x","keep":"me"}}"#, "{token:***,keep:me}"),
+            (r#"{"command":"curl -H 'Authorization: token a b c' x"}"#, "curl -H 'Authorization: *** x"),
+            (r#"{"command":"git push -u origin main"}"#, "git push -u origin main"),
+            (r#"{"command":"curl 'https://x/?page=1&key=a' y"}"#, "curl 'https://x/?page=1&key=*** y"),
+            (r#"{"argv":["-u","me:x","--token","x","keep"]}"#, "[-u,***,--token,***,keep]"),
+        ] {
+            assert_eq!(&*shown(arguments), line, "{arguments}");
+        }
     }
 
     proptest! {
