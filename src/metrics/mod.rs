@@ -144,7 +144,7 @@ impl Metrics {
             ),
             (
                 "offshoot_actors_stuck",
-                "Actors that have had one message in hand for over a second.",
+                "Actors that for over a second have had one message in hand, or messages waiting and none in hand.",
                 |kind| kind.stuck,
             ),
         ];

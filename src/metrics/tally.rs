@@ -146,13 +146,7 @@ impl Tally {
                 let at = at.unwrap_or(self.tools.len() - 1);
                 self.follow(*run, now, |open| open.tools.push((Arc::clone(call), at, now)));
             }
-            Event::ToolFinished { run, call, status, .. } => self.follow(*run, now, |open| {
-                let Some(at) = open.tools.iter().position(|(open, ..)| open == call) else { return };
-                let (_, tool, since) = open.tools.swap_remove(at);
-                self.tools[tool].time.took(now.since(since));
-                let calls = STATUSES.iter().zip(&self.tools[tool].calls);
-                calls.filter(|((known, _), _)| known == status).for_each(|(_, calls)| calls.one());
-            }),
+            Event::ToolFinished { run, call, status, .. } => self.tool_finished(*run, call, *status, now),
             Event::Yielded { run, .. } => self.follow(*run, now, |open| open.works = false),
             Event::Announced { runs, .. } => self.announced(runs, now),
             Event::Ended { session, run, outcome, .. } => {
@@ -203,6 +197,24 @@ impl Tally {
             open.heard = now;
             note(&mut open);
         }
+    }
+
+    /// A call that an earlier process began has neither a name nor a time here.
+    fn tool_finished(&self, run: RunId, call: &str, status: ToolStatus, now: Monotonic) {
+        let mut begun = None;
+        self.follow(run, now, |open| {
+            let at = open.tools.iter().position(|(open, ..)| &**open == call);
+            begun = at.map(|at| open.tools.swap_remove(at));
+        });
+        let tool = match begun {
+            Some((_, tool, since)) => {
+                self.tools[tool].time.took(now.since(since));
+                tool
+            }
+            None => self.tools.len() - 1,
+        };
+        let calls = STATUSES.iter().zip(&self.tools[tool].calls);
+        calls.filter(|((known, _), _)| *known == status).for_each(|(_, calls)| calls.one());
     }
 
     fn await_announce(&self, run: RunId, now: Monotonic) {
@@ -258,7 +270,7 @@ impl Tally {
         for (state, count) in &self.ended {
             ended.of(&[("state", state.as_str())], count);
         }
-        let help = "Runs that work and gave no sign of life for two minutes.";
+        let help = "Runs that work and gave no sign of life for gateway.watch.silentAfterSeconds.";
         page.gauge("offshoot_runs_silent", help).value(&[], self.silent(now, silent_after));
         let mut waits = page
             .histogram("offshoot_lane_wait_seconds", "From a run's acceptance to its start, by its lane.");

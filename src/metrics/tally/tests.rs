@@ -131,6 +131,23 @@ fn labels_come_from_the_configuration_and_never_from_a_model() {
 }
 
 #[test]
+fn a_call_that_an_earlier_process_began_is_counted_without_a_name() {
+    let mut stage = Stage::new();
+    let finished =
+        Event::ToolFinished { session: child(), run: run(1), call: "c".into(), status: ToolStatus::Unknown };
+    stage.after(0, finished);
+    let expected = [
+        "offshoot_tool_calls_total{tool=\"other\",status=\"error\"} 0",
+        "offshoot_tool_calls_total{tool=\"other\",status=\"ok\"} 0",
+        "offshoot_tool_calls_total{tool=\"other\",status=\"unknown\"} 1",
+        "offshoot_tool_seconds_count{tool=\"other\"} 0",
+    ];
+    let written = stage
+        .lines(&["offshoot_tool_calls_total{tool=\"other\"", "offshoot_tool_seconds_count{tool=\"other\""]);
+    assert_eq!(written, expected);
+}
+
+#[test]
 fn a_run_is_silent_while_it_works_and_gives_no_sign_of_life() {
     let mut stage = Stage::new();
     let silent = |stage: &Stage| stage.lines(&["offshoot_runs_silent "]).join("");
