@@ -1,7 +1,7 @@
 //! The last lines of the log, kept in memory for clients that ask for them.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use serde_json::json;
@@ -24,7 +24,8 @@ static LINES: Lines = Lines(Mutex::new(Kept { lines: VecDeque::new(), bytes: 0, 
 struct Lines(Mutex<Kept>);
 
 struct Kept {
-    lines: VecDeque<String>,
+    /// Shared with who reads them: while they are picked, everybody who logs waits.
+    lines: VecDeque<Arc<str>>,
     bytes: usize,
     /// Bytes of all lines that ever were.
     end: u64,
@@ -34,7 +35,7 @@ struct Kept {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tail {
     /// The oldest first.
-    pub(crate) lines: Vec<String>,
+    pub(crate) lines: Vec<Arc<str>>,
     /// From where to go on.
     pub(crate) cursor: u64,
     /// Whether lines before these were left out.
@@ -49,7 +50,7 @@ pub(crate) fn tail(cursor: Option<u64>, limit: usize, max_bytes: usize) -> Tail 
 }
 
 impl Kept {
-    fn push(&mut self, line: String) {
+    fn push(&mut self, line: Arc<str>) {
         let length = line.len() + 1;
         self.bytes += length;
         self.end += length as u64;
@@ -72,7 +73,7 @@ impl Kept {
             }
             at -= length as u64;
             bytes += length;
-            lines.push(line.clone());
+            lines.push(Arc::clone(line));
         }
         lines.reverse();
         Tail { lines, cursor: self.end, truncated: at > from, reset }
@@ -94,7 +95,7 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Keep {
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let said = Line::of(event, &context);
         let line = line(event.metadata().level(), event.metadata().target(), said, SystemTime::now());
-        LINES.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        LINES.0.lock().unwrap_or_else(PoisonError::into_inner).push(line.into());
     }
 }
 
@@ -132,9 +133,13 @@ mod tests {
 
     use super::*;
 
+    fn texts(lines: &[&str]) -> Vec<Arc<str>> {
+        lines.iter().map(|line| (*line).into()).collect()
+    }
+
     fn kept(lines: &[&str]) -> Kept {
         let mut kept = Kept { lines: VecDeque::new(), bytes: 0, end: 0 };
-        lines.iter().for_each(|line| kept.push((*line).to_owned()));
+        lines.iter().for_each(|line| kept.push((*line).into()));
         kept
     }
 
@@ -142,27 +147,27 @@ mod tests {
     fn the_last_lines_come_first_and_the_cursor_goes_on_from_there() {
         let mut kept = kept(&["a", "bb", "ccc"]);
         let first = kept.tail(None, 2, 100);
-        assert_eq!(first.lines, ["bb", "ccc"]);
+        assert_eq!(first.lines, texts(&["bb", "ccc"]));
         assert!(first.truncated && !first.reset);
-        assert_eq!(kept.tail(Some(first.cursor), 10, 100).lines, Vec::<String>::new());
-        kept.push("d".to_owned());
+        assert_eq!(kept.tail(Some(first.cursor), 10, 100).lines, texts(&[]));
+        kept.push("d".into());
         let next = kept.tail(Some(first.cursor), 10, 100);
-        assert_eq!((next.lines, next.truncated), (vec!["d".to_owned()], false));
-        assert_eq!(kept.tail(None, 10, 7).lines, ["ccc", "d"]);
+        assert_eq!((next.lines, next.truncated), (texts(&["d"]), false));
+        assert_eq!(kept.tail(None, 10, 7).lines, texts(&["ccc", "d"]));
     }
 
     #[test]
     fn a_cursor_of_another_process_begins_anew() {
         let tail = kept(&["a"]).tail(Some(999), 10, 100);
-        assert_eq!((tail.lines, tail.reset), (vec!["a".to_owned()], true));
+        assert_eq!((tail.lines, tail.reset), (texts(&["a"]), true));
     }
 
     #[test]
     fn the_oldest_lines_make_room() {
         let mut kept = kept(&[]);
-        let long = "x".repeat(100_000);
+        let long: Arc<str> = "x".repeat(100_000).into();
         for _ in 0..30 {
-            kept.push(long.clone());
+            kept.push(Arc::clone(&long));
         }
         assert!(kept.bytes <= MAX_BYTES && kept.lines.len() == 10);
         let tail = kept.tail(Some(5), 100, usize::MAX);
