@@ -59,9 +59,10 @@ async fn a_call_without_the_right_is_on_record_and_bounded() {
     }
     reader.call("sessions.create", json!({ "key": "desk" })).await.unwrap();
     reader.call("sessions.patch", json!({ "key": "desk", "model": "builtin/other" })).await.unwrap_err();
+    reader.call("log.level", json!({ "level": "debug" })).await.unwrap_err();
     let refused = of(&daemon, &mut admin, "call.refused").await;
     let methods: Vec<_> = refused.iter().map(|row| row["facts"]["method"].as_str().unwrap()).collect();
-    assert_eq!(methods, ["sessions.patch", "made.up.0", "sessions.delete", "audit.list"]);
+    assert_eq!(methods, ["log.level", "sessions.patch", "made.up.0", "sessions.delete", "audit.list"]);
     assert_eq!(refused[0]["origin"]["scopes"], json!(["operator.read", "operator.write"]));
     daemon.stop().await;
 }

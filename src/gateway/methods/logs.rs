@@ -6,7 +6,7 @@ use offshoot_actors::types::Scope;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Call, Method, READ, answer, missing, now};
+use super::{Answer, Call, Method, READ, answer, now};
 use crate::protocol::error::ErrorShape;
 use crate::telemetry::{self, Instead, LevelView, Tail};
 
@@ -52,7 +52,7 @@ fn level(call: &Call) -> Answer {
     }
     if level.is_some() || reset {
         if !call.client.may(Scope::Admin) {
-            return Err(missing(call.client.protocol, Scope::Admin));
+            return Err(call.lacks(Scope::Admin));
         }
         let until = for_ms.map(|millis| call.now() + Duration::from_millis(millis.unsigned_abs()));
         let instead = level.map(|filter| Instead { filter, until });
@@ -60,9 +60,11 @@ fn level(call: &Call) -> Answer {
             return Err(invalid(&format!("at /level: more than {MAX_FILTER} bytes")));
         }
         let said = instead.as_ref().map_or("as configured", |instead| &instead.filter).to_owned();
+        // Nothing is changed that could not be put on record.
+        let tree = call.daemon.tree()?;
         telemetry::set_level(instead).map_err(|error| invalid(&format!("at /level: {error}")))?;
         tracing::info!(level = said, connection = call.client.number, "what is logged was changed");
-        call.daemon.tree()?.audit("log.level", call.origin(), vec![("level", said)]);
+        tree.audit("log.level", call.origin(), vec![("level", said)]);
     }
     let LevelView { console, file, instead } = telemetry::levels();
     let until = instead.as_ref().and_then(|instead| instead.until).map(|until| until.0);
