@@ -192,6 +192,18 @@ fn the_picture_survives_a_small_terminal_and_a_restart_of_the_daemon() {
 }
 
 #[test]
+fn a_signal_ends_it_and_the_terminal_is_given_back() {
+    let world = World::new();
+    let _gateway = Gateway::start(&world);
+    for signal in [Signal::QUIT, Signal::HUP] {
+        let mut top = Screen::start(&world, &["top"], (10, 80));
+        top.shows("offshoot  up ");
+        send(top.child.process_id().unwrap(), signal);
+        top.ends(143);
+    }
+}
+
+#[test]
 fn without_a_terminal_or_a_daemon_a_line_says_so() {
     let world = World::new();
     world.run(&["top"]).exits(4).says("no gateway runs");

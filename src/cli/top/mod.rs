@@ -80,11 +80,12 @@ impl Top {
         // Before the terminal is taken over: where there is no gateway, a line says so.
         let Some(first) = self.heard.recv().await else { return Ok(Exit::Ok) };
         self.take(first)?;
+        let system = |error: io::Error| Failure::system("the terminal cannot be used", &error);
+        // Before the terminal, too: what ends the program gives it back.
+        let mut signals = Signals::new().map_err(system)?;
         let mut screen = Screen::take()?;
         let colours = Paint::stdout().colors();
-        let system = |error: io::Error| Failure::system("the terminal cannot be used", &error);
         let mut keys = listen().map_err(system)?;
-        let mut signals = Signals::new().map_err(system)?;
         loop {
             self.send();
             screen.terminal.draw(|frame| view::draw(&mut self.model, frame, colours)).map_err(system)?;
@@ -182,6 +183,7 @@ struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     hang_up: tokio::signal::unix::Signal,
+    quit: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -190,6 +192,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hang_up: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
         })
     }
 
@@ -198,6 +201,7 @@ impl Signals {
             _ = self.interrupt.recv() => Exit::Interrupted,
             _ = self.terminate.recv() => Exit::Terminated,
             _ = self.hang_up.recv() => Exit::Terminated,
+            _ = self.quit.recv() => Exit::Terminated,
         }
     }
 }
