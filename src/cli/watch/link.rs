@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use super::super::Global;
 use super::super::args::ReachArgs;
 use super::super::daemon::Reach;
-use super::super::exit::Failure;
+use super::super::exit::{Exit, Failure};
 use crate::client::{Client, ClientError, Event};
 
 /// Between two attempts to come back.
@@ -117,8 +117,14 @@ impl<'a> Link<'a> {
                     self.tell(Heard::Event(event)).await;
                 }
                 Some(ask) = self.asks.recv() => {
-                    let answer = self.ask(client, &ask).await?;
-                    self.tell(Heard::Answer(ask.id, answer)).await;
+                    match self.ask(client, &ask).await {
+                        Ok(answer) => self.tell(Heard::Answer(ask.id, answer)).await,
+                        Err(error) => {
+                            // Whoever asked waits for an answer, and would ask for nothing else before it has one.
+                            self.tell(Heard::Answer(ask.id, Err(in_hand()))).await;
+                            return Err(error);
+                        }
+                    }
                 }
             }
         }
@@ -159,4 +165,10 @@ impl<'a> Link<'a> {
         // A command that does not listen any more is about to end.
         _ = self.heard.send(heard).await;
     }
+}
+
+/// What is said of a request that the connection was lost with.
+fn in_hand() -> Failure {
+    let text = "the connection broke before the answer: it may have been done";
+    Failure::new(Exit::Unavailable, "gateway", text)
 }
