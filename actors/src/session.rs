@@ -85,6 +85,8 @@ pub(crate) struct SessionArgs {
     pub(crate) meta: Arc<SessionMeta>,
     /// What the manager has read or just committed; a later start reads again.
     pub(crate) first: Option<Box<StoredSession>>,
+    /// Whether this start follows on the spawn: nothing was ever below it.
+    pub(crate) spawned: bool,
 }
 
 /// What a session calls its children.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::commit::{Closing, Inbox};
 use super::{Active, Session, SessionArgs, SessionChild, SessionMeta, Stage, Standing};
 use crate::kit::{Ctx, StartError};
-use crate::ports::{Cause, Host, OpenRun, RunRow, RunState, RunTrace, StoredSession};
+use crate::ports::{Host, OpenRun, RunRow, RunState, RunTrace, StoredSession};
 use crate::run::{Phase, RunCell, RunMsg};
 use crate::types::{Outcome, RunId, Terminal, Transcript, Usage};
 
@@ -31,7 +31,6 @@ pub(super) async fn start(args: &mut SessionArgs, ctx: &mut Ctx<Session>) -> Res
     }
     let mut session = build(args, stored, ctx);
     if again {
-        session.used = None;
         session.end_stale(ctx);
     }
     session.say_up(ctx);
@@ -50,11 +49,9 @@ async fn read(args: &SessionArgs) -> Result<StoredSession, StartError> {
     stored.map_err(|error| failed(&error))?.ok_or_else(|| failed(&"it is not stored any more"))
 }
 
-fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> Session {
+fn build(args: &mut SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> Session {
     let StoredSession { row, transcript, runs, announces, steers, children, mut traces } = stored;
     let host = args.shared.host;
-    let spawned =
-        matches!(runs.as_slice(), [run] if run.cause == Cause::Spawn && run.state == RunState::Accepted);
     // What another kind of process accepted is neither executed nor ended nor waited for here.
     let own = |child: &OpenRun| child.host == host;
     let mut session = Session {
@@ -74,7 +71,7 @@ fn build(args: &SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) -> S
         suspect: None,
         steers: steers.into(),
         injected: VecDeque::new(),
-        used: (spawned && children.is_empty()).then(Usage::default),
+        used: std::mem::take(&mut args.spawned).then(Usage::default),
         children: children.into_iter().filter(own).map(|child| (child.run, child)).collect(),
         inheriting: None,
         delivering: None,

@@ -290,7 +290,8 @@ impl Sessions {
     fn start(&mut self, stored: StoredSession, parent: Option<&LiveEntry>, ctx: &mut Ctx<Self>) {
         let meta = Arc::new(self.meta(&stored.row, parent));
         let key = meta.key.clone();
-        let args = SessionArgs { shared: Arc::clone(&self.shared), meta, first: Some(Box::new(stored)) };
+        let (shared, first) = (Arc::clone(&self.shared), Some(Box::new(stored)));
+        let args = SessionArgs { shared, meta, first, spawned: false };
         if let Some(parent) = parent {
             let message = SessionMsg::StartChild { args: Box::new(args) };
             if let Err(SessionMsg::StartChild { args }) = parent.handle.send(message)

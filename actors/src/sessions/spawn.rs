@@ -347,7 +347,8 @@ impl Sessions {
             traces: Vec::new(),
         };
         let key = meta.key.clone();
-        let args = SessionArgs { shared: Arc::clone(&self.shared), meta, first: Some(Box::new(stored)) };
+        let (shared, first) = (Arc::clone(&self.shared), Some(Box::new(stored)));
+        let args = SessionArgs { shared, meta, first, spawned: true };
         let under = Some(entry.meta.key.clone());
         self.residents.insert(key.clone(), Resident::Starting { under, waiting: Vec::new() });
         let message = SessionMsg::StartChild { args: Box::new(args) };

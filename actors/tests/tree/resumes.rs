@@ -6,7 +6,7 @@ use std::time::Duration;
 use offshoot_actors::MemoryStorage;
 use offshoot_actors::ports::{Answer, Event, Host, ModelError, ModelErrorKind};
 use offshoot_actors::types::{
-    Entry, Origin, RecoveryMode, RunId, SessionKey, SpawnRequest, Terminal, ToolStatus,
+    Entry, Origin, RecoveryMode, RunId, SessionKey, SpawnRequest, Terminal, ToolStatus, Usage,
 };
 
 use crate::rig::{Answered, Asked, Call, Rig, Setup, brief, call, items, main_key, request, setup, soon};
@@ -381,5 +381,37 @@ async fn a_suspended_tree_ends_its_steps_and_begins_nothing() {
         assert_eq!(rig.outcome(run).await.text.as_deref(), Some("done"));
     }
     assert!(rig.log.tools.lock().unwrap().is_empty());
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_tells_of_a_child_that_had_ended_before_the_restart_and_before_its_parent_began() {
+    let recorded = Arc::new(MemoryStorage::recording());
+    let script = |call: Call| async move {
+        call.sleep(if call.task() == "busy" { 10_000 } else { 0 }).await;
+        let usage = Usage { input: 10, output: 1, cached: 0 };
+        Ok(Answer { usage, ..Answer::text(call.task()) })
+    };
+    let lane = |settings: &mut offshoot_actors::types::Settings| settings.lanes.subagent = 1;
+    let rig = daemon().with(lane).on(&recorded, 1).start(script).await;
+    // Each parent has a turn after the other.
+    rig.spawn("busy").await;
+    rig.spawn("next").await;
+    let parent = rig.spawn("parent").await;
+    let child = rig.spawn_in(parent.session.clone(), "child").await;
+    rig.outcome(parent.run).await;
+    rig.quiet().await;
+    rig.stop().await;
+    let at = (0..=recorded.commits()).find_map(|commit| {
+        let storage = recorded.at_commit(commit).unwrap();
+        let state = |run| storage.all_runs().iter().find(|row| row.id == run).map(|row| row.state.as_str());
+        let between = state(child.run) == Some("ok") && state(parent.run) == Some("accepted");
+        between.then(|| Arc::new(storage))
+    });
+    let rig = daemon().on(&at.expect("the child goes first"), 2).start(script).await;
+    rig.outcome(parent.run).await;
+    rig.quiet().await;
+    let told = items(&rig.transcript(&main_key())).into_iter().find(|item| item.run == parent.run);
+    assert_eq!(told.unwrap().usage, Usage { input: 20, output: 2, cached: 0 });
     rig.finish().await;
 }
