@@ -310,6 +310,8 @@ pub(crate) struct Session {
     /// What the store held when the state was rebuilt while a run worked. The answer to what the run reports next
     /// may have been lost, and then this is newer than what it reports again.
     reread: Option<Transcript>,
+    /// The run that was aborted and whose end, which is being committed, has the transcript. Nobody else goes on before.
+    lent: Option<RunId>,
     /// What is being read of it.
     loading: Option<(Read, Task)>,
     /// A run that has not begun and may have ended since: the next read tells.

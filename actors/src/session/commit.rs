@@ -337,6 +337,7 @@ impl Session {
             // What it wanted to append does not fit; the end itself must not wait for that.
             end.taken = None;
             end.next = None;
+            self.lent = self.lent.filter(|lent| *lent != end.end.run);
             self.suspect_inbox(ctx);
         }
         self.end_later(end, ctx);
@@ -446,6 +447,7 @@ impl Session {
         if let super::Standing::Stopping { ended, .. } = &mut self.standing {
             ended.append(&mut stopped);
         }
+        self.given_back(run, ctx);
         self.advance(ctx);
     }
 

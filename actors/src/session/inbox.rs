@@ -238,10 +238,19 @@ impl Session {
         self.advance(ctx);
     }
 
-    /// Reads the session again: its transcript was with a run that is gone, or the inbox did not fit the store.
+    /// Reads the session again: its transcript was with a run that is gone, or the inbox did not fit the store. Where an
+    /// end has the transcript, that brings it back.
     pub(super) fn load(&mut self, ctx: &Ctx<Self>) {
-        if self.loading.is_none() {
+        if self.loading.is_none() && (self.lent.is_none() || self.inheriting.is_some()) {
             self.read_again(None, ctx);
+        }
+    }
+
+    /// A run has ended. Where its end had the transcript, those who wait for that go on.
+    pub(super) fn given_back(&mut self, run: RunId, ctx: &mut Ctx<Self>) {
+        if self.lent.take_if(|lent| *lent == run).is_some() && self.loading.is_none() {
+            self.resume_loading(ctx);
+            self.check_joined(ctx);
         }
     }
 
@@ -331,7 +340,8 @@ impl Session {
         let read = Transcript::new(stored.transcript);
         // Something may have been appended since it was read.
         let newer = self.transcript.as_ref().is_none_or(|own| own.next_seq() < read.next_seq());
-        if !works && newer {
+        // So is it if an end has it.
+        if !works && self.lent.is_none() && newer {
             self.transcript = Some(read);
         }
         self.resume_loading(ctx);

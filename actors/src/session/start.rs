@@ -60,6 +60,7 @@ fn build(args: &mut SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) 
         standing: Standing::Open,
         transcript: Some(Transcript::new(transcript)),
         reread: None,
+        lent: None,
         loading: None,
         doubted: None,
         meanwhile: Inbox::default(),

@@ -145,7 +145,10 @@ impl Session {
         let Some(why) = active.cell.fate.get().cloned() else { return };
         let (row, partial) = (active.row.clone(), active.cell.partial());
         let taken = match self.transcript.take() {
-            Some(transcript) if takes => Some(self.take_inbox(transcript, Some(run), None, due, ctx)),
+            Some(transcript) if takes => {
+                self.lent = Some(run);
+                Some(self.take_inbox(transcript, Some(run), None, due, ctx))
+            }
             transcript => {
                 self.transcript = transcript;
                 None

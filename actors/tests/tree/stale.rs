@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use offshoot_actors::ports::{Answer, Op};
-use offshoot_actors::types::Origin;
+use offshoot_actors::ports::{Answer, ModelError, ModelErrorKind, Op};
+use offshoot_actors::types::{Origin, Terminal};
 use tokio::sync::Notify;
 
-use crate::rig::{Answered, Asked, Call, Faulty, Rig, brief, items, main_key, setup};
+use crate::rig::{Answered, Asked, Call, Faulty, Rig, brief, call, items, main_key, setup};
 
 /// What is held back.
 #[derive(Default)]
@@ -93,4 +94,58 @@ async fn a_result_that_could_not_be_taken_while_the_session_was_read_is_not_forg
     assert!(faulty.has_failed());
     gates.read.notify_one();
     both_are_told(rig).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_waits_for_the_transcript_that_the_end_of_another_one_has() {
+    let (setup, faulty) = setup().faulty();
+    let gate = Arc::new(Notify::new());
+    let place = Arc::clone(&gate);
+    let rig = setup
+        .with(|settings| settings.lanes.subagent = 1)
+        .start(move |call_: Call| {
+            let place = Arc::clone(&place);
+            async move {
+                match &*call_.task() {
+                    "waits" => {
+                        return Ok(Answer::tools(vec![call("1", "spawn", "pauses"), call("2", "yield", "")]));
+                    }
+                    "pauses" => {
+                        let mut error = ModelError::new(ModelErrorKind::RateLimited, "too many");
+                        error.retry_after = Some(Duration::from_secs(50));
+                        return Err(error);
+                    }
+                    "busy" => place.notified().await,
+                    _ => {}
+                }
+                Ok(Answer::text("NO_REPLY"))
+            }
+        })
+        .await;
+    let waits = rig.spawn("session,timeout=1000|waits").await;
+    rig.until("its child pauses", |rig| rig.log.count() == 2).await;
+    rig.spawn("busy").await;
+    let next = rig.say_to(waits.session.clone(), "next").await;
+    // The end takes the transcript at once, and its commit waits for what the tokens below are counted from.
+    faulty.spoil(|asked| match asked {
+        Asked::Submit(transaction) if transaction.is_empty() => Answered::Late(Duration::from_millis(100)),
+        _ => Answered::Well,
+    });
+    let cut = |rig: &Rig| rig.storage.all_runs().iter().any(|row| row.state.as_str() == "cancelled");
+    rig.until("its time is over", cut).await;
+    // Meanwhile there is a place for the next one: what it reads is older than that commit, and here before that is told.
+    faulty.spoil(move |asked| match asked {
+        Asked::Submit(transaction)
+            if transaction.iter().any(|op| matches!(op, Op::EndRun(end) if end.run == waits.run)) =>
+        {
+            Answered::ToldLate(Duration::from_millis(200))
+        }
+        Asked::Load(_) => Answered::Late(Duration::from_millis(200)),
+        _ => Answered::Well,
+    });
+    gate.notify_one();
+    assert_eq!(rig.outcome(next).await.state, Terminal::Ok);
+    assert_eq!(rig.outcome(waits.run).await.state, Terminal::Timeout);
+    assert_eq!(items(&rig.transcript(&waits.session)).len(), 1);
+    rig.finish().await;
 }
