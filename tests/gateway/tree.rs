@@ -151,8 +151,11 @@ async fn three_levels_of_agents_are_shown_with_what_each_is_about() {
     // The actors that the daemon has, and no others.
     let kinds: std::collections::BTreeSet<_> =
         nodes(&tree).iter().filter_map(|node| node["kind"].as_str()).collect();
-    let all = "callbacks config connection gateway pairing projector retention root run session sessions store upkeep \
-               watchdog watcher";
+    let traces = if cfg!(feature = "otlp") { "traces " } else { "" };
+    let all = format!(
+        "callbacks config connection gateway pairing projector retention root run session sessions store {traces}upkeep \
+         watchdog watcher"
+    );
     assert_eq!(kinds.into_iter().collect::<Vec<_>>().join(" "), all);
     daemon.stop().await;
 }

@@ -132,14 +132,14 @@ fn check(calls: &[Call], id: &str) -> Result<(), String> {
         reads && call.file == calls[sent].file && call.result > 0
     };
     let asked = calls[..sent].iter().rposition(asks).expect("the request was read");
-    let of_log = |name: &str| {
-        let mut between = calls[asked..sent].iter();
-        between.position(|call| {
+    let of_log = |from: usize, name: &str| {
+        let at = calls[from..sent].iter().position(|call| {
             call.name.starts_with(name) && call.file.ends_with("offshoot.db-wal>") && call.result >= 0
-        })
+        });
+        at.map(|at| from + at)
     };
-    let written = of_log("pwrite64").ok_or_else(|| format!("{id}: nothing was written to the log"))?;
-    let synced = of_log("fdatasync").or_else(|| of_log("fsync"));
-    let synced = synced.ok_or_else(|| format!("{id}: the log was not synced before it was accepted"))?;
-    if written < synced { Ok(()) } else { Err(format!("{id}: the log was synced before it was written")) }
+    let written = of_log(asked, "pwrite64").ok_or_else(|| format!("{id}: nothing was written to the log"))?;
+    // A sync before that was of something else.
+    let synced = of_log(written, "fdatasync").or_else(|| of_log(written, "fsync"));
+    synced.map(|_| ()).ok_or_else(|| format!("{id}: the log was not synced before it was accepted"))
 }
