@@ -1,9 +1,9 @@
 //! Logs: to standard error, for people on a terminal, as JSON otherwise; those of the daemon to a file too. The only place
 //! that installs a subscriber.
 //!
-//! [`filter`] decides what is a line, [`level`] which filter is in force; [`lines`] writes it with the actor that says it,
-//! [`behind`] and [`rotation`] keep it, [`tail`](mod@tail) has the last ones for clients. What happens in the tree is
-//! told by [`happened`](mod@happened), from the event.
+//! `filter` decides what is a line, `level` which filter is in force; `lines` writes it with the actor that says it,
+//! `behind` and `rotation` keep it, `tail` has the last ones for clients. What happens in the tree is
+//! told by `happened`, from the event.
 
 mod behind;
 mod clock;
