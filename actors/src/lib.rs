@@ -53,6 +53,6 @@ pub use tree::{
     TreeHandle, TreeOptions,
 };
 pub use watch::{
-    ActorFigures, ChildCounts, Difference, EndedRun, Look, MAX_ENDED, Node, NodeId, RunNode, SHOWN_FOR,
-    SessionFacts, SessionNode, Snapshot, Spending, ToolNode, Totals, WatchTrouble, Watchdog,
+    ActorFigures, ChildCounts, Difference, Look, MAX_ENDED, Node, NodeId, RunNode, SHOWN_FOR, SessionFacts,
+    SessionNode, Snapshot, Spending, ToolNode, Totals, WatchTrouble, Watchdog,
 };

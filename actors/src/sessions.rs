@@ -161,6 +161,8 @@ pub(crate) struct Sessions {
     subagent: Lane,
     tally: Tally,
     residents: BTreeMap<SessionKey, Resident>,
+    /// Sessions that may be on their way, by the parents that were to start them.
+    starting: BTreeMap<SessionKey, BTreeSet<SessionKey>>,
     in_flight: InFlight,
     unsettled: Arc<Unsettled>,
     bequests: Bequests,
@@ -191,6 +193,7 @@ impl Behaviour for Sessions {
             subagent: Lane::new(&args.lanes[1]),
             tally: Tally::default(),
             residents: BTreeMap::new(),
+            starting: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             unsettled: Arc::clone(&args.unsettled),
             bequests: Bequests::default(),

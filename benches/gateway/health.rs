@@ -1,5 +1,6 @@
 //! The round trip of a request that is answered from memory: alone, in a pipeline, and beside a thousand spawns.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -20,6 +22,8 @@ const REQUEST: &str = r#"{"type":"req","id":"00000000-0000-4000-8000-00000000000
 /// Clients that spawn, and spawns that each has in flight.
 const SPAWNERS: usize = 20;
 const IN_FLIGHT: usize = 50;
+/// From one request of the client beside them to the next.
+const PACE: Duration = Duration::from_millis(5);
 
 pub async fn measure(args: &Args) -> Vec<Row> {
     let daemon = Daemon::start().await;
@@ -98,6 +102,28 @@ async fn pipelined(socket: &mut WebSocketStream<TcpStream>, count: usize) -> f64
     count as f64 / begun.elapsed().as_secs_f64()
 }
 
+/// Round trips of a client of its own thread, which asks at regular times however long the answers take: one that waited for
+/// them would ask most often while there is least to wait for.
+async fn paced(address: SocketAddr, count: usize) -> Samples {
+    let (done, samples) = oneshot::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        drop(done.send(runtime.block_on(async {
+            let mut client = Client::connect(address, &Identity::Command).await.socket;
+            let (mut samples, first) = (Samples::default(), Instant::now());
+            for at in 0..count {
+                let due = first + PACE * at as u32;
+                tokio::time::sleep_until(due.into()).await;
+                client.send(Message::text(REQUEST)).await.unwrap();
+                answer(&mut client).await;
+                samples.push(due.elapsed());
+            }
+            samples
+        })));
+    });
+    samples.await.unwrap()
+}
+
 /// `health` of one client while others keep a thousand spawns in flight.
 pub async fn beside_spawns(args: &Args) -> Vec<Row> {
     let daemon = Daemon::start().await;
@@ -131,14 +157,10 @@ pub async fn beside_spawns(args: &Args) -> Vec<Row> {
         }
     });
     let mut tasks: Vec<_> = spawners.map(tokio::spawn).collect();
-    let mut client = Client::connect(daemon.address, &Identity::Command).await.socket;
     // Until all of them are at work.
     tokio::time::sleep(Duration::from_millis(args.samples(1_000, 200) as u64)).await;
     let (begun, before) = (Instant::now(), daemon.spent());
-    let mut samples = Samples::default();
-    for _ in 0..args.samples(3_000, 100) {
-        samples.push(round_trip(&mut client).await);
-    }
+    let samples = paced(daemon.address, args.samples(3_000, 100)).await;
     let (took, spent) = (begun.elapsed().as_secs_f64(), daemon.spent() - before);
     done.store(true, Ordering::Relaxed);
     let mut accepted = 0;

@@ -89,6 +89,7 @@ fn database(home: &Path) -> PathBuf {
 fn forgive(home: Option<&Path>) {
     let connection = Connection::open(database(home.unwrap())).unwrap();
     connection.execute("UPDATE runs SET attempts = 0 WHERE ended_at IS NULL", []).unwrap();
+    connection.execute("UPDATE starts SET died = 0", []).unwrap();
 }
 
 /// Sessions with a run that has ended and two entries, like those that there are.
@@ -146,11 +147,11 @@ fn add_ended(file: &Path, count: usize) {
 async fn sweep(args: &Args) -> Row {
     let count = args.samples(SWEPT, 100);
     let home = killed(count).await;
-    forgive(Some(home.path()));
     let storage = SqliteStorage::open(&home.path().join(".offshoot"), Durability::Full).unwrap();
     let settings = Settings::with_model(AgentId::main(), ModelRef::rehearsal());
     let (mut swept, mut floor) = (Samples::default(), Samples::default());
     for _ in 0..args.samples(20, 2) {
+        forgive(Some(home.path()));
         let begun = Instant::now();
         let left = storage.left_runs().await.unwrap();
         let resumed = |run: &&_| decide(run, false, &settings, Timestamp(0)) == Decision::Resume;

@@ -300,13 +300,19 @@ impl ActorInfo {
         })
     }
 
+    /// Since when messages wait and none is taken. Each message that is done is one that was taken.
+    fn waits_since(&self) -> Option<Monotonic> {
+        (self.mailbox() > 0).then(|| {
+            let (done, waiting) =
+                (self.done_at.load(Ordering::Relaxed), self.waits_since.load(Ordering::Relaxed));
+            Monotonic(if done == IDLE { waiting } else { waiting.max(done) })
+        })
+    }
+
     /// What there is to see of it now. Takes no lock that the actor holds for more than a moment.
     pub(crate) fn glimpse(&self) -> Glimpse {
         let done = self.done_at.load(Ordering::Relaxed);
-        let progress = (done != IDLE).then_some(Monotonic(done));
         let in_hand = self.in_hand();
-        let mailbox = self.mailbox();
-        let waiting = Monotonic(self.waits_since.load(Ordering::Relaxed));
         let past = self.past().clone();
         Glimpse {
             state: self.state(),
@@ -314,30 +320,22 @@ impl ActorInfo {
             restarts: self.restarts(),
             last_failure: past.failure.map(String::from),
             restarted: past.restarted,
-            mailbox,
+            mailbox: self.mailbox(),
             mailbox_high: self.high_water.load(Ordering::Relaxed),
             handled: self.handled.load(Ordering::Relaxed),
             busy: Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed)),
             in_hand,
-            progress,
-            // Each message that is done is one that was taken.
-            waits_since: (in_hand.is_none() && mailbox > 0)
-                .then(|| progress.map_or(waiting, |done| done.max(waiting))),
+            progress: (done != IDLE).then_some(Monotonic(done)),
+            waits_since: if in_hand.is_none() { self.waits_since() } else { None },
         }
     }
 
     /// Since when it does not answer: with the message in hand, or with messages that wait while it takes none.
     pub(crate) fn held_up(&self) -> Option<(Option<&'static str>, Monotonic)> {
-        if let Some((message, since)) = self.in_hand() {
-            return Some((Some(message), since));
+        match self.in_hand() {
+            Some((message, since)) => Some((Some(message), since)),
+            None => Some((None, self.waits_since()?)),
         }
-        if self.mailbox() == 0 {
-            return None;
-        }
-        let done = self.done_at.load(Ordering::Relaxed);
-        let waiting = self.waits_since.load(Ordering::Relaxed);
-        let since = if done == IDLE { waiting } else { waiting.max(done) };
-        Some((None, Monotonic(since)))
     }
 
     /// Whether it was started as the first of its tree.

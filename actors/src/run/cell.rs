@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::Deadline;
 use crate::ports::{Cause, Host, Op, RunRow, RunTrace};
 use crate::types::{ModelChoice, ModelRef, Monotonic, Origin, RunId, SessionKey, Terminal, Timestamp, Usage};
+use crate::watch::AcceptedRun;
 
 /// Where a run is, for people who watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +183,20 @@ impl RunCell {
         let (started, spawned) = trace.map(|trace| (trace.started, trace.spawned)).unwrap_or_default();
         let spawned = Mutex::new(spawned.into_iter().collect());
         Self { spawned, left: Some(started), attempts: Self::attempts(row, false), ..Self::of(row, scope) }
+    }
+
+    /// As watchers see what it was accepted with; `timeout` is how long it may take now.
+    pub(crate) fn accepted(&self, timeout: Option<Duration>) -> AcceptedRun {
+        AcceptedRun {
+            id: self.id,
+            wire_id: self.wire_id.clone(),
+            session: self.session.clone(),
+            cause: self.cause,
+            spawner: self.spawner,
+            model: self.model.primary.clone(),
+            accepted_at: self.accepted_at,
+            timeout,
+        }
     }
 
     /// The run goes to work: what is to be committed before it does, unless that is known already.

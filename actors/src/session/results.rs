@@ -64,8 +64,7 @@ pub(crate) fn notify_end(
 
 /// Tells everybody but the parent of a run's end that is committed.
 pub(crate) fn tell_end(shared: &Shared, row: &RunRow, end: &RunEnd, model: Option<&ModelRef>) {
-    let meta = shared.live.get(&row.session).map(|entry| Arc::clone(&entry.meta));
-    shared.book.ended(row, end, model, meta.as_deref());
+    shared.book.ended(row, end, model, |key| Some(Arc::clone(&shared.live.get(key)?.meta)));
     shared.publish(Event::Ended {
         session: row.session.clone(),
         run: end.run,

@@ -148,7 +148,7 @@ impl Sessions {
             Ok(Some(stored)) => {
                 self.shared.takes_up(&key);
                 let (waiting, under) = (std::mem::take(waiting), stored.row.parent.clone());
-                self.residents.insert(key, Resident::Starting { under, waiting });
+                self.starts(key, under, waiting);
                 self.start_under_parent(stored, ctx);
             }
             Ok(None) => self.create(&key, ctx),
@@ -233,7 +233,7 @@ impl Sessions {
         match result {
             Ok(()) => {
                 let (waiting, under) = (std::mem::take(waiting), stored.row.parent.clone());
-                self.residents.insert(key, Resident::Starting { under, waiting });
+                self.starts(key, under, waiting);
                 self.start_under_parent(stored, ctx);
             }
             Err(Refused::Conflict(_)) => {
@@ -347,6 +347,11 @@ impl Sessions {
         }
         let key = entry.meta.key.clone();
         let before = self.residents.insert(key.clone(), Resident::Awake(entry.clone()));
+        if let Some(parent) = &entry.meta.parent
+            && let Some(starting) = self.starting.get_mut(parent)
+        {
+            starting.remove(&key);
+        }
         if matches!(before, Some(Resident::Awake(_) | Resident::Sleeping { .. } | Resident::Settling { .. }))
         {
             self.start_again_under(&key, ctx);
@@ -361,10 +366,20 @@ impl Sessions {
         self.pursue_below(&key, ctx);
     }
 
+    /// A session's actor is on its way, started by this parent.
+    pub(super) fn starts(&mut self, key: SessionKey, under: Option<SessionKey>, waiting: Vec<Waiting>) {
+        if let Some(parent) = &under {
+            self.starting.entry(parent.clone()).or_default().insert(key.clone());
+        }
+        self.residents.insert(key, Resident::Starting { under, waiting });
+    }
+
     /// A session was rebuilt after a panic: if that was on the start of a child, the child is started again.
     fn start_again_under(&mut self, parent: &SessionKey, ctx: &Ctx<Self>) {
-        for key in self.starting_under(parent) {
-            self.wake_again(&key, ctx);
+        for key in self.starting.remove(parent).unwrap_or_default() {
+            if self.residents.get(&key).and_then(Resident::under) == Some(parent) {
+                self.wake_again(&key, ctx);
+            }
         }
     }
 
@@ -375,15 +390,6 @@ impl Sessions {
             let waiting = std::mem::take(waiting);
             self.wake(key.clone(), waiting, ctx);
         }
-    }
-
-    fn starting_under(&self, parent: &SessionKey) -> Vec<SessionKey> {
-        let under_parent = |resident: &Resident| match resident {
-            Resident::Starting { under, .. } => under.as_ref() == Some(parent),
-            _ => false,
-        };
-        let found = self.residents.iter().filter(|(_, resident)| under_parent(resident));
-        found.map(|(key, _)| key.clone()).collect()
     }
 
     fn flush(&mut self, entry: &LiveEntry, waiting: Vec<Waiting>, ctx: &mut Ctx<Self>) {

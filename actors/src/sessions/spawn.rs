@@ -350,7 +350,7 @@ impl Sessions {
         let (shared, first) = (Arc::clone(&self.shared), Some(Box::new(stored)));
         let args = SessionArgs { shared, meta, first, spawned: true };
         let under = Some(entry.meta.key.clone());
-        self.residents.insert(key.clone(), Resident::Starting { under, waiting: Vec::new() });
+        self.starts(key.clone(), under, Vec::new());
         let message = SessionMsg::StartChild { args: Box::new(args) };
         let sent = entry.handle.send(message);
         reply.send(Ok(accepted));

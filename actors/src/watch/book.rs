@@ -5,6 +5,7 @@
 //! is in the store: whoever looks after the book reads it, and enters it unless something was told meanwhile.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -75,71 +76,84 @@ impl From<&SessionRow> for SessionFacts {
     }
 }
 
-/// A run that has ended.
+/// What is known of a run since it was accepted.
 #[derive(Debug, Clone, PartialEq)]
-pub struct EndedRun {
+pub(crate) struct AcceptedRun {
     /// Its id.
-    pub id: RunId,
+    pub(crate) id: RunId,
     /// The client's name for it.
-    pub wire_id: Option<String>,
+    pub(crate) wire_id: Option<String>,
     /// Its session.
-    pub session: SessionKey,
-    /// Why it existed.
-    pub cause: Cause,
+    pub(crate) session: SessionKey,
+    /// Why it exists.
+    pub(crate) cause: Cause,
     /// The run whose tool call spawned it.
-    pub spawner: Option<RunId>,
-    /// How it ended.
-    pub state: Terminal,
-    /// Why, where there is a reason.
-    pub reason: Option<String>,
-    /// The end of what it said.
-    pub text: Option<String>,
+    pub(crate) spawner: Option<RunId>,
     /// The model that it was accepted with.
-    pub model_asked: ModelRef,
-    /// The model that was called last.
-    pub model: ModelRef,
-    /// Tokens of the run itself.
-    pub usage: Usage,
-    /// Model calls that it made.
-    pub steps: u32,
-    /// When it was accepted.
-    pub accepted_at: Timestamp,
-    /// When it made its first step.
-    pub started_at: Option<Timestamp>,
-    /// When it ended.
-    pub ended_at: Timestamp,
-    /// How long it might have taken.
-    pub timeout: Option<Duration>,
+    pub(crate) model: ModelRef,
+    /// When that was.
+    pub(crate) accepted_at: Timestamp,
+    /// How long it may take.
+    pub(crate) timeout: Option<Duration>,
 }
 
-impl EndedRun {
-    /// A run as it is stored; none of one that is open.
-    #[must_use]
-    pub fn of(row: &RunRow) -> Option<Self> {
-        let (outcome, at) = (row.outcome.clone()?, row.ended_at?);
-        let end = RunEnd { run: row.id, outcome, usage: row.usage, steps: row.steps, at };
-        Some(Self::new(row, &end, row.model_used.as_ref()))
-    }
-
-    fn new(row: &RunRow, end: &RunEnd, model: Option<&ModelRef>) -> Self {
-        let asked = &row.model.primary;
+impl From<&RunRow> for AcceptedRun {
+    fn from(row: &RunRow) -> Self {
         Self {
             id: row.id,
             wire_id: row.wire_id.clone(),
             session: row.session.clone(),
             cause: row.cause,
             spawner: row.spawner,
+            model: row.model.primary.clone(),
+            accepted_at: row.accepted_at,
+            timeout: row.timeout,
+        }
+    }
+}
+
+/// A run that has ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct EndedRun {
+    /// As it was accepted.
+    pub(crate) accepted: AcceptedRun,
+    /// How it ended.
+    pub(crate) state: Terminal,
+    /// Why, where there is a reason.
+    pub(crate) reason: Option<String>,
+    /// The end of what it said.
+    pub(crate) text: Option<String>,
+    /// The model that was called last.
+    pub(crate) model: ModelRef,
+    /// Tokens of the run itself.
+    pub(crate) usage: Usage,
+    /// Model calls that it made.
+    pub(crate) steps: u32,
+    /// When it made its first step.
+    pub(crate) started_at: Option<Timestamp>,
+    /// When it ended.
+    pub(crate) ended_at: Timestamp,
+}
+
+impl EndedRun {
+    /// A run as it is stored; none of one that is open.
+    pub(super) fn of(row: &RunRow) -> Option<Self> {
+        let (outcome, at) = (row.outcome.clone()?, row.ended_at?);
+        let end = RunEnd { run: row.id, outcome, usage: row.usage, steps: row.steps, at };
+        Some(Self::new(row, &end, row.model_used.as_ref()))
+    }
+
+    fn new(row: &RunRow, end: &RunEnd, model: Option<&ModelRef>) -> Self {
+        Self {
+            accepted: row.into(),
             state: end.outcome.state,
             reason: end.outcome.reason.clone(),
             text: end.outcome.text.as_deref().map(last_of),
-            model_asked: asked.clone(),
-            model: model.unwrap_or(asked).clone(),
+            model: model.unwrap_or(&row.model.primary).clone(),
             usage: end.usage,
             steps: end.steps,
-            accepted_at: row.accepted_at,
             started_at: row.started_at,
             ended_at: end.at,
-            timeout: row.timeout,
         }
     }
 }
@@ -153,48 +167,26 @@ pub(super) fn last_of(text: &str) -> String {
     text[from..].to_owned()
 }
 
-/// A run that is accepted and has not had its turn in its session.
-#[derive(Debug)]
-pub(crate) struct WaitingRun {
-    pub(crate) id: RunId,
-    pub(crate) wire_id: Option<String>,
-    pub(crate) session: SessionKey,
-    pub(crate) cause: Cause,
-    pub(crate) spawner: Option<RunId>,
-    pub(crate) model: ModelRef,
-    pub(crate) accepted_at: Timestamp,
-    pub(crate) timeout: Option<Duration>,
-}
-
 /// The book. Told of what is committed, read by watchers.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     pub(super) sessions: DashMap<SessionKey, Entry>,
-    pub(super) waiting: DashMap<RunId, Arc<WaitingRun>>,
+    /// Runs that have not had their turn in their sessions.
+    pub(super) waiting: DashMap<RunId, Arc<AcceptedRun>>,
     ended: Mutex<VecDeque<Arc<EndedRun>>>,
+    /// How often the figures of any session might have missed something.
+    doubts: AtomicU64,
 }
 
 impl Book {
     /// A session was made by a spawn: nothing was used in it so far.
     pub(crate) fn born(&self, row: &SessionRow) {
-        let mut entry = self.sessions.entry(row.key.clone()).or_default();
-        entry.facts = Some(Arc::new(row.into()));
-        entry.figures.get_or_insert_with(SessionFigures::default);
+        self.sessions.entry(row.key.clone()).or_default().bear(row.into(), self.doubts());
     }
 
     /// A run is accepted, or was when its session was read.
     pub(crate) fn accepted(&self, row: &RunRow) {
-        let waiting = WaitingRun {
-            id: row.id,
-            wire_id: row.wire_id.clone(),
-            session: row.session.clone(),
-            cause: row.cause,
-            spawner: row.spawner,
-            model: row.model.primary.clone(),
-            accepted_at: row.accepted_at,
-            timeout: row.timeout,
-        };
-        self.waiting.insert(row.id, Arc::new(waiting));
+        self.waiting.insert(row.id, Arc::new(row.into()));
     }
 
     /// A run has its turn: from now on it is found among those that have a cell.
@@ -202,46 +194,63 @@ impl Book {
         self.waiting.remove(&run);
     }
 
-    /// The end of a run is committed.
+    /// The end of a run is committed. `awake` knows the sessions that are awake.
     pub(crate) fn ended(
         &self,
         row: &RunRow,
         end: &RunEnd,
         model: Option<&ModelRef>,
-        meta: Option<&SessionMeta>,
+        awake: impl Fn(&SessionKey) -> Option<Arc<SessionMeta>>,
     ) {
         self.waiting.remove(&row.id);
         let run = Arc::new(EndedRun::new(row, end, model.or(row.model_used.as_ref())));
-        let mut parent = {
+        if let Some(meta) = awake(&row.session) {
+            self.want(&meta);
+        }
+        let mut next = {
             let mut entry = self.sessions.entry(row.session.clone()).or_default();
-            if let Some(meta) = meta {
-                entry.facts = Some(Arc::new(meta.into()));
-            }
             entry.ended_at = Some(end.at);
-            entry.note((run.accepted_at, RunState::Ended(run.state)));
+            entry.note((run.accepted.accepted_at, RunState::Ended(run.state)));
             entry.tell(&run, 0);
-            entry.facts.as_ref().map(|facts| facts.parent.clone())
+            entry.parent()
         };
         for level in 1..MAX_DEPTH {
-            match parent {
-                Some(Some(above)) => parent = self.add_below(&above, &run, level),
+            next = match next {
+                Some(Some(above)) => self.add_below(&above, &run, level, &awake),
                 Some(None) => break,
-                // Nobody knows who is above it: any session may be.
                 None => {
-                    self.sessions.iter_mut().for_each(|mut entry| entry.doubt());
+                    // Nobody knows who is above it: any session may be.
+                    self.doubt_all();
                     break;
                 }
-            }
+            };
         }
         self.enter(run);
     }
 
     /// Adds what a run used to a session above it. Returns who is above that one, as far as it is known.
     #[expect(clippy::option_option, reason = "nobody above is something else than nothing known of it")]
-    fn add_below(&self, key: &SessionKey, run: &Arc<EndedRun>, level: u64) -> Option<Option<SessionKey>> {
-        let mut entry = self.sessions.get_mut(key)?;
-        entry.tell(run, level);
-        entry.facts.as_ref().map(|facts| facts.parent.clone())
+    fn add_below(
+        &self,
+        key: &SessionKey,
+        run: &Arc<EndedRun>,
+        level: u64,
+        awake: impl Fn(&SessionKey) -> Option<Arc<SessionMeta>>,
+    ) -> Option<Option<SessionKey>> {
+        let tell = || {
+            let mut entry = self.sessions.get_mut(key)?;
+            entry.tell(run, level);
+            entry.parent()
+        };
+        tell().or_else(|| Some(awake(key)?.parent.clone()))
+    }
+
+    fn doubt_all(&self) {
+        self.doubts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn doubts(&self) -> u64 {
+        self.doubts.load(Ordering::Relaxed)
     }
 
     fn enter(&self, run: Arc<EndedRun>) {
@@ -254,15 +263,12 @@ impl Book {
 
     /// A session hangs below another one.
     pub(crate) fn moved(&self, key: &SessionKey, to: Option<&SessionKey>) {
-        for mut entry in self.sessions.iter_mut() {
-            entry.doubt();
-            if entry.key() == key
-                && let Some(facts) = &entry.facts
-            {
-                entry.facts =
-                    Some(Arc::new(SessionFacts { parent: to.cloned(), ..SessionFacts::clone(facts) }));
-            }
+        if let Some(mut entry) = self.sessions.get_mut(key)
+            && let Some(facts) = &entry.facts
+        {
+            entry.facts = Some(Arc::new(SessionFacts { parent: to.cloned(), ..SessionFacts::clone(facts) }));
         }
+        self.doubt_all();
     }
 
     /// Enters what ended before this process began: the newest runs, oldest first.
@@ -272,13 +278,13 @@ impl Book {
             entry.facts.get_or_insert_with(|| Arc::new(row.into()));
         }
         for run in &runs {
-            let mut entry = self.sessions.entry(run.session.clone()).or_default();
+            let mut entry = self.sessions.entry(run.accepted.session.clone()).or_default();
             entry.ended_at = entry.ended_at.max(Some(run.ended_at));
-            entry.note((run.accepted_at, RunState::Ended(run.state)));
+            entry.note((run.accepted.accepted_at, RunState::Ended(run.state)));
         }
         let mut ended = self.lock();
-        let known: std::collections::BTreeSet<RunId> = ended.iter().map(|run| run.id).collect();
-        for run in runs.into_iter().rev().filter(|run| !known.contains(&run.id)) {
+        let known: std::collections::BTreeSet<RunId> = ended.iter().map(|run| run.accepted.id).collect();
+        for run in runs.into_iter().rev().filter(|run| !known.contains(&run.accepted.id)) {
             if ended.len() >= MAX_ENDED {
                 break;
             }
@@ -312,19 +318,20 @@ impl Book {
     /// A session is not there any more: nothing of it is shown.
     pub(super) fn remove(&self, key: &SessionKey) {
         self.sessions.remove(key);
-        self.lock().retain(|run| run.session != *key);
+        self.lock().retain(|run| run.accepted.session != *key);
     }
 
     /// Sessions whose figures are to be read, at most `most`.
     pub(super) fn unread(&self, most: usize) -> Vec<SessionKey> {
-        let unread = self.sessions.iter().filter(|entry| entry.is_unread());
+        let doubts = self.doubts();
+        let unread = self.sessions.iter().filter(|entry| entry.is_unread(doubts));
         unread.map(|entry| entry.key().clone()).take(most).collect()
     }
 
     /// The store is about to be asked for the figures of a session.
     pub(super) fn ask(&self, key: &SessionKey) {
         if let Some(mut entry) = self.sessions.get_mut(key) {
-            entry.ask();
+            entry.ask(self.doubts());
         }
     }
 
@@ -349,7 +356,7 @@ impl Book {
     /// Enters what the store says of a session since it was asked.
     pub(super) fn learn(&self, key: &SessionKey, figures: SessionFigures) {
         if let Some(mut entry) = self.sessions.get_mut(key) {
-            entry.learn(figures);
+            entry.learn(figures, self.doubts());
         }
     }
 
@@ -375,7 +382,7 @@ impl Book {
         self.lock().iter().filter(|run| run.ended_at >= since).cloned().collect()
     }
 
-    /// What is known of sessions that had a run since then, by name.
+    /// What is known of sessions that had a run since then.
     pub(super) fn recent_sessions(&self, since: Timestamp) -> BTreeMap<SessionKey, Arc<SessionFacts>> {
         let recent = self.sessions.iter().filter(|entry| entry.ended_at.is_some_and(|at| at >= since));
         recent.filter_map(|entry| Some((entry.key().clone(), Arc::clone(entry.facts.as_ref()?)))).collect()

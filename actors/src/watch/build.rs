@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Look;
-use super::book::{EndedRun, SHOWN_FOR, SessionFacts, WaitingRun};
+use super::book::{AcceptedRun, EndedRun, SHOWN_FOR, SessionFacts};
 use super::view::{Node, NodeId, Snapshot, Spending, totals};
 use super::walk::{Found, Walk};
 use crate::policy::cost::Spent;
@@ -23,7 +23,7 @@ pub(super) enum Below {
     Sleeping(Arc<SessionFacts>),
     /// An open run without an actor.
     Cell(Arc<RunCell>),
-    Waiting(Arc<WaitingRun>),
+    Waiting(Arc<AcceptedRun>),
     Ended(Arc<EndedRun>),
 }
 
@@ -35,6 +35,8 @@ struct Sums {
     /// Of open runs of the session and of those below.
     all: Spending,
     live: u64,
+    /// The open run of the session itself that was accepted last, and how it stands.
+    newest: Option<(Timestamp, &'static str)>,
 }
 
 pub(super) struct Builder<'a> {
@@ -57,8 +59,6 @@ pub(super) struct Builder<'a> {
     pub(super) nodes: Vec<Node>,
     /// The place of each node's parent.
     parents: Vec<usize>,
-    /// The newest open run of each session.
-    pub(super) newest: BTreeMap<SessionKey, (Timestamp, &'static str)>,
 }
 
 pub(super) fn snapshot(shared: &Shared, look: &Look<'_>) -> Snapshot {
@@ -77,7 +77,6 @@ pub(super) fn snapshot(shared: &Shared, look: &Look<'_>) -> Snapshot {
         positions: BTreeMap::new(),
         nodes: Vec::new(),
         parents: Vec::new(),
-        newest: BTreeMap::new(),
     };
     builder.gather();
     builder.lay_out();
@@ -89,18 +88,18 @@ impl Builder<'_> {
     /// Copies what there is beside the actors.
     fn gather(&mut self) {
         let live: Vec<_> = self.shared.live.iter().map(|entry| entry.value().clone()).collect();
-        for LiveEntry { handle, meta } in live {
-            self.awake.insert(handle.cell().get_id().pid(), meta);
-        }
+        let numbered = |entry: LiveEntry| (entry.handle.cell().get_id().pid(), entry.meta);
+        self.awake = live.into_iter().map(numbered).collect();
         let lived: BTreeSet<u64> = self.walk.actors.iter().map(|found| found.number).collect();
-        let mut known = BTreeSet::new();
         let cells: Vec<_> = self.shared.runs.iter().map(|entry| Arc::clone(entry.value())).collect();
-        for cell in cells {
-            known.insert(cell.id);
-            match cell.actor().filter(|number| lived.contains(number)) {
-                Some(number) => drop(self.cells.insert(number, cell)),
-                None => self.others.entry(cell.session.clone()).or_default().push(Below::Cell(cell)),
-            }
+        let mut known: BTreeSet<RunId> = cells.iter().map(|cell| cell.id).collect();
+        let (working, without): (Vec<_>, Vec<_>) = cells
+            .into_iter()
+            .map(|cell| (cell.actor().filter(|number| lived.contains(number)), cell))
+            .partition(|(number, _)| number.is_some());
+        self.cells = working.into_iter().filter_map(|(number, cell)| Some((number?, cell))).collect();
+        for (_, cell) in without {
+            self.others.entry(cell.session.clone()).or_default().push(Below::Cell(cell));
         }
         let waiting: Vec<_> =
             self.shared.book.waiting.iter().map(|entry| Arc::clone(entry.value())).collect();
@@ -115,10 +114,14 @@ impl Builder<'_> {
 
     fn gather_recent(&mut self, open: &BTreeSet<RunId>) {
         let since = Timestamp(self.now.0.saturating_sub(millis(SHOWN_FOR)));
-        for run in self.shared.book.ended_since(since).into_iter().filter(|run| !open.contains(&run.id)) {
-            self.others.entry(run.session.clone()).or_default().push(Below::Ended(run));
+        let ended = self.shared.book.ended_since(since);
+        for run in ended.into_iter().filter(|run| !open.contains(&run.accepted.id)) {
+            self.others.entry(run.accepted.session.clone()).or_default().push(Below::Ended(run));
         }
-        let mut asleep: BTreeMap<SessionKey, Arc<SessionFacts>> = self.shared.book.recent_sessions(since);
+        let mut asleep = self.shared.book.recent_sessions(since);
+        if asleep.is_empty() {
+            return;
+        }
         let awake: BTreeSet<&SessionKey> = self.awake.values().map(|meta| &meta.key).collect();
         asleep.retain(|key, _| !awake.contains(key));
         for facts in asleep.values() {
@@ -189,6 +192,9 @@ impl Builder<'_> {
                 if let Some(above) = sums.get_mut(above) {
                     above.own += spent;
                     above.all += spent;
+                    if above.newest.is_none_or(|(at, _)| at < run.accepted_at) {
+                        above.newest = Some((run.accepted_at, run.state));
+                    }
                 }
                 // The session that it is in hangs below the one that spawned it.
                 if spawned && let Some(over) = self.parents.get(above).and_then(|over| sums.get_mut(*over)) {
@@ -212,8 +218,7 @@ impl Builder<'_> {
         let entry = self.shared.book.sessions.get(&session.key);
         let figures = entry.as_ref().and_then(|entry| entry.figures.as_ref());
         let latest = entry.as_ref().and_then(|entry| entry.latest);
-        let open = self.newest.get(&session.key).copied();
-        session.status = match (open, latest) {
+        session.status = match (sums.newest, latest) {
             (Some((_, state)), _) => state,
             (None, Some((_, RunState::Ended(state)))) => state.as_str(),
             (None, _) => "idle",
@@ -249,7 +254,7 @@ fn name_of<'a>(below: &'a Below, actors: &'a [Found]) -> (Cow<'a, str>, u64) {
         Below::Sleeping(facts) => (facts.key.as_str().into(), 0),
         Below::Cell(cell) => (run_name(cell.id).into(), 0),
         Below::Waiting(run) => (run_name(run.id).into(), 0),
-        Below::Ended(run) => (run_name(run.id).into(), 0),
+        Below::Ended(run) => (run_name(run.accepted.id).into(), 0),
     }
 }
 

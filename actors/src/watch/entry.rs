@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::book::{EndedRun, SessionFacts};
 use crate::ports::{Cause, RunState, SessionFigures};
-use crate::types::{Terminal, Timestamp};
+use crate::types::{SessionKey, Terminal, Timestamp};
 
 /// Runs that may end below a session while it is read.
 const MAX_TOLD: usize = 1_000;
@@ -20,6 +20,8 @@ pub(super) struct Entry {
     pub(super) figures: Option<SessionFigures>,
     /// Whether the figures may have missed something and are to be read again.
     stale: bool,
+    /// How often there was doubt about all sessions when the store was asked for the figures.
+    doubts: u64,
     /// Ends that were told since the store was asked for the figures, with the level below the session; none while it is
     /// not asked, or where its answer is void.
     told: Option<Vec<(Arc<EndedRun>, u64)>>,
@@ -30,9 +32,23 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Whether its figures are to be read.
-    pub(super) const fn is_unread(&self) -> bool {
-        self.figures.is_none() || self.stale
+    /// One of which nothing is used so far.
+    pub(super) fn bear(&mut self, facts: SessionFacts, doubts: u64) {
+        self.facts = Some(Arc::new(facts));
+        if self.figures.is_none() {
+            (self.figures, self.doubts) = (Some(SessionFigures::default()), doubts);
+        }
+    }
+
+    /// The session above it, as far as that is known.
+    #[expect(clippy::option_option, reason = "nobody above is something else than nothing known of it")]
+    pub(super) fn parent(&self) -> Option<Option<SessionKey>> {
+        self.facts.as_ref().map(|facts| facts.parent.clone())
+    }
+
+    /// Whether its figures are to be read, after so many doubts about all sessions.
+    pub(super) const fn is_unread(&self, doubts: u64) -> bool {
+        self.figures.is_none() || self.stale || self.doubts != doubts
     }
 
     /// Its figures may miss something, also those that are being read.
@@ -42,13 +58,14 @@ impl Entry {
     }
 
     /// The store is about to be asked for its figures.
-    pub(super) fn ask(&mut self) {
-        self.told = Some(Vec::new());
+    pub(super) fn ask(&mut self, doubts: u64) {
+        (self.told, self.doubts) = (Some(Vec::new()), doubts);
+        self.stale = true;
     }
 
     /// Enters what the store says, with what was told since it was asked.
-    pub(super) fn learn(&mut self, figures: SessionFigures) {
-        let Some(told) = self.told.take() else { return };
+    pub(super) fn learn(&mut self, figures: SessionFigures, doubts: u64) {
+        let Some(told) = self.told.take().filter(|_| self.doubts == doubts) else { return };
         if let Some(latest) = figures.latest {
             self.note(latest);
         }
@@ -70,7 +87,7 @@ impl Entry {
 
     fn add(&mut self, run: &EndedRun, level: u64) {
         let Some(figures) = &mut self.figures else { return };
-        let end = (run.ended_at, run.id);
+        let end = (run.ended_at, run.accepted.id);
         if figures.newest.contains(&end) {
             return;
         }
@@ -80,7 +97,7 @@ impl Entry {
             return;
         }
         if level == 0 { &mut figures.own } else { &mut figures.below }.add(&run.model, run.usage);
-        if level == 1 && run.cause == Cause::Spawn {
+        if level == 1 && run.accepted.cause == Cause::Spawn {
             match run.state {
                 Terminal::Ok | Terminal::Partial => figures.done += 1,
                 _ => figures.failed += 1,

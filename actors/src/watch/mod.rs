@@ -16,8 +16,9 @@ mod walk;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use self::book::Book;
-pub use self::book::{EndedRun, MAX_ENDED, SHOWN_FOR, SessionFacts};
+use self::book::EndedRun;
+pub(crate) use self::book::{AcceptedRun, Book};
+pub use self::book::{MAX_ENDED, SHOWN_FOR, SessionFacts};
 pub use self::dog::{Trouble as WatchTrouble, Watchdog};
 pub use self::view::{
     ActorFigures, ChildCounts, Difference, Node, NodeId, RunNode, SessionNode, Snapshot, Spending, ToolNode,
@@ -45,13 +46,17 @@ impl TreeHandle {
 
     /// Runs that ended since then, oldest first, with what is known of their sessions.
     #[must_use]
-    pub fn ended_since(&self, since: Timestamp) -> Vec<(Arc<EndedRun>, Option<Arc<SessionFacts>>)> {
+    pub fn ended_since(
+        &self,
+        since: Timestamp,
+        prices: &Prices,
+    ) -> Vec<(RunNode, Option<Arc<SessionFacts>>)> {
         let book = &self.shared().book;
-        let facts = |run: Arc<EndedRun>| {
-            let facts = book.facts(&run.session);
-            (run, facts)
+        let shown = |run: Arc<EndedRun>| {
+            let facts = book.facts(&run.accepted.session);
+            (RunNode::ended(&run, facts.as_ref().map_or(0, |facts| facts.depth), prices), facts)
         };
-        book.ended_since(since).into_iter().map(facts).collect()
+        book.ended_since(since).into_iter().map(shown).collect()
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::book::{EndedRun, SessionFacts, WaitingRun, last_of};
+use super::book::{AcceptedRun, EndedRun, SessionFacts, last_of};
 use super::build::{Below, Builder, run_name};
 use super::view::{ActorFigures, ChildCounts, Node, NodeId, RunNode, SessionNode, Spending, ToolNode};
 use crate::kit::ActorInfo;
+use crate::policy::cost::Prices;
 use crate::policy::watch::{STUCK_AFTER, is_overdue};
 use crate::run::{Activity, Phase, RunCell};
 use crate::sessions::LaneName;
@@ -38,57 +39,28 @@ impl Builder<'_> {
                 }
             }
             Below::Sleeping(facts) => {
-                let id = NodeId::Session(facts.key.clone());
-                let session = Some(Box::new(session_node(&facts, false)));
-                self.without_actor(id, above, facts.key.as_str(), "session", path, session, None)
-            }
-            Below::Cell(cell) => {
-                let run = Some(Box::new(self.open_run(&cell, depth)));
-                self.without_actor(NodeId::Run(cell.id), above, &run_name(cell.id), "run", path, None, run)
-            }
-            Below::Waiting(waiting) => {
-                let run = Some(Box::new(self.waiting_run(&waiting, depth)));
-                self.without_actor(
-                    NodeId::Run(waiting.id),
+                let session = session_node(SessionFacts::clone(&facts), false);
+                without_actor(
+                    NodeId::Session(facts.key.clone()),
                     above,
-                    &run_name(waiting.id),
-                    "run",
                     path,
+                    facts.key.as_str(),
+                    Some(session),
                     None,
-                    run,
                 )
             }
-            Below::Ended(ended) => {
-                let run = Some(Box::new(self.ended_run(&ended, depth)));
-                self.without_actor(NodeId::Run(ended.id), above, &run_name(ended.id), "run", path, None, run)
+            Below::Cell(cell) => {
+                let run = self.open_run(&cell, depth);
+                without_actor(NodeId::Run(cell.id), above, path, &run_name(cell.id), None, Some(run))
             }
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "each is one fact of the node")]
-    fn without_actor(
-        &self,
-        id: NodeId,
-        parent: Option<NodeId>,
-        name: &str,
-        kind: &'static str,
-        path: &mut String,
-        session: Option<Box<SessionNode>>,
-        run: Option<Box<RunNode>>,
-    ) -> Node {
-        path.push_str(name);
-        let ended = run.as_ref().is_some_and(|run| run.ended_at.is_some());
-        let state = if ended { "ended" } else { "sleeping" };
-        Node {
-            id,
-            parent,
-            name: name.into(),
-            path: path.as_str().into(),
-            kind,
-            state,
-            actor: None,
-            session,
-            run,
+            Below::Waiting(waiting) => {
+                let run = self.waiting_run(&waiting, depth);
+                without_actor(NodeId::Run(waiting.id), above, path, &run_name(waiting.id), None, Some(run))
+            }
+            Below::Ended(ended) => {
+                let (id, run) = (ended.accepted.id, RunNode::ended(&ended, depth, self.look.prices));
+                without_actor(NodeId::Run(id), above, path, &run_name(id), None, Some(run))
+            }
         }
     }
 
@@ -117,42 +89,20 @@ impl Builder<'_> {
             return None;
         }
         if let Some(meta) = self.awake.get(&number) {
-            return Some(Box::new(session_node(&SessionFacts::from(&**meta), true)));
+            return Some(Box::new(session_node(SessionFacts::from(&**meta), true)));
         }
         // On its way up or to sleep.
         let key: SessionKey = info.name.parse().ok()?;
         let facts = self.shared.book.facts(&key)?;
-        Some(Box::new(session_node(&facts, true)))
+        Some(Box::new(session_node(SessionFacts::clone(&facts), true)))
     }
 
-    fn open_run(&mut self, cell: &RunCell, depth: u32) -> RunNode {
+    fn open_run(&self, cell: &RunCell, depth: u32) -> RunNode {
         let (passes, timeout) = cell.deadline(|deadline| (deadline.passes_at(), deadline.limit()));
         let mut node = RunNode {
-            id: cell.id,
-            wire_id: cell.wire_id.clone(),
-            session: cell.session.clone(),
-            cause: cell.cause.as_str(),
-            spawner: cell.spawner,
-            state: "",
             reason: cell.fate.get().map(|fate| fate.reason.clone()),
-            doing: None,
-            lane: None,
-            lane_position: None,
-            depth,
-            model_asked: cell.model.primary.clone(),
-            model: cell.model.primary.clone(),
-            accepted_at: cell.accepted_at,
-            started_at: None,
-            ended_at: None,
-            silent_since: None,
-            silent: false,
-            step: 0,
-            max_steps: None,
-            tools: Vec::new(),
-            text: None,
-            spent: Spending::default(),
             deadline_at: passes.map(|at| self.date(at)),
-            timeout,
+            ..RunNode::of(cell.accepted(timeout), depth)
         };
         cell.update(|progress| {
             let works = progress.phase == Phase::Running;
@@ -188,21 +138,43 @@ impl Builder<'_> {
         node
     }
 
-    fn waiting_run(&mut self, run: &WaitingRun, depth: u32) -> RunNode {
+    fn waiting_run(&self, run: &AcceptedRun, depth: u32) -> RunNode {
         let mut node = RunNode {
+            state: Phase::Queued.as_str(),
+            doing: Some("waiting for its turn"),
+            ..RunNode::of(run.clone(), depth)
+        };
+        self.queue(&mut node);
+        node
+    }
+
+    /// Fills in where it waits.
+    fn queue(&self, node: &mut RunNode) {
+        node.lane = Some(LaneName::at(node.depth).as_str());
+        node.lane_position = self.positions.get(&node.id).copied();
+    }
+
+    fn date(&self, at: Monotonic) -> Timestamp {
+        Timestamp(i64::try_from(at.0 / 1_000_000).unwrap_or(i64::MAX).saturating_add(self.offset))
+    }
+}
+
+impl RunNode {
+    fn of(run: AcceptedRun, depth: u32) -> Self {
+        Self {
             id: run.id,
-            wire_id: run.wire_id.clone(),
-            session: run.session.clone(),
+            wire_id: run.wire_id,
+            session: run.session,
             cause: run.cause.as_str(),
             spawner: run.spawner,
-            state: Phase::Queued.as_str(),
+            state: "",
             reason: None,
-            doing: Some("waiting for its turn"),
+            doing: None,
             lane: None,
             lane_position: None,
             depth,
             model_asked: run.model.clone(),
-            model: run.model.clone(),
+            model: run.model,
             accepted_at: run.accepted_at,
             started_at: None,
             ended_at: None,
@@ -215,64 +187,32 @@ impl Builder<'_> {
             spent: Spending::default(),
             deadline_at: None,
             timeout: run.timeout,
-        };
-        self.queue(&mut node);
-        node
+        }
     }
 
-    fn ended_run(&self, run: &EndedRun, depth: u32) -> RunNode {
-        RunNode {
-            id: run.id,
-            wire_id: run.wire_id.clone(),
-            session: run.session.clone(),
-            cause: run.cause.as_str(),
-            spawner: run.spawner,
+    pub(super) fn ended(run: &EndedRun, depth: u32, prices: &Prices) -> Self {
+        Self {
             state: run.state.as_str(),
             reason: run.reason.clone(),
-            doing: None,
-            lane: None,
-            lane_position: None,
-            depth,
-            model_asked: run.model_asked.clone(),
             model: run.model.clone(),
-            accepted_at: run.accepted_at,
             started_at: run.started_at,
             ended_at: Some(run.ended_at),
-            silent_since: None,
-            silent: false,
             step: run.steps,
-            max_steps: None,
-            tools: Vec::new(),
             text: run.text.clone(),
             spent: Spending {
                 usage: run.usage,
-                cost: self.look.prices.cost(&run.model, run.usage).map(|cost| cost.total()),
+                cost: prices.cost(&run.model, run.usage).map(|cost| cost.total()),
             },
-            deadline_at: None,
-            timeout: run.timeout,
+            ..Self::of(run.accepted.clone(), depth)
         }
-    }
-
-    /// Fills in where it waits, and notes it as the newest of its session if it is.
-    fn queue(&mut self, node: &mut RunNode) {
-        node.lane = Some(LaneName::at(node.depth).as_str());
-        node.lane_position = self.positions.get(&node.id).copied();
-        let newest = self.newest.entry(node.session.clone()).or_insert((node.accepted_at, node.state));
-        if newest.0 <= node.accepted_at {
-            *newest = (node.accepted_at, node.state);
-        }
-    }
-
-    fn date(&self, at: Monotonic) -> Timestamp {
-        Timestamp(i64::try_from(at.0 / 1_000_000).unwrap_or(i64::MAX).saturating_add(self.offset))
     }
 }
 
-fn session_node(facts: &SessionFacts, awake: bool) -> SessionNode {
+fn session_node(facts: SessionFacts, awake: bool) -> SessionNode {
     SessionNode {
-        key: facts.key.clone(),
-        agent: facts.agent.clone(),
-        label: facts.label.clone(),
+        key: facts.key,
+        agent: facts.agent,
+        label: facts.label,
         mode: facts.mode,
         depth: facts.depth,
         awake,
@@ -280,5 +220,28 @@ fn session_node(facts: &SessionFacts, awake: bool) -> SessionNode {
         children: ChildCounts::default(),
         spent: None,
         subtree: None,
+    }
+}
+
+fn without_actor(
+    id: NodeId,
+    parent: Option<NodeId>,
+    path: &mut String,
+    name: &str,
+    session: Option<SessionNode>,
+    run: Option<RunNode>,
+) -> Node {
+    path.push_str(name);
+    let ended = run.as_ref().is_some_and(|run| run.ended_at.is_some());
+    Node {
+        id,
+        parent,
+        name: name.into(),
+        path: path.as_str().into(),
+        kind: if session.is_some() { "session" } else { "run" },
+        state: if ended { "ended" } else { "sleeping" },
+        actor: None,
+        session: session.map(Box::new),
+        run: run.map(Box::new),
     }
 }

@@ -35,10 +35,7 @@ fn list(call: Call) -> BoxFuture<'static, Answer> {
     Box::pin(async move {
         let params: List = call.params()?;
         let tree = call.daemon.tree()?;
-        let limit = params.limit.unwrap_or(DEFAULT_LIMIT);
-        if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(call.invalid("limit", format!("must be 1 to {MAX_LIMIT}")));
-        }
+        let limit = call.within("limit", params.limit, 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
         let event = params.event.filter(|event| !event.is_empty());
         if event.as_ref().is_some_and(|event| event.len() > MAX_EVENT) {
             return Err(call.invalid("event", format!("must be at most {MAX_EVENT} bytes long")));

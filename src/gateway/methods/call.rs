@@ -1,6 +1,7 @@
 //! One request of a client, with everything that answering it needs.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use offshoot_actors::types::{Origin, Refusal, Scope, Timestamp};
@@ -92,6 +93,22 @@ impl Call {
     /// Parameters that are not what they must be.
     pub(super) fn invalid(&self, at: &str, problem: impl std::fmt::Display) -> ErrorShape {
         ErrorShape::invalid(format!("invalid {} params: at /{at}: {problem}", self.method))
+    }
+
+    /// A parameter that is a number within bounds, if it is given.
+    pub(super) fn within<T: PartialOrd + std::fmt::Display>(
+        &self,
+        at: &str,
+        number: Option<T>,
+        bounds: RangeInclusive<T>,
+    ) -> Result<Option<T>, ErrorShape> {
+        match number {
+            Some(number) if !bounds.contains(&number) => {
+                let (least, most) = (bounds.start(), bounds.end());
+                Err(self.invalid(at, format!("{number} is not a number from {least} to {most}")))
+            }
+            number => Ok(number),
+        }
     }
 
     /// A parameter that is a name; none where it is empty.

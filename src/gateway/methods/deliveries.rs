@@ -47,10 +47,7 @@ fn list(call: Call) -> BoxFuture<'static, Answer> {
     Box::pin(async move {
         let params: List = call.params()?;
         let tree = call.daemon.tree()?;
-        let limit = params.limit.unwrap_or(DEFAULT_LIMIT);
-        if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(call.invalid("limit", format!("must be 1 to {MAX_LIMIT}")));
-        }
+        let limit = call.within("limit", params.limit, 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
         let offset = params.cursor.map_or(Ok(0), |cursor| cursor.parse::<u32>());
         let offset =
             offset.map_err(|_| call.invalid("cursor", "must be a nextCursor of an earlier answer"))?;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use offshoot_actors::types::{RunId, Timestamp};
-use offshoot_actors::{Node, RunNode, SHOWN_FOR, SessionFacts, Snapshot, Spending};
+use offshoot_actors::types::{RunId, SessionKey, Timestamp};
+use offshoot_actors::{Node, RunNode, SHOWN_FOR, Snapshot};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -34,31 +34,23 @@ const USUAL_INTERVAL_MS: u64 = 500;
 const MAX_RUNS: usize = 10_000;
 const USUAL_RUNS: usize = 2_000;
 
-/// What of the tree is wanted, within bounds.
-///
-/// # Errors
-/// The limit is none.
-fn checked(method: &str, wanted: &Wanted) -> Result<usize, ErrorShape> {
-    match wanted.limit {
-        None => Ok(MAX_NODES),
-        Some(limit) if (1..=MAX_NODES).contains(&limit) => Ok(limit),
-        Some(limit) => Err(ErrorShape::invalid(format!(
-            "invalid {method} params: limit {limit} is not a number from 1 to {MAX_NODES}"
-        ))),
-    }
+/// The place that is wanted; none for the whole tree.
+fn place(wanted: &Wanted) -> Option<String> {
+    let path = wanted.path.as_deref()?.trim();
+    (!path.is_empty()).then(|| path.to_owned())
 }
 
 fn get(mut call: Call) -> BoxFuture<'static, Answer> {
     Box::pin(async move {
         let wanted: Wanted = call.params()?;
-        let limit = checked(call.method, &wanted)?;
+        let limit = call.within("limit", wanted.limit, 1..=MAX_NODES)?.unwrap_or(MAX_NODES);
         call.forget_params();
         // Ten thousand nodes take some milliseconds, which no connection should wait for.
         let look = tokio::task::spawn_blocking(move || {
-            let place = wanted.path.as_deref().map(str::trim).filter(|path| !path.is_empty());
+            let place = place(&wanted);
             let snapshot = tree::look(&call.daemon, call.daemon.tree()?);
-            let part = tree::part(&snapshot, place, wanted.recent.unwrap_or(true));
-            let part = part.ok_or_else(|| tree::nothing_at(place))?;
+            let part = tree::part(&snapshot, place.as_deref(), wanted.recent.unwrap_or(true));
+            let part = part.ok_or_else(|| tree::nothing_at(place.as_deref()))?;
             answer(&tree::view(&part, call.daemon.revisions.next(), limit))
         });
         look.await.unwrap_or_else(|error| Err(ErrorShape::unavailable(error.to_string())))
@@ -76,19 +68,10 @@ struct WantedOften {
 fn subscribe(mut call: Call) -> BoxFuture<'static, Answer> {
     Box::pin(async move {
         let WantedOften { wanted, interval_ms } = call.params()?;
-        let limit = checked(call.method, &wanted)?;
-        let interval = interval_ms.unwrap_or(USUAL_INTERVAL_MS);
-        if !INTERVAL_MS.contains(&interval) {
-            return Err(ErrorShape::invalid(format!(
-                "invalid {} params: intervalMs {interval} is not a number from {} to {}",
-                call.method,
-                INTERVAL_MS.start(),
-                INTERVAL_MS.end()
-            )));
-        }
+        let limit = call.within("limit", wanted.limit, 1..=MAX_NODES)?.unwrap_or(MAX_NODES);
+        let interval = call.within("intervalMs", interval_ms, INTERVAL_MS)?.unwrap_or(USUAL_INTERVAL_MS);
         call.forget_params();
-        let path = wanted.path.map(|path| path.trim().to_owned()).filter(|path| !path.is_empty());
-        let recent = wanted.recent.unwrap_or(true);
+        let (path, recent) = (place(&wanted), wanted.recent.unwrap_or(true));
         let topic = Topic { path, recent, limit, interval: Duration::from_millis(interval) };
         let (reply, answer) = oneshot::channel();
         let request = call.id.clone();
@@ -114,12 +97,7 @@ struct Since {
 fn recent(call: Call) -> BoxFuture<'static, Answer> {
     Box::pin(async move {
         let Since { since_ms, limit } = call.params()?;
-        let limit = limit.unwrap_or(USUAL_RUNS);
-        if !(1..=MAX_RUNS).contains(&limit) {
-            let text =
-                format!("invalid {} params: limit {limit} is not a number from 1 to {MAX_RUNS}", call.method);
-            return Err(ErrorShape::invalid(text));
-        }
+        let limit = call.within("limit", limit, 1..=MAX_RUNS)?.unwrap_or(USUAL_RUNS);
         let look = tokio::task::spawn_blocking(move || {
             let now = call.now();
             let usual = i64::try_from(SHOWN_FOR.as_millis()).unwrap_or(i64::MAX);
@@ -128,29 +106,11 @@ fn recent(call: Call) -> BoxFuture<'static, Answer> {
             let handle = call.daemon.tree()?;
             let mut runs = open_runs(&tree::look(&call.daemon, handle));
             let open: BTreeSet<String> = runs.iter().map(|run| run.id.clone()).collect();
-            let prices = &call.daemon.config().prices;
-            for (run, facts) in handle.ended_since(since) {
-                let id = run.id.to_string();
-                if open.contains(&id) {
-                    continue;
-                }
-                let cost = prices.cost(&run.model, run.usage).map(|cost| cost.total());
-                runs.push(RecentRun {
-                    run_id: run.wire_id.clone().unwrap_or_else(|| id.clone()),
-                    id,
-                    session_key: run.session.to_string(),
-                    parent_run: run.spawner.as_ref().map(RunId::to_string),
-                    agent_id: run.session.agent().to_string(),
-                    parent_session: facts.as_deref().and_then(parent_of),
-                    label: facts.as_deref().and_then(|facts| facts.label.clone()),
-                    state: run.state.to_string(),
-                    reason: run.reason.clone(),
-                    model: run.model.to_string(),
-                    accepted_at: run.accepted_at.0,
-                    started_at: run.started_at.map(|at| at.0),
-                    ended_at: Some(run.ended_at.0),
-                    spent: tree::spent(Spending { usage: run.usage, cost }),
-                });
+            let ended = handle.ended_since(since, &call.daemon.config().prices);
+            for (run, facts) in ended.into_iter().filter(|(run, _)| !open.contains(&run.id.to_string())) {
+                let (label, parent) =
+                    facts.map(|facts| (facts.label.clone(), facts.parent.clone())).unwrap_or_default();
+                runs.push(recent_run(&run, label, parent));
             }
             runs.sort_by(|a, b| (a.accepted_at, &a.id).cmp(&(b.accepted_at, &b.id)));
             // The newest ones, where there are too many.
@@ -161,10 +121,6 @@ fn recent(call: Call) -> BoxFuture<'static, Answer> {
     })
 }
 
-fn parent_of(facts: &SessionFacts) -> Option<String> {
-    facts.parent.as_ref().map(ToString::to_string)
-}
-
 /// The open runs of a snapshot, each below the node of its session.
 fn open_runs(snapshot: &Snapshot) -> Vec<RecentRun> {
     let sessions: BTreeMap<_, _> =
@@ -172,25 +128,34 @@ fn open_runs(snapshot: &Snapshot) -> Vec<RecentRun> {
     let session_above = |node: &Node| node.parent.as_ref().and_then(|parent| sessions.get(parent).copied());
     let open = snapshot.nodes.iter().filter(|node| node.state != "ended");
     let runs = open.filter_map(|node| Some((node.run.as_deref()?, session_above(node))));
-    runs.map(|(run, session)| open_run(run, session, session.and_then(session_above))).collect()
+    let shown = |(run, node): (_, Option<&Node>)| {
+        let session = node.and_then(|node| node.session.as_ref());
+        let above = node.and_then(session_above).and_then(|node| node.session.as_ref());
+        recent_run(
+            run,
+            session.and_then(|session| session.label.clone()),
+            above.map(|session| session.key.clone()),
+        )
+    };
+    runs.map(shown).collect()
 }
 
-fn open_run(run: &RunNode, session: Option<&Node>, above: Option<&Node>) -> RecentRun {
+fn recent_run(run: &RunNode, label: Option<String>, parent: Option<SessionKey>) -> RecentRun {
     let id = run.id.to_string();
     RecentRun {
         run_id: run.wire_id.clone().unwrap_or_else(|| id.clone()),
         id,
         session_key: run.session.to_string(),
         parent_run: run.spawner.as_ref().map(RunId::to_string),
-        parent_session: above.and_then(|node| node.session.as_ref()).map(|session| session.key.to_string()),
-        label: session.and_then(|node| node.session.as_ref()).and_then(|session| session.label.clone()),
+        parent_session: parent.as_ref().map(SessionKey::to_string),
+        label,
         agent_id: run.session.agent().to_string(),
         state: run.state.to_owned(),
         reason: run.reason.clone(),
         model: run.model.to_string(),
         accepted_at: run.accepted_at.0,
         started_at: run.started_at.map(|at| at.0),
-        ended_at: None,
+        ended_at: run.ended_at.map(|at| at.0),
         spent: tree::spent(run.spent),
     }
 }

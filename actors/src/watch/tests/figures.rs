@@ -1,6 +1,9 @@
 //! What sessions have used, where the store is read while runs end.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 use super::super::{Book, Look};
 use crate::contract::{apply, child, child_run, create, insert, key, model, session};
@@ -10,6 +13,7 @@ use crate::ports::{
     Answer, FnModels, ModelRequest, Op, RunEnd, RunRow, SeededIds, SessionFigures, SessionRow, Storage,
     TokioClock,
 };
+use crate::session::SessionMeta;
 use crate::tree::{Tree, TreeOptions};
 use crate::types::{
     AgentId, ModelRef, Origin, Outcome, SessionKey, Settings, SpawnRequest, Timestamp, Usage,
@@ -43,7 +47,7 @@ impl Rig {
     }
 
     fn tell(&self, (row, end): &(RunRow, RunEnd)) {
-        self.book.ended(row, end, Some(&model("rehearsal")), None);
+        self.book.ended(row, end, Some(&model("rehearsal")), |_| None);
     }
 
     async fn read(&self) -> SessionFigures {
@@ -109,6 +113,50 @@ async fn an_answer_that_a_move_has_overtaken_is_void() {
     rig.book.moved(&rig.below.key, None);
     rig.book.learn(&rig.main.key, figures);
     assert!(rig.is_unread() && rig.shown().is_none());
+}
+
+/// An awake session of that row.
+fn meta(row: &SessionRow) -> Arc<SessionMeta> {
+    Arc::new(SessionMeta {
+        key: row.key.clone(),
+        agent: row.agent.clone(),
+        parent: row.parent.clone(),
+        root: row.root.clone(),
+        depth: row.depth,
+        mode: row.mode,
+        cleanup: row.cleanup,
+        on_parent_exit: row.on_parent_exit,
+        outlived: None,
+        label: row.label.clone(),
+        model: None,
+        tools: Arc::new([]),
+        scope: CancellationToken::new(),
+    })
+}
+
+#[tokio::test]
+async fn an_end_below_a_session_that_nobody_knows_has_all_figures_read_again() {
+    let rig = Rig::new().await;
+    let read = async || {
+        rig.book.ask(&rig.main.key);
+        rig.book.learn(&rig.main.key, rig.read().await);
+    };
+    read().await;
+    let above = child("above", &rig.main);
+    let below = child("under", &above);
+    let row = RunRow { spawner: None, ..child_run(0, &below.key, &above.key, None) };
+    let outcome = Outcome::ok("done".to_owned());
+    let usage = Usage { input: 7, output: 0, cached: 0 };
+    let end = RunEnd { run: row.id, outcome, usage, steps: 1, at: Timestamp(5_000) };
+    // Whoever is awake is known without the book.
+    rig.book
+        .ended(&row, &end, None, |key| [&above, &below].into_iter().find(|row| row.key == *key).map(meta));
+    assert_eq!((rig.is_unread(), rig.shown()), (false, Some((7, 0))));
+    let other = RunRow { id: child_run(1, &below.key, &above.key, None).id, session: key("other"), ..row };
+    rig.book.ended(&other, &end, None, |_| None);
+    assert!(rig.is_unread());
+    read().await;
+    assert!(!rig.is_unread());
 }
 
 #[tokio::test]
