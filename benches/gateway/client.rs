@@ -22,6 +22,8 @@ const SCOPES: [&str; 1] = ["operator.admin"];
 pub enum Identity {
     /// A command on the same machine, without a device.
     Command,
+    /// The same, which may manage devices and hears of nothing else.
+    Deaf,
     /// A device that signs.
     Device(Box<Device>),
 }
@@ -81,10 +83,14 @@ impl Client {
         let mut client = Self { socket: upgrade(stream, address).await, requests: 0 };
         let challenge = client.frame().await;
         let nonce = challenge["payload"]["nonce"].as_str().unwrap();
+        let scopes = match identity {
+            Identity::Deaf => ["operator.pairing"],
+            Identity::Command | Identity::Device(_) => SCOPES,
+        };
         let mut params = json!({
             "minProtocol": 4, "maxProtocol": 4,
             "client": { "id": "cli", "version": "bench", "platform": "bench", "mode": "cli" },
-            "role": "operator", "scopes": SCOPES, "auth": { "token": TOKEN },
+            "role": "operator", "scopes": scopes, "auth": { "token": TOKEN },
         });
         if let Identity::Device(device) = identity {
             params["device"] = device.sign(nonce);

@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offshoot_actors::kit::{Behaviour, Ctx, Msg, StartError, Task};
+use offshoot_actors::types::Monotonic;
 use offshoot_actors::{TreeHandle, Watchdog as Dog};
 
 use super::daemon::Daemon;
 
 /// How often it looks: who does not answer for a second is told of within two.
 const LOOK: Duration = Duration::from_millis(500);
+/// It reads from the store for at most one part in so many of its time: what a busy session has used is read again and again.
+const READS: u32 = 20;
 
 #[derive(Debug)]
 pub(crate) struct WatchdogArgs {
@@ -27,7 +30,16 @@ pub(crate) enum WatchdogMsg {
     /// Time to look. From a timer.
     Look,
     /// It has looked. From its task.
-    Looked { dog: Dog, seeded: bool },
+    Looked { dog: Dog, book: Book },
+}
+
+/// How far the book is read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Book {
+    /// Whether what ended before this process is in it.
+    seeded: bool,
+    /// When it is read on.
+    next: Monotonic,
 }
 
 impl Msg for WatchdogMsg {
@@ -46,8 +58,7 @@ pub(crate) struct Watchdog {
     tree: TreeHandle,
     /// What it found last; away while it looks.
     dog: Option<Dog>,
-    /// Whether what ended before this process is in the book.
-    seeded: bool,
+    book: Book,
     /// The timer of the next look, or the look itself.
     _look: Task,
 }
@@ -66,7 +77,7 @@ impl Behaviour for Watchdog {
             daemon: Arc::clone(daemon),
             tree: tree.clone(),
             dog: Some(Dog::default()),
-            seeded: false,
+            book: Book::default(),
             _look: look,
         })
     }
@@ -74,8 +85,9 @@ impl Behaviour for Watchdog {
     fn handle(&mut self, message: WatchdogMsg, ctx: &mut Ctx<Self>) {
         match message {
             WatchdogMsg::Look => {
-                let (tree, mut dog, seeded) =
-                    (self.tree.clone(), self.dog.take().unwrap_or_default(), self.seeded);
+                let (tree, mut dog, book) =
+                    (self.tree.clone(), self.dog.take().unwrap_or_default(), self.book);
+                let clock = Arc::clone(&self.daemon.clock);
                 let silent_after = self.daemon.config().gateway.silent_after;
                 let look = async move {
                     // Over ten thousand actors that is milliseconds, which others do not wait for.
@@ -86,20 +98,25 @@ impl Behaviour for Watchdog {
                         dog
                     });
                     let dog = dog.await.unwrap_or_default();
+                    let begun = clock.monotonic();
+                    if begun < book.next {
+                        return (dog, book);
+                    }
                     let read = async {
-                        if !seeded {
+                        if !book.seeded {
                             tree.seed_book().await?;
                         }
                         tree.tend_book().await
                     };
                     // The store itself tells of what is wrong with it; the book is read on when it is well.
-                    let seeded = read.await.is_ok() || seeded;
-                    (dog, seeded)
+                    let seeded = read.await.is_ok() || book.seeded;
+                    let now = clock.monotonic();
+                    (dog, Book { seeded, next: now + now.since(begun) * READS })
                 };
-                self._look = ctx.task(look, |(dog, seeded)| WatchdogMsg::Looked { dog, seeded });
+                self._look = ctx.task(look, |(dog, book)| WatchdogMsg::Looked { dog, book });
             }
-            WatchdogMsg::Looked { dog, seeded } => {
-                (self.dog, self.seeded) = (Some(dog), seeded);
+            WatchdogMsg::Looked { dog, book } => {
+                (self.dog, self.book) = (Some(dog), book);
                 self._look = ctx.after(LOOK, WatchdogMsg::Look);
             }
         }
