@@ -6,6 +6,8 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod doctor;
+#[cfg(feature = "faults")]
+mod faults;
 pub mod gateway;
 pub mod ids;
 mod metrics;

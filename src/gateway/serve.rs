@@ -77,7 +77,14 @@ impl Serving {
         storage: Arc<dyn Storage>,
         state_dir: PathBuf,
     ) -> Result<Self, ServeError> {
-        Self::start_with(config, clock, storage, state_dir, |_| {}).await
+        #[cfg(not(feature = "faults"))]
+        let adapt = |_: &mut TreeOptions| {};
+        #[cfg(feature = "faults")]
+        let adapt = {
+            let faults = crate::faults::planned().map_err(StartError)?;
+            move |options: &mut TreeOptions| options.faults = Some(faults)
+        };
+        Self::start_with(config, clock, storage, state_dir, adapt).await
     }
 
     async fn start_with(

@@ -169,6 +169,8 @@ impl Tools for AgentTools {
             let idempotency = Some(IdempotencyKey { key, may_repeat: repeated });
             let origin = Origin::Agent { session: session.clone(), run };
             let context = Context { agent, session, origin, idempotency, tree };
+            #[cfg(feature = "faults")]
+            crate::faults::in_tool(tool.name).await;
             tool.answer(Call { context, arguments, now }).await
         })
     }

@@ -1,0 +1,49 @@
+//! Keeps the program hearing while one of its threads is held up.
+//!
+//! Of tokio's threads one waits for sockets and timers, for all of them. What it is woken for it does itself; the others are
+//! woken only for what it cannot do at once. Should that one piece of work never return, nobody waits for sockets and timers
+//! any more: the daemon would be deaf in just the moment in which somebody wants to see what it is stuck in. Work that comes
+//! from outside wakes another thread, which then finds that nobody waits, and does.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+/// The longest time for which the program may be deaf.
+const EVERY: Duration = Duration::from_millis(250);
+
+/// A thread that gives the others something to do now and then, until it is dropped.
+pub(super) struct Pulse {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Pulse {
+    pub(super) fn of(runtime: Handle) -> io::Result<Self> {
+        let over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&over);
+        let beat = move || {
+            while !ends.load(Ordering::Acquire) {
+                drop(runtime.spawn(async {}));
+                thread::park_timeout(EVERY);
+            }
+        };
+        let thread = thread::Builder::new().name("pulse".to_owned()).spawn(beat)?;
+        Ok(Self { over, thread: Some(thread) })
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // It does nothing that panics.
+            drop(thread.join());
+        }
+    }
+}
