@@ -21,6 +21,7 @@ mod output;
 mod pairing;
 mod patience;
 mod progress;
+mod pulse;
 mod remote;
 mod run;
 mod runs;
@@ -48,6 +49,7 @@ use self::args::{Color, Command};
 pub use self::exit::Exit;
 use self::exit::Failure;
 use self::output::{Output, Paint};
+use self::pulse::Pulse;
 use crate::config::Environment;
 use crate::store::{OpenError, SqliteStorage, make_private};
 use crate::telemetry;
@@ -183,7 +185,9 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit, Failure> {
 fn on_threads(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     let threads = std::thread::available_parallelism().map_or(2, |threads| threads.get().clamp(2, 4));
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    start(builder.worker_threads(threads))?.block_on(work)
+    let runtime = start(builder.worker_threads(threads))?;
+    let _pulse = Pulse::of(runtime.handle().clone()).map_err(no_threads)?;
+    runtime.block_on(work)
 }
 
 fn on_this_thread(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
@@ -191,6 +195,9 @@ fn on_this_thread(work: impl Future<Output = Result<Exit, Failure>>) -> Result<E
 }
 
 fn start(builder: &mut tokio::runtime::Builder) -> Result<tokio::runtime::Runtime, Failure> {
-    let built = builder.enable_all().build();
-    built.map_err(|error| Failure::system("the program's threads cannot be started", &error))
+    builder.enable_all().build().map_err(no_threads)
+}
+
+fn no_threads(error: std::io::Error) -> Failure {
+    Failure::system("the program's threads cannot be started", &error)
 }

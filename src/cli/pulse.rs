@@ -47,3 +47,32 @@ impl Drop for Pulse {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[test]
+    fn timers_go_on_while_what_one_of_them_woke_holds_a_thread_up() {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(2).enable_all().build().unwrap();
+        let pulse = Pulse::of(runtime.handle().clone()).unwrap();
+        let (hold, held) = channel::<()>();
+        let (tell, told) = channel();
+        runtime.spawn(async move {
+            sleep(Duration::from_millis(300)).await;
+            tell.send(()).unwrap();
+        });
+        runtime.spawn(async move {
+            sleep(Duration::from_millis(100)).await;
+            _ = held.recv();
+        });
+        told.recv_timeout(Duration::from_secs(20)).unwrap();
+        drop(pulse);
+        drop(hold);
+    }
+}
