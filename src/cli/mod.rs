@@ -56,6 +56,8 @@ use crate::telemetry;
 
 /// How long the last lines of the log may take to reach the disk.
 const LAST_LINES_WITHIN: Duration = Duration::from_secs(1);
+/// How long threads that still work may take to end.
+const THREADS_END_WITHIN: Duration = Duration::from_secs(2);
 
 /// What every command is told.
 #[derive(Debug)]
@@ -186,8 +188,12 @@ fn on_threads(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit,
     let threads = std::thread::available_parallelism().map_or(2, |threads| threads.get().clamp(2, 4));
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = start(builder.worker_threads(threads))?;
-    let _pulse = Pulse::of(runtime.handle().clone()).map_err(no_threads)?;
-    runtime.block_on(work)
+    let pulse = Pulse::of(runtime.handle().clone()).map_err(no_threads)?;
+    let done = runtime.block_on(work);
+    drop(pulse);
+    // One that is held up is left behind: nobody would see the end otherwise.
+    runtime.shutdown_timeout(THREADS_END_WITHIN);
+    done
 }
 
 fn on_this_thread(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
@@ -200,4 +206,25 @@ fn start(builder: &mut tokio::runtime::Builder) -> Result<tokio::runtime::Runtim
 
 fn no_threads(error: std::io::Error) -> Failure {
     Failure::system("the program's threads cannot be started", &error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_is_held_up_does_not_keep_the_program_from_its_end() {
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let work = async move {
+            tokio::spawn(async move {
+                tell.send(()).unwrap();
+                _ = held.recv();
+            });
+            told.await.unwrap();
+            Ok(Exit::Ok)
+        };
+        assert!(on_threads(work).is_ok());
+        drop(hold);
+    }
 }
