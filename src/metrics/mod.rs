@@ -132,7 +132,7 @@ impl Metrics {
 
     fn actors(&self, page: &mut Page, kinds: &BTreeMap<&'static str, KindFigures>) {
         type Read = fn(&KindFigures) -> u64;
-        const GAUGES: [(&str, &str, Read); 4] = [
+        const GAUGES: [(&str, &str, Read); 5] = [
             ("offshoot_actors", "Actors that live, by their kind.", |kind| kind.live),
             ("offshoot_mailbox_messages", "Messages that wait for actors, by their kind.", |kind| {
                 kind.mailbox
@@ -146,6 +146,11 @@ impl Metrics {
                 "offshoot_actors_stuck",
                 "Actors that for over a second have had one message in hand, or messages waiting and none in hand.",
                 |kind| kind.stuck,
+            ),
+            (
+                "offshoot_actors_crash_looping",
+                "Actors that were restarted three times or more, the last time within the last minute.",
+                |kind| kind.looping,
             ),
         ];
         for (name, help, read) in GAUGES {

@@ -253,6 +253,18 @@ impl Tally {
         self.open.iter().filter(|open| open.works && now.since(open.heard) > after).count()
     }
 
+    /// Of each tool how many calls are in hand, and how long the oldest of them is.
+    fn in_hand(&self, now: Monotonic) -> Vec<(usize, Duration)> {
+        let mut tools = vec![(0, Duration::ZERO); self.tools.len()];
+        for open in &self.open {
+            for (_, tool, since) in &open.tools {
+                let (count, oldest) = &mut tools[*tool];
+                (*count, *oldest) = (*count + 1, now.since(*since).max(*oldest));
+            }
+        }
+        tools
+    }
+
     pub(super) fn write(&self, page: &mut Page, now: Monotonic, silent_after: Duration) {
         page.counter("offshoot_spawns_total", "Sub-agents that were accepted.").of(&[], &self.spawns);
         let mut refusals =
@@ -291,6 +303,7 @@ impl Tally {
                 calls.of(&[("tool", tool.name), ("status", status)], count);
             }
         }
+        self.write_in_hand(page, now);
         self.write_models(page);
         let help = "From the committed end of a sub-agent's run to its parent having the result.";
         page.histogram("offshoot_announce_latency_seconds", help).spread(&[], &self.announces);
@@ -298,6 +311,25 @@ impl Tally {
         let mut restarts = page.counter("offshoot_actor_restarts_total", help);
         for restarted in &self.restarts {
             restarts.of(&[("kind", restarted.key())], &restarted);
+        }
+    }
+
+    /// A tool that was called once is there from then on: what is zero is not what is missing.
+    fn write_in_hand(&self, page: &mut Page, now: Monotonic) {
+        let in_hand = self.in_hand(now);
+        let tools = || {
+            let tools = self.tools.iter().zip(&in_hand);
+            tools.filter(|(tool, (count, _))| tool.is_used() || *count > 0)
+        };
+        let mut running =
+            page.gauge("offshoot_tool_calls_running", "Tool calls that have not ended, by the tool.");
+        for (tool, (count, _)) in tools() {
+            running.value(&[("tool", tool.name)], count);
+        }
+        let help = "For how long the oldest tool call that has not ended runs, by the tool; 0 without one.";
+        let mut oldest = page.gauge("offshoot_tool_call_oldest_seconds", help);
+        for (tool, (_, age)) in tools() {
+            oldest.value(&[("tool", tool.name)], age.as_secs_f64());
         }
     }
 

@@ -183,6 +183,13 @@ impl ActorInfo {
         self.restarts.load(Ordering::Relaxed)
     }
 
+    /// How often it was restarted and when last, if ever.
+    fn last_restart(&self) -> Option<(u32, Timestamp)> {
+        let restarts = self.restarts();
+        // Most actors never were: no lock is taken of those.
+        if restarts == 0 { None } else { self.past().restarted.map(|last| (restarts, last)) }
+    }
+
     /// Messages that wait.
     #[must_use]
     pub fn mailbox(&self) -> u32 {

@@ -3,10 +3,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::types::Monotonic;
+use crate::types::{Monotonic, Timestamp};
 
 /// How long an actor may have a message in hand, or leave messages waiting, before it counts as not answering.
 pub const STUCK_AFTER: Duration = Duration::from_secs(1);
+
+/// Restarts of one actor that make a crash loop, if the last one is not long ago.
+pub const LOOP_RESTARTS: u32 = 3;
+/// How long ago the last restart of a crash loop is at most.
+pub const LOOP_WITHIN: Duration = Duration::from_secs(60);
+
+/// Whether an actor that was restarted so often crashes again and again.
+#[must_use]
+pub fn is_loop(restarts: u32, last: Timestamp, now: Timestamp) -> bool {
+    restarts >= LOOP_RESTARTS && now - last <= LOOP_WITHIN
+}
 
 /// Whether somebody who was last heard of then has been quiet for longer than `within`.
 #[must_use]
@@ -60,6 +71,14 @@ mod tests {
         assert!(!is_overdue(at(1), STUCK_AFTER, at(2)));
         assert!(is_overdue(at(1), STUCK_AFTER, Monotonic(at(2).0 + 1)));
         assert!(!is_overdue(at(3), STUCK_AFTER, at(2)));
+    }
+
+    #[test]
+    fn a_crash_loop_is_over_when_its_last_restart_is_a_while_ago() {
+        let (last, minute) = (Timestamp(5_000), 60_000);
+        assert!(is_loop(3, last, Timestamp(last.0 + minute)));
+        assert!(!is_loop(3, last, Timestamp(last.0 + minute + 1)));
+        assert!(!is_loop(2, last, last));
     }
 
     #[test]

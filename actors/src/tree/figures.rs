@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::TreeHandle;
 use crate::kit::{ActorInfo, Behaviour, KindFigures};
-use crate::policy::watch::{STUCK_AFTER, is_overdue};
+use crate::policy::watch::{STUCK_AFTER, is_loop, is_overdue};
 use crate::run::Run;
 use crate::session::Session;
 
@@ -25,8 +25,11 @@ impl TreeHandle {
     #[must_use]
     pub fn figures(&self) -> BTreeMap<&'static str, KindFigures> {
         let system = &self.shared.system;
-        let now = system.clock.monotonic();
-        system.index.figures(|since| is_overdue(since, STUCK_AFTER, now))
+        let (now, date) = (system.clock.monotonic(), system.clock.now());
+        system.index.figures(
+            |since| is_overdue(since, STUCK_AFTER, now),
+            |restarts, last| is_loop(restarts, last, date),
+        )
     }
 
     /// How many runs of sessions that are awake are in each state: `queued`, `running`, `yielded`, `ending`.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use offshoot_actors::policy::watch::is_loop;
 use offshoot_actors::types::{Terminal, Timestamp, Usage};
 
 use super::super::output::{elapsed, one_line, tokens};
@@ -11,9 +12,6 @@ use crate::protocol::tree::{Actor, Node, Run, Session, Spent, Tokens, Tool};
 const MAX_WORDS: usize = 80;
 /// A silence that is worth a word before the daemon calls it one.
 const QUIET: Duration = Duration::from_secs(10);
-/// Restarts of one actor, and how long ago the last one is, that make a crash loop.
-const LOOP_RESTARTS: u32 = 3;
-const LOOP_WITHIN: Duration = Duration::from_secs(60);
 
 /// How a word looks where there are colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,8 +133,7 @@ fn restarts(actor: &Actor, now: Timestamp) -> Word {
         actor.restarted_at.map(|at| format!(", last {} ago", elapsed(since(at, now)))).unwrap_or_default();
     let why = actor.last_failure.as_deref().map(|why| format!(": {}", one_line(why, MAX_WORDS)));
     let text = format!("restarted {times}{last}{}", why.unwrap_or_default());
-    let is_loop =
-        actor.restarts >= LOOP_RESTARTS && actor.restarted_at.is_some_and(|at| since(at, now) <= LOOP_WITHIN);
+    let is_loop = actor.restarted_at.is_some_and(|at| is_loop(actor.restarts, Timestamp(at), now));
     if is_loop { Word::new(format!("CRASH LOOP: {text}"), Tone::Bad) } else { Word::new(text, Tone::Warn) }
 }
 

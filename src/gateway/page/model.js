@@ -6,7 +6,7 @@ const FAILED = new Set(["error", "timeout", "crashed", "interrupted"]);
 export const isLive = (run) => LIVE.has(run.state);
 export const isFailed = (run) => FAILED.has(run.state);
 
-/** Restarts of one actor, and how long ago the last one is, that make a crash loop. */
+/** Restarts of one actor, and how long ago the last one is, that make a crash loop: as in actors/src/policy/watch.rs. */
 const LOOP_RESTARTS = 3;
 const LOOP_WITHIN_MS = 60_000;
 

@@ -101,7 +101,7 @@ fn a_run_is_measured_from_its_acceptance_to_its_parent_having_the_result() {
         "offshoot_lane_wait_seconds_count",
         "offshoot_lane_wait_seconds_sum",
         "offshoot_step_seconds_sum",
-        "offshoot_tool_calls",
+        "offshoot_tool_calls_total",
         "offshoot_tool_seconds_sum",
     ];
     assert_eq!(stage.lines(&starts), expected);
@@ -161,6 +161,36 @@ fn a_run_is_silent_while_it_works_and_gives_no_sign_of_life() {
     stage.after(0, Event::Yielded { session: child(), run: run(1) });
     stage.after(500, submitted(3));
     assert_eq!(silent(&stage), "offshoot_runs_silent 0");
+}
+
+#[test]
+fn a_tool_that_does_not_answer_is_seen_growing_old() {
+    let mut stage = Stage::new();
+    let seen = |stage: &Stage| stage.lines(&["offshoot_tool_calls_running{", "offshoot_tool_call_oldest_"]);
+    let started = |number, call: &str| Event::ToolStarted {
+        session: child(),
+        run: run(number),
+        call: call.into(),
+        name: "exec".into(),
+    };
+    stage.after(0, submitted(1));
+    stage.after(0, submitted(2));
+    assert_eq!(seen(&stage), [""; 0]);
+    stage.after(0, started(1, "a"));
+    stage.after(2, started(2, "b"));
+    stage.now = stage.now + Duration::from_millis(500);
+    let lines = |count, seconds| {
+        [
+            format!("offshoot_tool_call_oldest_seconds{{tool=\"exec\"}} {seconds}"),
+            format!("offshoot_tool_calls_running{{tool=\"exec\"}} {count}"),
+        ]
+    };
+    assert_eq!(seen(&stage), lines(2, 2.5));
+    let (call, status) = ("a".into(), ToolStatus::Ok);
+    stage.after(0, Event::ToolFinished { session: child(), run: run(1), call, status });
+    assert_eq!(seen(&stage), lines(1, 0.5));
+    stage.after(0, ended(2));
+    assert_eq!(seen(&stage), lines(0, 0.0));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use ractor::ActorId;
 
 use super::{ActorIndex, ActorInfo};
-use crate::types::Monotonic;
+use crate::types::{Monotonic, Timestamp};
 
 /// Figures of all actors of one kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct KindFigures {
     pub handled: u64,
     /// Those that have one message in hand for too long, or take none of those that wait.
     pub stuck: u64,
+    /// Those that crash again and again.
+    pub looping: u64,
 }
 
 impl ActorIndex {
@@ -44,10 +46,14 @@ impl ActorIndex {
     }
 
     /// The figures of each kind that there ever was; `is_stuck` says of an actor that is held up since then whether that is
-    /// too long. Asks no actor, and copies nothing of them. While an actor goes, its messages may count twice or not at all
+    /// too long, `is_loop` of one that was restarted so often, and last then, whether it crashes again and again. Asks no actor, and copies nothing of them. While an actor goes, its messages may count twice or not at all
     /// for a moment.
     #[must_use]
-    pub fn figures(&self, is_stuck: impl Fn(Monotonic) -> bool) -> BTreeMap<&'static str, KindFigures> {
+    pub fn figures(
+        &self,
+        is_stuck: impl Fn(Monotonic) -> bool,
+        is_loop: impl Fn(u32, Timestamp) -> bool,
+    ) -> BTreeMap<&'static str, KindFigures> {
         let mut kinds: BTreeMap<&'static str, KindFigures> = BTreeMap::new();
         for actor in &self.actors {
             let (kind, waiting) = (kinds.entry(actor.kind).or_default(), actor.mailbox());
@@ -56,6 +62,7 @@ impl ActorIndex {
             kind.mailbox_max = kind.mailbox_max.max(waiting);
             kind.handled += actor.handled.load(Ordering::Relaxed);
             kind.stuck += u64::from(actor.held_up().is_some_and(|(_, since)| is_stuck(since)));
+            kind.looping += u64::from(actor.last_restart().is_some_and(|(times, last)| is_loop(times, last)));
         }
         for gone in &self.retired {
             kinds.entry(gone.key()).or_default().handled += *gone;
