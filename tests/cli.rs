@@ -52,5 +52,8 @@ mod terminal;
 mod through;
 #[path = "cli/top.rs"]
 mod top;
+#[cfg(feature = "faults")]
+#[path = "cli/troubles.rs"]
+mod troubles;
 #[path = "cli/watching.rs"]
 mod watching;

@@ -15,7 +15,7 @@ use crate::watching::{DEEP, runs_in, spawning, tree_until};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A terminal with the program in it.
-struct Screen {
+pub struct Screen {
     master: Box<dyn MasterPty + Send>,
     keys: Box<dyn Write + Send>,
     child: Box<dyn Child + Send + Sync>,
@@ -26,7 +26,7 @@ struct Screen {
 }
 
 impl Screen {
-    fn start(world: &World, arguments: &[&str], (rows, cols): (u16, u16)) -> Self {
+    pub fn start(world: &World, arguments: &[&str], (rows, cols): (u16, u16)) -> Self {
         let size = PtySize { rows, cols, pixel_width: 0, pixel_height: 0 };
         let pty = native_pty_system().openpty(size).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_offshoot"));
@@ -60,7 +60,7 @@ impl Screen {
 
     /// Waits until the screen shows something.
     #[track_caller]
-    fn until(&mut self, enough: impl Fn(&str) -> bool) -> String {
+    pub fn until(&mut self, enough: impl Fn(&str) -> bool) -> String {
         loop {
             let text = self.seen.screen().contents();
             if enough(&text) {
@@ -73,7 +73,7 @@ impl Screen {
         }
     }
 
-    fn shows(&mut self, part: &str) -> String {
+    pub fn shows(&mut self, part: &str) -> String {
         self.until(|text| text.contains(part))
     }
 
