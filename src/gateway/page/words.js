@@ -37,6 +37,9 @@ export function tool({ name: called, arg }) {
   return arg ? `${called}(${line(arg, 80)})` : called;
 }
 
+/** The tools that run, each with how long it has been. */
+const tools = (run, now) => run.tools.map((each) => `${tool(each)}${each.since ? ` for ${duration(now - each.since)}` : ""}`).join(", ");
+
 /** What it does now, or why it ended, on one line. `newest` is the newest run of a session, where it stands for both. */
 export function doing(node, now, newest) {
   if (node.stuck) {
@@ -63,9 +66,9 @@ const DOING = { model: "the model works", tools: "tools work" };
 
 function runDoing(run, now) {
   if (!isLive(run)) return run.reason ? line(run.reason) : line(run.text);
-  if (run.silent) return `silent for ${duration(now - run.silentSince)}${run.tools?.length ? `, in ${run.tools.map(tool).join(", ")}` : ""}`;
+  if (run.silent) return `silent for ${duration(now - run.silentSince)}${run.tools?.length ? `, in ${tools(run, now)}` : ""}`;
   if (run.state === "queued") return run.lanePosition ? `waits for lane ${run.lane}, place ${run.lanePosition}` : `waits for lane ${run.lane ?? ""}`;
-  if (run.tools?.length) return run.tools.map(tool).join(", ");
+  if (run.tools?.length) return tools(run, now);
   const text = line(run.text, 140);
   if (run.doing === "model" && text) return text;
   return DOING[run.doing] ?? run.doing ?? "";
