@@ -21,7 +21,7 @@ use super::audit;
 use super::client::{Client, Follows};
 use super::daemon::Daemon;
 use super::events;
-use super::methods::{self, Answer, Call, Work};
+use super::methods::{self, Answer, Call, Family, Listed, Work};
 use super::outbox::{Close, Outbox};
 use super::peer::Peer;
 use super::socket::{self, Heard, Incoming, Stream};
@@ -114,7 +114,13 @@ enum State {
     /// What the client sent is being checked. What it sends meanwhile is read once it is known.
     Checking { id: String, _check: Task, entrant: Entrant, queued: Vec<Utf8Bytes>, invalidations: u64 },
     /// The client is known.
-    Open { client: Arc<Client>, wrong_role: u32 },
+    Open {
+        client: Arc<Client>,
+        /// To be filled with the next request: most are answered at once, and leave it as it was. None while one is
+        /// looked at.
+        blank: Option<Call>,
+        wrong_role: u32,
+    },
     /// The last word is said; the socket is being closed.
     Closing,
 }
@@ -160,7 +166,7 @@ struct InWork {
     _task: Task,
     /// Whether it has one of the places.
     placed: bool,
-    method: &'static str,
+    family: Family,
 }
 
 impl Behaviour for Connection {
@@ -216,7 +222,7 @@ impl Behaviour for Connection {
             ConnectionMsg::Overdue => self.close(Close::new(1000, "")),
             ConnectionMsg::Answered { work, id, answer } => {
                 if let Some(done) = self.work.remove(&work) {
-                    self.daemon.metrics.answered(methods::family(done.method), answer.is_ok());
+                    self.daemon.metrics.answered(done.family.index(), answer.is_ok());
                     self.placed -= usize::from(done.placed);
                 }
                 self.managing.remove(&work);
@@ -270,23 +276,24 @@ impl Connection {
             State::Checking { queued, .. } if queued.len() < QUEUED => queued.push(text),
             State::Checking { .. } => self.close(Close::new(1008, "too many pending handshake frames")),
             State::Closing => {}
-            State::Open { client, .. } => {
-                let client = Arc::clone(client);
-                self.on_text(&text, client, || room.keep(), ctx);
-            }
+            State::Open { .. } => self.on_text(&text, || room.keep(), ctx),
         }
     }
 
     fn on_text(
         &mut self,
         text: &str,
-        client: Arc<Client>,
         room: impl FnOnce() -> Option<OwnedSemaphorePermit>,
         ctx: &mut Ctx<Self>,
     ) {
+        let State::Open { blank, .. } = &mut self.state else { return };
+        let Some(mut call) = blank.take() else { return };
         match Request::parse(text) {
-            Ok(request) => self.on_request(request, client, room, ctx),
+            Ok(request) => self.on_request(&request, &mut call, room, ctx),
             Err(error) => self.on_no_request(&error),
+        }
+        if let State::Open { blank, .. } = &mut self.state {
+            *blank = Some(call);
         }
     }
 
@@ -371,17 +378,18 @@ impl Connection {
             return self.close(stopped());
         }
         events::came(&self.daemon, &client);
-        self.state = State::Open { client: Arc::clone(&client), wrong_role: 0 };
+        let blank = Some(Call::blank(Arc::clone(&self.daemon), Arc::clone(&client)));
+        self.state = State::Open { client, blank, wrong_role: 0 };
         for text in queued {
             // It came within what a stranger may send.
-            self.on_text(&text, Arc::clone(&client), || None, ctx);
+            self.on_text(&text, || None, ctx);
         }
     }
 
     fn on_request(
         &mut self,
-        request: Request<'_>,
-        client: Arc<Client>,
+        request: &Request<'_>,
+        call: &mut Call,
         room: impl FnOnce() -> Option<OwnedSemaphorePermit>,
         ctx: &mut Ctx<Self>,
     ) {
@@ -401,27 +409,26 @@ impl Connection {
             let error = ErrorShape::unavailable(why).retry_after(AFTER_RESTART);
             return self.outbox.answer(&request.id, &Err(error));
         }
-        let method = match methods::find(&request.method, &client) {
-            Ok(method) => method,
+        let Listed { name, family, method } = *match methods::find(&request.method, &call.client) {
+            Ok(listed) => listed,
             Err(refused) => {
-                audit::refused(&self.daemon, &client, &request.method, &refused.error);
-                self.daemon.metrics.answered(methods::family(&request.method), false);
+                audit::refused(&self.daemon, &call.client, &request.method, &refused.error);
+                self.daemon.metrics.answered(refused.family.index(), false);
                 self.outbox.answer(&request.id, &Err(refused.error));
                 return self.on_wrong_role(refused.wrong_role);
             }
         };
-        let (id, params) = (request.id.into_owned(), request.params.map(ToOwned::to_owned));
-        let (daemon, name) = (Arc::clone(&self.daemon), method.name);
-        let mut call = Call { daemon, client, id, method: name, params, room: None };
+        call.fill(name, &request.id, request.params);
         let (work, placed) = match method.work {
             Work::Now(work) => {
-                let answer = work(&call);
-                self.daemon.metrics.answered(methods::family(name), answer.is_ok());
+                let answer = work(call);
+                call.forget_params();
+                self.daemon.metrics.answered(family.index(), answer.is_ok());
                 return self.outbox.answer(&call.id, &answer);
             }
             Work::Later(work) => (work, true),
             Work::Waits(_) if self.work.len() >= WAITING => {
-                self.daemon.metrics.answered(methods::family(name), false);
+                self.daemon.metrics.answered(family.index(), false);
                 let error = ErrorShape::unavailable(format!(
                     "{WAITING} requests of this connection wait already; use another connection"
                 ));
@@ -429,7 +436,7 @@ impl Connection {
             }
             Work::Waits(work) => (work, false),
         };
-        call.room = room();
+        let call = call.take(room());
         self.placed += usize::from(placed);
         self.requests += 1;
         if methods::manages_devices(method) {
@@ -437,7 +444,7 @@ impl Connection {
         }
         let (number, id) = (self.requests, call.id.clone());
         let answered = move |answer| ConnectionMsg::Answered { work: number, id, answer };
-        self.work.insert(number, InWork { _task: ctx.task(work(call), answered), placed, method: name });
+        self.work.insert(number, InWork { _task: ctx.task(work(call), answered), placed, family });
     }
 
     /// Whoever asked for its own end hears how that went, and nothing else.

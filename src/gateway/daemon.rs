@@ -132,7 +132,7 @@ impl Daemon {
         let started_at = clock.now();
         let traces = Arc::new(Traces::new(Arc::clone(&clock), config.otel.clone()));
         let failures = Mutex::new(FailureLimits::new(config.gateway.auth.rate_limit));
-        let metrics = Metrics::new(tools::names().map(|(name, _)| name));
+        let metrics = Metrics::new(tools::names().map(|(name, _)| name), methods::families());
         metrics.tally.know_models(config.models_named(MODELS));
         Self {
             clock,

@@ -71,8 +71,8 @@ struct Requests {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(crate) tally: Tally,
-    /// By the family: each is a word of the program.
-    requests: DashMap<&'static str, Requests>,
+    /// Of each family of methods, by its name.
+    requests: Box<[(&'static str, Requests)]>,
     /// Messages that actors of each kind handled.
     handled: DashMap<&'static str, Counter>,
 }
@@ -95,14 +95,15 @@ pub(crate) struct Seen<'a> {
 }
 
 impl Metrics {
-    /// Figures of a daemon with these tools.
-    pub(crate) fn new(tools: impl Iterator<Item = &'static str>) -> Self {
-        Self { tally: Tally::new(tools), requests: DashMap::new(), handled: DashMap::new() }
+    /// Figures of a daemon with these tools and these families of methods.
+    pub(crate) fn new(tools: impl Iterator<Item = &'static str>, families: &[&'static str]) -> Self {
+        let requests = families.iter().map(|family| (*family, Requests::default())).collect();
+        Self { tally: Tally::new(tools), requests, handled: DashMap::new() }
     }
 
-    /// Counts an answer to a request of a family of methods.
-    pub(crate) fn answered(&self, family: &'static str, ok: bool) {
-        let requests = self.requests.entry(family).or_default();
+    /// Counts an answer to a request of the family that stands there among those of this daemon.
+    pub(crate) fn answered(&self, family: usize, ok: bool) {
+        let Some((_, requests)) = self.requests.get(family) else { return };
         if ok { requests.ok.one() } else { requests.error.one() }
     }
 
@@ -180,9 +181,11 @@ impl Metrics {
             .of(&[("direction", "out")], &WIRE.frames_out);
         let mut requests =
             page.counter("offshoot_requests_total", "Requests that were answered, by family and result.");
-        for family in &self.requests {
-            requests.of(&[("family", family.key()), ("result", "ok")], &family.ok);
-            requests.of(&[("family", family.key()), ("result", "error")], &family.error);
+        for (family, Requests { ok, error }) in &self.requests {
+            if ok.get() + error.get() > 0 {
+                requests.of(&[("family", family), ("result", "ok")], ok);
+                requests.of(&[("family", family), ("result", "error")], error);
+            }
         }
         let help = "Events that clients did not get because they read too slowly.";
         page.counter("offshoot_events_dropped_total", help).of(&[], &WIRE.dropped_events);

@@ -56,6 +56,25 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// One that no request has filled yet.
+    pub(crate) const fn blank(daemon: Arc<Daemon>, client: Arc<Client>) -> Self {
+        Self { daemon, client, id: String::new(), method: "", params: None, room: None }
+    }
+
+    /// Fills it with a request.
+    pub(crate) fn fill(&mut self, method: &'static str, id: &str, params: Option<&RawValue>) {
+        self.method = method;
+        self.id.clear();
+        self.id.push_str(id);
+        self.params = params.map(ToOwned::to_owned);
+    }
+
+    /// What it was filled with, to go its own way.
+    pub(crate) fn take(&mut self, room: Option<OwnedSemaphorePermit>) -> Self {
+        let blank = Self::blank(Arc::clone(&self.daemon), Arc::clone(&self.client));
+        Self { room, ..std::mem::replace(self, blank) }
+    }
+
     /// The parameters. Members that nobody knows are passed over, with a line for who debugs.
     pub(crate) fn params<T: DeserializeOwned>(&self) -> Result<T, ErrorShape> {
         let params::Params { value, unknown } = params::parse(self.method, self.params.as_deref())?;

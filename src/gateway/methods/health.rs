@@ -20,13 +20,9 @@ fn system_presence(call: &Call) -> Answer {
 
 /// The health snapshot, as the method, the event and `hello-ok` have it.
 pub(crate) fn snapshot(daemon: &Daemon) -> Arc<RawValue> {
-    // Clients are told of it within half a second; whoever asks is not told less.
-    daemon.note_store();
-    match daemon.vitals.text() {
-        Some(text) => text,
-        None => {
-            daemon.write_vitals();
-            daemon.vitals.text().unwrap_or_else(|| Box::<RawValue>::default().into())
-        }
-    }
+    // Clients are told of the store within half a second; whoever asks is not told less.
+    daemon.vitals.text_with(&daemon.store_health()).unwrap_or_else(|| {
+        daemon.write_vitals();
+        daemon.vitals.text().unwrap_or_else(|| Box::<RawValue>::default().into())
+    })
 }

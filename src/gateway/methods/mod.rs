@@ -127,33 +127,77 @@ const FAMILIES: &[&[Method]] = &[
     usage::METHODS,
 ];
 
-/// By their names: every request looks here, and most names differ in length already.
-static TABLE: LazyLock<Vec<&'static Method>> = LazyLock::new(|| {
-    let mut table: Vec<_> = FAMILIES.iter().copied().flatten().collect();
-    table.sort_unstable_by_key(|method| order(method.name));
+/// A family of methods for those who count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Family(u8);
+
+impl Family {
+    /// That of all names that are not here.
+    pub(crate) const OTHER: Self = Self(0);
+
+    /// Its place in [`families`].
+    pub(crate) fn index(self) -> usize {
+        self.0.into()
+    }
+}
+
+/// A method in the table.
+pub(crate) struct Listed {
+    pub(crate) name: &'static str,
+    pub(crate) family: Family,
+    pub(crate) method: &'static Method,
+}
+
+/// What the families are called: by what the names of their methods begin with.
+static FAMILY_NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let mut names: Vec<_> = FAMILIES.iter().copied().flatten().map(|method| prefix(method.name)).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.insert(Family::OTHER.index(), "other");
+    names
+});
+
+/// By their names: every request looks here. Each place holds the names of that length, of which there are a few.
+static TABLE: LazyLock<Vec<Vec<Listed>>> = LazyLock::new(|| {
+    let family = |name| {
+        let at = FAMILY_NAMES.iter().position(|family| *family == prefix(name));
+        at.and_then(|at| u8::try_from(at).ok()).map_or(Family::OTHER, Family)
+    };
+    let mut table = Vec::new();
+    for method in FAMILIES.iter().copied().flatten() {
+        let name = method.name;
+        if table.len() <= name.len() {
+            table.resize_with(name.len() + 1, Vec::new);
+        }
+        table[name.len()].push(Listed { name, family: family(name), method });
+    }
+    table.iter_mut().for_each(|same| same.sort_unstable_by_key(|listed| listed.name));
     table
 });
 
 static NAMES: LazyLock<Arc<[&'static str]>> = LazyLock::new(|| {
-    let mut names: Vec<_> = TABLE.iter().map(|method| method.name).collect();
+    let mut names: Vec<_> = TABLE.iter().flatten().map(|listed| listed.name).collect();
     names.sort_unstable();
     names.into()
 });
 
-const fn order(name: &str) -> (usize, &str) {
-    (name.len(), name)
+fn prefix(name: &'static str) -> &'static str {
+    name.split_once('.').map_or(name, |(family, _)| family)
+}
+
+fn listed(name: &str) -> Option<&'static Listed> {
+    let same = TABLE.get(name.len())?;
+    let at = same.binary_search_by(|listed| listed.name.cmp(name)).ok()?;
+    Some(&same[at])
 }
 
 fn method(name: &str) -> Option<&'static Method> {
-    let at = TABLE.binary_search_by(|method| order(method.name).cmp(&order(name))).ok()?;
-    Some(TABLE[at])
+    listed(name).map(|listed| listed.method)
 }
 
-/// The family of a method for those who count: what its name begins with, and `other` of one that is not here.
-pub(crate) fn family(name: &str) -> &'static str {
-    let family =
-        |method: &'static Method| method.name.split_once('.').map_or(method.name, |(family, _)| family);
-    method(name).map_or("other", family)
+/// The names of the families, each at its [`Family::index`].
+pub(crate) fn families() -> &'static [&'static str] {
+    &FAMILY_NAMES
 }
 
 /// Whether a call of it may take from the caller's own device what it came in with.
@@ -193,28 +237,30 @@ pub fn need_of(name: &str) -> NeedOf {
 /// Why a method is not carried out.
 pub(crate) struct Refused {
     pub(crate) error: ErrorShape,
+    pub(crate) family: Family,
     /// Whether the client's role is the reason: it does not know what it is.
     pub(crate) wrong_role: bool,
 }
 
 impl From<ErrorShape> for Refused {
     fn from(error: ErrorShape) -> Self {
-        Self { error, wrong_role: false }
+        Self { error, family: Family::OTHER, wrong_role: false }
     }
 }
 
 /// The method of that name, if this client may call it. The scope is checked before it is told whether there is such a
 /// method: one that nobody knows needs all rights. One that OpenClaw lists and that is not here tells nobody anything
 /// but that.
-pub(crate) fn find(name: &str, client: &Client) -> Result<&'static Method, Refused> {
-    let method = method(name);
-    let need = match method {
-        Some(method) => method.need,
+pub(crate) fn find(name: &str, client: &Client) -> Result<&'static Listed, Refused> {
+    let listed = listed(name);
+    let (need, family) = match listed {
+        Some(listed) => (listed.method.need, listed.family),
         None if is_absent(name) => return Err(absent(name).into()),
-        None => Need::Scope(Scope::Admin),
+        None => (Need::Scope(Scope::Admin), Family::OTHER),
     };
-    allowed(need, client.role, client.scopes, client.protocol)?;
-    method.ok_or_else(|| unknown(name).into())
+    allowed(need, client.role, client.scopes, client.protocol)
+        .map_err(|refused| Refused { family, ..refused })?;
+    listed.ok_or_else(|| unknown(name).into())
 }
 
 /// Whether somebody in this role and with these scopes has what a method needs.
@@ -223,7 +269,7 @@ fn allowed(need: Need, role: Role, scopes: Scopes, protocol: Protocol) -> Result
         (Need::Nothing, _) | (Need::Node, Role::Node) => Ok(()),
         (Need::Node, Role::Operator) | (Need::Scope(_), Role::Node) => {
             let error = ErrorShape::invalid(format!("unauthorized role: {role}"));
-            Err(Refused { error, wrong_role: true })
+            Err(Refused { error, family: Family::OTHER, wrong_role: true })
         }
         (Need::Scope(scope), Role::Operator) if scopes.implied().contains(scope) => Ok(()),
         (Need::Scope(scope), Role::Operator) => Err(missing(protocol, scope).into()),
