@@ -1,7 +1,7 @@
 //! The health snapshot: taken from the store now and then, and read from memory by everybody else.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use offshoot_actors::ports::{
@@ -36,13 +36,20 @@ struct Looked {
     took_ms: u64,
 }
 
+/// The snapshot as it was written last.
+#[derive(Debug, Default)]
+struct Written {
+    /// None before the first one.
+    text: Option<Arc<RawValue>>,
+    /// How the store was then.
+    store: StoreHealth,
+}
+
 /// The snapshot.
 #[derive(Debug, Default)]
 pub(crate) struct Vitals {
     looked: RwLock<Arc<Looked>>,
-    text: RwLock<Option<Arc<RawValue>>>,
-    /// How the store was when the text was written.
-    store: RwLock<StoreHealth>,
+    written: RwLock<Written>,
     /// How it was when everybody was told last.
     told: RwLock<StoreHealth>,
     /// Whether the first look is over.
@@ -52,7 +59,17 @@ pub(crate) struct Vitals {
 impl Vitals {
     /// The snapshot as JSON; none before the first one.
     pub(crate) fn text(&self) -> Option<Arc<RawValue>> {
-        self.text.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.written().text.clone()
+    }
+
+    /// The same, if the store was like this when it was written.
+    pub(crate) fn text_with(&self, store: &StoreHealth) -> Option<Arc<RawValue>> {
+        let written = self.written();
+        if written.store == *store { written.text.clone() } else { None }
+    }
+
+    fn written(&self) -> RwLockReadGuard<'_, Written> {
+        self.written.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn looked(&self) -> Arc<Looked> {
@@ -114,8 +131,8 @@ impl Daemon {
     pub(crate) fn write_vitals(&self) {
         let store = self.store_health();
         let text: Arc<RawValue> = raw(&snapshot(self, &self.vitals.looked(), &store)).into();
-        *self.vitals.store.write().unwrap_or_else(PoisonError::into_inner) = store;
-        *self.vitals.text.write().unwrap_or_else(PoisonError::into_inner) = Some(text);
+        *self.vitals.written.write().unwrap_or_else(PoisonError::into_inner) =
+            Written { text: Some(text), store };
     }
 
     /// Tells of the store where something has changed about it, and has it try again where it refuses work: nobody else
@@ -126,7 +143,7 @@ impl Daemon {
             tree.storage().try_again();
         }
         self.note_store();
-        let health = self.vitals.store.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let health = self.vitals.written().store.clone();
         let told = *self.vitals.told.read().unwrap_or_else(PoisonError::into_inner) == health;
         if !told {
             *self.vitals.told.write().unwrap_or_else(PoisonError::into_inner) = health;
@@ -135,8 +152,8 @@ impl Daemon {
     }
 
     /// Writes the snapshot anew if something about the store has changed.
-    pub(crate) fn note_store(&self) {
-        let known = *self.vitals.store.read().unwrap_or_else(PoisonError::into_inner) == self.store_health();
+    fn note_store(&self) {
+        let known = self.vitals.written().store == self.store_health();
         if !known {
             self.write_vitals();
         }

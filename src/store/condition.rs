@@ -13,6 +13,8 @@ use offshoot_actors::types::Timestamp;
 #[derive(Debug, Default)]
 pub(super) struct Condition {
     health: RwLock<StoreHealth>,
+    /// Whether there is anything in it, without the lock: clients look at it thousands of times a second.
+    troubled: AtomicBool,
     /// Whether it refuses, without the lock: asked after each commit.
     refuses: AtomicBool,
     /// Transactions that were refused since it began to.
@@ -21,6 +23,9 @@ pub(super) struct Condition {
 
 impl Condition {
     pub(super) fn health(&self) -> StoreHealth {
+        if !self.troubled.load(Ordering::Acquire) {
+            return StoreHealth::default();
+        }
         self.health.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -42,6 +47,7 @@ impl Condition {
             none => {
                 tracing::error!(%error, "the store refuses work");
                 *none = Some(Trouble { error: error.clone(), since: now() });
+                self.troubled.store(true, Ordering::Release);
             }
         }
         self.refuses.store(true, Ordering::Release);
@@ -54,6 +60,7 @@ impl Condition {
         }
         let mut health = self.health.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(trouble) = health.refuses.take() {
+            self.troubled.store(health.damaged.is_some(), Ordering::Release);
             let refused = self.refused.swap(0, Ordering::Relaxed);
             let seconds = (now() - trouble.since).as_secs();
             tracing::warn!(refused, seconds, "the store takes work again");
@@ -70,6 +77,7 @@ impl Condition {
         if health.damaged.is_none() {
             tracing::error!(%error, "a part of the store is damaged; the rest of it goes on");
             health.damaged = Some(Trouble { error: error.clone(), since: now() });
+            self.troubled.store(true, Ordering::Release);
         }
     }
 }
