@@ -4,6 +4,7 @@
 //! under way, which the client asks for again with the same idempotency keys; what was accepted goes on in the tree.
 
 mod joined;
+mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -12,10 +13,9 @@ use std::time::Duration;
 
 use offshoot_actors::kit::{Behaviour, Ctx, Msg, StartError, Task};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use self::joined::Joined;
-use super::admission::Place;
+use self::state::{Entrant, State};
 use super::admit::{self, Admitted, Applicant, Rejected};
 use super::audit;
 use super::client::{Client, Follows};
@@ -23,13 +23,12 @@ use super::daemon::Daemon;
 use super::events;
 use super::methods::{self, Answer, Call, Family, Listed, Work};
 use super::outbox::{Close, Outbox};
-use super::peer::Peer;
 use super::socket::{self, Heard, Incoming, Stream};
 use super::upgrade::Upgraded;
 use super::wire::{Allowance, Metered};
 use crate::protocol::connect;
 use crate::protocol::error::ErrorShape;
-use crate::protocol::frame::{FrameError, Request};
+use crate::protocol::frame::{self, FrameError, Request};
 
 /// What a client may send before it is known.
 const UNKNOWN_MAY_SEND: usize = 64 * 1024;
@@ -105,34 +104,6 @@ impl ConnectionArgs {
     pub(crate) const fn new(number: u64, daemon: Arc<Daemon>, upgraded: Upgraded) -> Self {
         Self { number, daemon, upgraded: Some(upgraded) }
     }
-}
-
-#[derive(Debug)]
-enum State {
-    /// The challenge is out.
-    Greeted { nonce: String, entrant: Entrant },
-    /// What the client sent is being checked. What it sends meanwhile is read once it is known.
-    Checking { id: String, _check: Task, entrant: Entrant, queued: Vec<Utf8Bytes>, invalidations: u64 },
-    /// The client is known.
-    Open {
-        client: Arc<Client>,
-        /// To be filled with the next request: most are answered at once, and leave it as it was. None while one is
-        /// looked at.
-        blank: Option<Call>,
-        wrong_role: u32,
-    },
-    /// The last word is said; the socket is being closed.
-    Closing,
-}
-
-/// A client that is not known yet.
-#[derive(Debug)]
-struct Entrant {
-    peer: Arc<Peer>,
-    headers: Arc<http::HeaderMap>,
-    allowance: Allowance,
-    _overdue: Task,
-    _unfinished: Place,
 }
 
 /// The connection's state.
@@ -467,7 +438,7 @@ impl Connection {
     }
 
     fn on_no_request(&mut self, error: &FrameError) {
-        match error.answer() {
+        match frame::answer_to(error) {
             Some((id, shape)) => self.outbox.answer(id, &Err(shape)),
             // Nobody waits for an answer, and the next message may be sound.
             None => tracing::debug!(connection = self.number, %error, "a message is no request"),

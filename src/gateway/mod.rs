@@ -28,7 +28,6 @@ pub(crate) mod deliveries;
 pub mod device;
 mod ending;
 mod events;
-mod framing;
 mod http;
 mod hub;
 pub mod identity;

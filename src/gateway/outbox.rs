@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use super::framing::{self, MAX_HEAD};
+use offshoot_frames::text::{self as framing, MAX_HEAD};
+
 use super::methods::Answer;
 use crate::metrics::WIRE;
 use crate::protocol::event::EventText;
@@ -219,9 +220,7 @@ impl Outbox {
     fn small_answer(&self, id: &str, payload: &str) {
         let length = payload.len() + id.len() + 2 * MAX_HEAD + frame::RESPONSE.len();
         self.put(length, Lossy::Needed, |queue| {
-            let written = queue.append(length, |into| {
-                framing::framed(into, |into| frame::write_response(id, payload, into))
-            });
+            let written = queue.append(length, |into| frame::append_response(id, payload, into));
             if let Err(error) = written {
                 tracing::error!(%error, "an answer could not be written");
             }

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use offshoot_frames::socket;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
@@ -76,7 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         if self.ended {
             return Poll::Ready(None);
         }
-        match self.context.read(&mut Polled { stream: &mut self.stream, cx }) {
+        match socket::read(&mut self.context, &mut Polled { stream: &mut self.stream, cx }) {
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
             Ok(message) => Poll::Ready(Some(Ok(message))),
             Err(error) => {

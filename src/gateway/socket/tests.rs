@@ -7,11 +7,33 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Bytes;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::super::framing::tests::texts;
 use super::super::outbox::{Item, Lossy, SMALL};
 use super::super::wire::Allowance;
 use super::*;
 use crate::protocol::event::EventText;
+
+/// The texts of whole frames.
+fn texts(mut bytes: &[u8]) -> Vec<String> {
+    let mut texts = Vec::new();
+    while let Some((&[first, second], rest)) = bytes.split_first_chunk() {
+        assert_eq!(first, 0x81, "final, and a text");
+        let (length, rest) = match second {
+            126 => {
+                let (length, rest) = rest.split_first_chunk().unwrap();
+                (usize::from(u16::from_be_bytes(*length)), rest)
+            }
+            127 => {
+                let (length, rest) = rest.split_first_chunk().unwrap();
+                (usize::try_from(u64::from_be_bytes(*length)).unwrap(), rest)
+            }
+            short => (usize::from(short), rest),
+        };
+        texts.push(String::from_utf8(rest[..length].to_vec()).unwrap());
+        bytes = &rest[length..];
+    }
+    assert!(bytes.is_empty());
+    texts
+}
 
 /// The texts that are written of what was taken.
 pub(crate) fn written(items: VecDeque<Item>) -> Vec<String> {

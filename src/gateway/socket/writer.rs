@@ -5,9 +5,9 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use offshoot_frames::text::{self as framing, MAX_HEAD};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use crate::gateway::framing::{self, MAX_HEAD};
 use crate::gateway::outbox::{Item, SMALL, TOGETHER};
 use crate::protocol::event::EventText;
 

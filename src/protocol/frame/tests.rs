@@ -2,7 +2,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{
-    FrameError, MAX_DEPTH, MAX_ID, Request, ServerFrame, refusal, request, response, write_response,
+    FrameError, MAX_DEPTH, MAX_ID, Request, ServerFrame, answer_to, refusal, request, response,
+    write_response,
 };
 use crate::protocol::error::ErrorShape;
 
@@ -81,10 +82,10 @@ fn what_is_no_json_is_told_from_what_is_no_request() {
 #[test]
 fn an_invalid_frame_with_an_id_is_answered() {
     let error = Request::parse(r#"{"type":"req","id":"dup"}"#).unwrap_err();
-    let (id, shape) = error.answer().unwrap();
+    let (id, shape) = answer_to(&error).unwrap();
     assert_eq!((id, shape.message.as_str()), ("dup", "invalid request frame: method is missing"));
-    assert_eq!(Request::parse("{}").unwrap_err().answer(), None);
-    assert_eq!(FrameError::NotJson.answer(), None);
+    assert_eq!(answer_to(&Request::parse("{}").unwrap_err()), None);
+    assert_eq!(answer_to(&FrameError::NotJson), None);
 }
 
 #[test]
