@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use futures::FutureExt;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -16,6 +17,10 @@ use super::supervise::Window;
 use super::system::{NoteKind, System};
 use super::task::panic_text;
 use crate::types::Monotonic;
+
+/// How long an actor may take one message after the other before others have their turn. With a full mailbox each of a few
+/// busy actors would keep a thread for many times as long, and whoever has one question would wait for all of them.
+const TURN: Duration = Duration::from_micros(250);
 
 /// Starts an actor, linked to `parent` if there is one. Its `start` runs in its own task.
 pub(super) fn start<B: Behaviour>(
@@ -70,6 +75,8 @@ struct Cell<B: Behaviour> {
     shown: &'static str,
     /// When the last message was done, if another waited then.
     next: Option<Monotonic>,
+    /// When the first message was taken since the mailbox was empty or others had their turn.
+    turn: Monotonic,
 }
 
 impl<B: Behaviour> Drop for Cell<B> {
@@ -86,7 +93,10 @@ impl<B: Behaviour> Cell<B> {
     /// Notes that a message is taken in hand. What is known already is not written and not measured again:
     /// the index would cost more than ractor does.
     fn begin(&mut self, message: &'static str, sent: Monotonic) -> Monotonic {
-        let now = self.next.take().unwrap_or_else(|| self.ctx.system().clock.monotonic());
+        let now = self.next.take().unwrap_or_else(|| {
+            self.turn = self.ctx.system().clock.monotonic();
+            self.turn
+        });
         if !std::ptr::eq(self.shown, message) {
             self.shown = message;
             self.info().name_in_hand(message);
@@ -98,6 +108,14 @@ impl<B: Behaviour> Cell<B> {
     fn end(&mut self, begun: Monotonic) {
         let now = self.info().end(begun);
         self.next = (self.info().mailbox() > 0).then_some(now);
+    }
+
+    /// Lets others have their turn, where one message has followed on the other for long.
+    async fn pause(&mut self) {
+        if self.next.is_some_and(|now| now.since(self.turn) >= TURN) {
+            self.next = None;
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Runs one of the behaviour's functions and catches its panic.
@@ -246,7 +264,8 @@ impl<B: Behaviour> Actor for Runner<B> {
         // Set once: the slot was made for this start.
         let _ = birth.entered.set(Arc::clone(&info));
         let ctx = Ctx { myself: Handle::new(myself, info), children: Children::new(), ending: None, span };
-        Ok(Cell { args: birth.args, ctx, behaviour: None, panics: Window::default(), shown: "", next: None })
+        let (panics, turn) = (Window::default(), ctx.system().clock.monotonic());
+        Ok(Cell { args: birth.args, ctx, behaviour: None, panics, shown: "", next: None, turn })
     }
 
     async fn post_start(
@@ -281,6 +300,7 @@ impl<B: Behaviour> Actor for Runner<B> {
                 });
                 let result = cell.settle(called).await;
                 cell.end(begun);
+                cell.pause().await;
                 result
             }
             Body::Sweep(child) => {

@@ -1,5 +1,7 @@
 //! Calls and replies.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -42,5 +44,26 @@ async fn messages_of_one_sender_arrive_in_order() {
         root.job(move |node, _| node.numbers.push(number));
     }
     assert_eq!(root.ask(|node, _| node.numbers.clone()).await, Ok((0..1_000).collect()));
+    world.end(root).await;
+}
+
+#[tokio::test]
+async fn a_full_mailbox_does_not_keep_others_waiting_until_it_is_empty() {
+    let world = World::new();
+    let root = world.root();
+    let busy = spawn::<Leaf>(&root, "busy", alike(), world.args()).await.unwrap();
+    let other = spawn::<Leaf>(&root, "other", alike(), world.args()).await.unwrap();
+    let done = Arc::new(AtomicU32::new(0));
+    // Fewer than tokio lets a task take at once, and together longer than an actor may take.
+    for _ in 0..100 {
+        let done = Arc::clone(&done);
+        busy.job(move |_, _| {
+            let begun = std::time::Instant::now();
+            while begun.elapsed() < Duration::from_micros(100) {}
+            done.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+    let before = other.ask(move |_, _| done.load(Ordering::Relaxed)).await.unwrap();
+    assert!(before < 50, "{before} of 100 messages came first");
     world.end(root).await;
 }
