@@ -24,6 +24,9 @@ use crate::config::Bind;
 const STOP_CONNECTION_WITHIN: Duration = Duration::from_secs(2);
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: u32 = 1_024;
+/// Bytes that the kernel holds of what is said to one client, half of which are the frames themselves. By itself it takes
+/// several MiB for each that reads slowly, and hundreds of those keep the others waiting while they are filled.
+const SEND_BUFFER: u32 = 256 * 1024;
 /// How often the gateway looks whether something is to be told.
 const BEAT: Duration = Duration::from_millis(250);
 /// How often clients are shown that the connection lives (`policy.tickIntervalMs`).
@@ -192,6 +195,8 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
         // The other family has a socket of its own.
         socket2::SockRef::from(&socket).set_only_v6(true)?;
     }
+    // Those that it accepts have the same.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
