@@ -58,7 +58,7 @@ impl Plan {
     fn read(text: &str) -> Result<Self, String> {
         let planned = text.split_whitespace().map(|word| {
             Planned::read(word).ok_or_else(|| {
-                format!("{VARIABLE} cannot be read at {word:?}: write kind.message=hang, kind.message=panic, kind.message=panic:TIMES or tool.name=hang")
+                format!("{VARIABLE} cannot be read at {word:?}: write kind.message=hang, kind.message=hang:TH, kind.message=panic, kind.message=panic:TIMES or tool.name=hang")
             })
         });
         planned.collect::<Result<_, _>>().map(Self)
@@ -78,7 +78,7 @@ impl Planned {
             None => (fault, None),
         };
         let fault = match fault {
-            "hang" => Fault::Hang(AtomicU32::new(count.unwrap_or(1) - 1)),
+            "hang" if at != TOOL || count.is_none() => Fault::Hang(AtomicU32::new(count.unwrap_or(1) - 1)),
             "panic" if at != TOOL => Fault::Panic(AtomicU32::new(count.unwrap_or(u32::MAX))),
             _ => return None,
         };
@@ -119,7 +119,9 @@ mod tests {
         assert_eq!(panics, [true, true, false]);
         assert!(plan.panics("store", "commit") && !plan.panics("store", "other"));
         assert!(matches!(plan.find("tool", "agents_list"), Some(Fault::Hang(_))));
-        for word in ["x", "a=hang", "a.b", "a.b=stop", "a.b=panic:x", "a.b=hang:3", "tool.x=panic"] {
+        for word in
+            ["x", "a=hang", "a.b", "a.b=stop", "a.b=panic:x", "a.b=hang:0", "tool.x=hang:2", "tool.x=panic"]
+        {
             assert!(Plan::read(word).unwrap_err().contains(word), "{word}");
         }
     }

@@ -3,7 +3,8 @@
 //! Of tokio's threads one waits for sockets and timers, for all of them. What it is woken for it does itself; the others are
 //! woken only for what it cannot do at once. Should that one piece of work never return, nobody waits for sockets and timers
 //! any more: the daemon would be deaf in just the moment in which somebody wants to see what it is stuck in. Work that comes
-//! from outside wakes another thread, which then finds that nobody waits, and does.
+//! from outside wakes another thread, which then finds that nobody waits, and does. That helps for as long as one thread is left
+//! that is not held up. The task that the held up one woke last waits with it.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-/// The longest time for which the program may be deaf.
+/// How often somebody else is woken.
 const EVERY: Duration = Duration::from_millis(250);
 
 /// A thread that gives the others something to do now and then, until it is dropped.

@@ -399,6 +399,7 @@ impl Connection {
             }
             Work::Later(work) => (work, true),
             Work::Waits(_) if self.work.len() >= WAITING => {
+                call.forget_params();
                 self.daemon.metrics.answered(family.index(), false);
                 let error = ErrorShape::unavailable(format!(
                     "{WAITING} requests of this connection wait already; use another connection"

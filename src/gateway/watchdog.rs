@@ -17,6 +17,8 @@ use super::daemon::Daemon;
 const LOOK: Duration = Duration::from_millis(500);
 /// It reads from the store for at most one part in so many of its time: what a busy session has used is read again and again.
 const READS: u32 = 20;
+/// The longest for which it reads nothing: a store that was held up for long is well again.
+const REST: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct WatchdogArgs {
@@ -111,7 +113,7 @@ impl Behaviour for Watchdog {
                     // The store itself tells of what is wrong with it; the book is read on when it is well.
                     let seeded = read.await.is_ok() || book.seeded;
                     let now = clock.monotonic();
-                    (dog, Book { seeded, next: now + now.since(begun) * READS })
+                    (dog, Book { seeded, next: now + (now.since(begun) * READS).min(REST) })
                 };
                 self._look = ctx.task(look, |(dog, book)| WatchdogMsg::Looked { dog, book });
             }

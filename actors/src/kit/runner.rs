@@ -300,7 +300,9 @@ impl<B: Behaviour> Actor for Runner<B> {
                 });
                 let result = cell.settle(called).await;
                 cell.end(begun);
-                cell.pause().await;
+                if result.is_ok() {
+                    cell.pause().await;
+                }
                 result
             }
             Body::Sweep(child) => {

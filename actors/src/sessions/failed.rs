@@ -28,6 +28,7 @@ impl Sessions {
         for key in &keys {
             self.shared.live.remove(key);
             let mut resident = self.residents.remove(key);
+            self.starts_no_more(key, resident.as_ref());
             if let Some(Resident::Awake(LiveEntry { meta, .. }) | Resident::Sleeping { meta, .. }) = &resident
             {
                 meta.scope.cancel();

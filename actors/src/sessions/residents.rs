@@ -247,6 +247,7 @@ impl Sessions {
     /// Answers everybody who waits for a session that cannot be woken.
     fn give_up(&mut self, key: &SessionKey, refusal: &Refusal, ctx: &mut Ctx<Self>) {
         let Some(mut resident) = self.residents.remove(key) else { return };
+        self.starts_no_more(key, Some(&resident));
         for item in resident.waiting().map(std::mem::take).unwrap_or_default() {
             match item {
                 Waiting::Message(message) => message.refuse(refusal.clone()),
@@ -347,11 +348,7 @@ impl Sessions {
         }
         let key = entry.meta.key.clone();
         let before = self.residents.insert(key.clone(), Resident::Awake(entry.clone()));
-        if let Some(parent) = &entry.meta.parent
-            && let Some(starting) = self.starting.get_mut(parent)
-        {
-            starting.remove(&key);
-        }
+        self.starts_no_more(&key, before.as_ref());
         if matches!(before, Some(Resident::Awake(_) | Resident::Sleeping { .. } | Resident::Settling { .. }))
         {
             self.start_again_under(&key, ctx);
@@ -374,6 +371,18 @@ impl Sessions {
         self.residents.insert(key, Resident::Starting { under, waiting });
     }
 
+    /// A session is not on its way any more, as it was.
+    pub(super) fn starts_no_more(&mut self, key: &SessionKey, was: Option<&Resident>) {
+        if let Some(Resident::Starting { under: Some(parent), .. }) = was
+            && let Some(starting) = self.starting.get_mut(parent)
+        {
+            starting.remove(key);
+            if starting.is_empty() {
+                self.starting.remove(parent);
+            }
+        }
+    }
+
     /// A session was rebuilt after a panic: if that was on the start of a child, the child is started again.
     fn start_again_under(&mut self, parent: &SessionKey, ctx: &Ctx<Self>) {
         for key in self.starting.remove(parent).unwrap_or_default() {
@@ -388,6 +397,8 @@ impl Sessions {
     fn wake_again(&mut self, key: &SessionKey, ctx: &Ctx<Self>) {
         if let Some(Resident::Starting { waiting, .. }) = self.residents.get_mut(key) {
             let waiting = std::mem::take(waiting);
+            let was = self.residents.remove(key);
+            self.starts_no_more(key, was.as_ref());
             self.wake(key.clone(), waiting, ctx);
         }
     }

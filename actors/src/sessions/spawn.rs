@@ -355,7 +355,8 @@ impl Sessions {
         let sent = entry.handle.send(message);
         reply.send(Ok(accepted));
         if sent.is_err() {
-            self.residents.remove(&key);
+            let was = self.residents.remove(&key);
+            self.starts_no_more(&key, was.as_ref());
             self.wait_for(&key, Waiting::Nothing, ctx);
         }
     }

@@ -298,7 +298,11 @@ impl Book {
         if self.sessions.get(&meta.key).is_some_and(|entry| entry.facts.as_deref().is_some_and(is_known)) {
             return;
         }
-        self.sessions.entry(meta.key.clone()).or_default().facts = Some(Arc::new(meta.into()));
+        let before = self.sessions.entry(meta.key.clone()).or_default().facts.replace(Arc::new(meta.into()));
+        if before.is_some_and(|before| before.parent != meta.parent) {
+            // What ended meanwhile was added to sessions that it does not hang below.
+            self.doubt_all();
+        }
     }
 
     /// Sessions may have been deleted, with parents that only they kept: whoever looks after the book finds out.
@@ -325,7 +329,10 @@ impl Book {
     pub(super) fn unread(&self, most: usize) -> Vec<SessionKey> {
         let doubts = self.doubts();
         let unread = self.sessions.iter().filter(|entry| entry.is_unread(doubts));
-        unread.map(|entry| entry.key().clone()).take(most).collect()
+        let mut unread: Vec<_> = unread.map(|entry| (entry.read_at(), entry.key().clone())).collect();
+        // Those that were never read, and then those that were read longest ago: each has its turn.
+        unread.sort_unstable();
+        unread.into_iter().take(most).map(|(_, key)| key).collect()
     }
 
     /// The store is about to be asked for the figures of a session.

@@ -90,32 +90,39 @@ impl Builder<'_> {
         let live: Vec<_> = self.shared.live.iter().map(|entry| entry.value().clone()).collect();
         let numbered = |entry: LiveEntry| (entry.handle.cell().get_id().pid(), entry.meta);
         self.awake = live.into_iter().map(numbered).collect();
-        let lived: BTreeSet<u64> = self.walk.actors.iter().map(|found| found.number).collect();
+        let mut lived: Vec<u64> = self.walk.actors.iter().map(|found| found.number).collect();
+        lived.sort_unstable();
         let cells: Vec<_> = self.shared.runs.iter().map(|entry| Arc::clone(entry.value())).collect();
-        let mut known: BTreeSet<RunId> = cells.iter().map(|cell| cell.id).collect();
+        let waiting: Vec<_> =
+            self.shared.book.waiting.iter().map(|entry| Arc::clone(entry.value())).collect();
+        let mut open: Vec<RunId> = cells.iter().map(|cell| cell.id).collect();
+        open.sort_unstable();
         let (working, without): (Vec<_>, Vec<_>) = cells
             .into_iter()
-            .map(|cell| (cell.actor().filter(|number| lived.contains(number)), cell))
+            .map(|cell| (cell.actor().filter(|number| lived.binary_search(number).is_ok()), cell))
             .partition(|(number, _)| number.is_some());
         self.cells = working.into_iter().filter_map(|(number, cell)| Some((number?, cell))).collect();
         for (_, cell) in without {
             self.others.entry(cell.session.clone()).or_default().push(Below::Cell(cell));
         }
+        // One that got its turn meanwhile is among both.
         let waiting: Vec<_> =
-            self.shared.book.waiting.iter().map(|entry| Arc::clone(entry.value())).collect();
-        for run in waiting.into_iter().filter(|run| known.insert(run.id)) {
+            waiting.into_iter().filter(|run| open.binary_search(&run.id).is_err()).collect();
+        open.extend(waiting.iter().map(|run| run.id));
+        open.sort_unstable();
+        for run in waiting {
             self.others.entry(run.session.clone()).or_default().push(Below::Waiting(run));
         }
         for book in self.shared.lanes() {
             self.positions.extend(book.order().into_iter().zip(1..));
         }
-        self.gather_recent(&known);
+        self.gather_recent(&open);
     }
 
-    fn gather_recent(&mut self, open: &BTreeSet<RunId>) {
+    fn gather_recent(&mut self, open: &[RunId]) {
         let since = Timestamp(self.now.0.saturating_sub(millis(SHOWN_FOR)));
         let ended = self.shared.book.ended_since(since);
-        for run in ended.into_iter().filter(|run| !open.contains(&run.accepted.id)) {
+        for run in ended.into_iter().filter(|run| open.binary_search(&run.accepted.id).is_err()) {
             self.others.entry(run.accepted.session.clone()).or_default().push(Below::Ended(run));
         }
         let mut asleep = self.shared.book.recent_sessions(since);
@@ -162,7 +169,7 @@ impl Builder<'_> {
     fn children(&mut self, node: &Node) -> Vec<Below> {
         let mut children = Vec::new();
         if let NodeId::Actor(number) = node.id {
-            children.extend(self.walk.take_below(number).into_iter().map(Below::Actor));
+            children.extend(self.walk.below(number).map(Below::Actor));
         }
         if let Some(session) = &node.session
             && let Some(others) = self.others.remove(&session.key)

@@ -51,6 +51,11 @@ impl Entry {
         self.figures.is_none() || self.stale || self.doubts != doubts
     }
 
+    /// After how many doubts about all sessions its figures were read; none before they were.
+    pub(super) fn read_at(&self) -> Option<u64> {
+        self.figures.as_ref().map(|_| self.doubts)
+    }
+
     /// Its figures may miss something, also those that are being read.
     pub(super) fn doubt(&mut self) {
         self.stale = true;
