@@ -25,7 +25,7 @@ use crate::store::{
 
 /// Longest cell of a table.
 const MAX_CELL: usize = 100;
-/// Characters by which devices and runs are told apart.
+/// Characters by which devices are told apart.
 const MAX_ID: usize = 12;
 
 pub(super) async fn run(command: AuditCommand, global: &Global) -> Result<Exit, Failure> {
@@ -77,7 +77,7 @@ fn cells(row: &AuditRow) -> Vec<String> {
         one_line(&row.event, MAX_CELL),
         by(row.origin.as_ref()),
         one_line(row.session.as_deref().unwrap_or_default(), MAX_CELL),
-        beginning(row.run.as_deref().unwrap_or_default()),
+        one_line(row.run.as_deref().unwrap_or_default(), MAX_CELL),
         one_line(&facts.join(" "), MAX_CELL),
     ]
 }
@@ -85,7 +85,7 @@ fn cells(row: &AuditRow) -> Vec<String> {
 fn by(origin: Option<&Origin>) -> String {
     match origin {
         Some(Origin::Agent { session, run }) => {
-            format!("{} run {}", one_line(session.as_str(), MAX_CELL), beginning(&run.to_string()))
+            format!("{} run {run}", one_line(session.as_str(), MAX_CELL))
         }
         Some(Origin::Client { connection, device, .. }) => {
             let device = device.as_deref().map(|device| format!(" device {}", beginning(device)));

@@ -16,8 +16,6 @@ use crate::runtime;
 
 /// Longest text of an event in a line, in characters.
 const MAX_TEXT: usize = 120;
-/// Characters of a run's id that are shown.
-const SHORT: usize = 8;
 
 pub(super) async fn run(args: EventsArgs, global: &Global) -> Result<Exit, Failure> {
     let wants = Wants { scopes: vec![Scope::Read, Scope::Pairing], tree: None, sessions: true };
@@ -105,8 +103,8 @@ fn line(event: &Event, now: Timestamp) -> [String; 4] {
     let at = payload["ts"].as_i64().map_or(now, Timestamp);
     let mut about: Vec<String> = session(payload).map(|key| one_line(key, MAX_TEXT)).into_iter().collect();
     about.extend(
-        run_of(payload)
-            .map(|id| format!("run {}", one_line(&id.chars().take(SHORT).collect::<String>(), SHORT))),
+        // Whole: runs that begin within a minute of each other begin with the same digits.
+        run_of(payload).map(|id| format!("run {}", one_line(id, MAX_TEXT))),
     );
     [clock(at), one_line(&event.name, MAX_TEXT), about.join(" "), short(payload)]
 }

@@ -56,7 +56,11 @@ async fn once(args: &TreeArgs, global: &Global) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     let forest = Forest::read(snapshot).map_err(|error| unreadable(&error))?;
-    for line in draw::lines(&forest, forest.ts, global.output.paint, None) {
+    let lines = draw::lines(&forest, forest.ts, global.output.paint, None);
+    if lines.is_empty() {
+        note("nothing of it lives; --all shows what sleeps and what ended within the last hour");
+    }
+    for line in lines {
         global.output.line(line)?;
     }
     if forest.missing() > 0 {
