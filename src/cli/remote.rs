@@ -238,7 +238,7 @@ fn misunderstood(method: &str) -> Failure {
 fn went_away(error: &ClientError, run: RunId) -> Failure {
     let text = one_line(&error.to_string(), 500);
     Failure::new(Exit::Unavailable, "gateway", format!("{text}; run {run} is open in the store")).with_hint(
-        format!("it is settled when the gateway starts again; `offshoot runs show {run}` shows how it ended"),
+        format!("the next gateway goes on with it, or says why not; `offshoot runs show {run}` shows how it stands"),
     )
 }
 

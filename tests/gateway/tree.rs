@@ -192,9 +192,13 @@ async fn a_part_of_the_tree_is_named_by_path_session_or_run() {
             "there is no actor, session or run \"agent:main:nobody\"",
         ),
         ("tree.subscribe", json!({ "path": "nowhere" }), "there is no actor, session or run \"nowhere\""),
-        ("tree.get", json!({ "limit": 0 }), "limit 0 is not a number from 1 to 10000"),
-        ("tree.subscribe", json!({ "intervalMs": 99 }), "intervalMs 99 is not a number from 100 to 10000"),
-        ("runs.recent", json!({ "limit": 0 }), "limit 0 is not a number from 1 to 10000"),
+        ("tree.get", json!({ "limit": 0 }), "at /limit: 0 is not a number from 1 to 10000"),
+        (
+            "tree.subscribe",
+            json!({ "intervalMs": 99 }),
+            "at /intervalMs: 99 is not a number from 100 to 10000",
+        ),
+        ("runs.recent", json!({ "limit": 0 }), "at /limit: 0 is not a number from 1 to 10000"),
     ] {
         let error = client.call(method, wrong).await.unwrap_err();
         assert!(error["message"].as_str().unwrap().contains(text), "{error}");

@@ -152,7 +152,7 @@ mod tests {
         );
         let [at, name, about, said] = line(&start, Timestamp(0));
         assert_eq!(at, clock(Timestamp(3_661_000)));
-        assert_eq!([name, about, said], ["agent", "agent:main:main run 01234567", "lifecycle start"]);
+        assert_eq!([name, about, said], ["agent", "agent:main:main run 0123456789", "lifecycle start"]);
         let escape = event("x\u{1b}", json!({"sessionKey": "a\u{1b}b", "text": "c\u{7}\nd"}));
         assert!(line(&escape, Timestamp(0)).iter().all(|part| !part.contains(char::is_control)));
         let step = event("subagent.progress", json!({"label": "papers", "step": 2}));
