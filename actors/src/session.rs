@@ -31,6 +31,7 @@ mod turn;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -87,6 +88,9 @@ pub(crate) struct SessionArgs {
     pub(crate) first: Option<Box<StoredSession>>,
     /// Whether this start follows on the spawn: nothing was ever below it.
     pub(crate) spawned: bool,
+    /// Whether the manager still waits for this start. Where the session came up in another way meanwhile, what was read for
+    /// it may be older than what it did since.
+    pub(crate) wanted: Arc<AtomicBool>,
 }
 
 /// What a session calls its children.

@@ -17,6 +17,7 @@ mod requests;
 mod residents;
 pub(crate) mod settle;
 mod spawn;
+mod starting;
 mod suspend;
 mod tally;
 mod waiting;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::commit::{Inbox, Ticket};
 use super::prompts::NOTHING_REPORTED;
@@ -48,6 +49,9 @@ impl Due {
 
 impl Session {
     pub(super) fn on_start_child(&mut self, args: SessionArgs, ctx: &mut Ctx<Self>) {
+        if !args.wanted.load(Ordering::Acquire) {
+            return;
+        }
         let key: SessionKey = args.meta.key.clone();
         let child = SessionChild::Session(key.clone());
         let (name, outlives): (Arc<str>, _) = (key.as_str().into(), args.meta.on_parent_exit.outlives());

@@ -6,6 +6,7 @@
 //! wait here until the session has ended, and wake it again.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +36,8 @@ pub(super) enum Resident {
     Starting {
         under: Option<SessionKey>,
         waiting: Vec<Waiting>,
+        /// Taken back from the start that is asked for when this is over.
+        wanted: Arc<AtomicBool>,
     },
     Awake(LiveEntry),
     /// It was told to sleep, or takes no messages any more, and has not ended yet.
@@ -111,7 +114,7 @@ impl Sessions {
         }
     }
 
-    fn wake(&mut self, key: SessionKey, waiting: Vec<Waiting>, ctx: &Ctx<Self>) {
+    pub(super) fn wake(&mut self, key: SessionKey, waiting: Vec<Waiting>, ctx: &Ctx<Self>) {
         self.read(key, waiting, 0, ctx);
     }
 
@@ -289,10 +292,13 @@ impl Sessions {
     }
 
     fn start(&mut self, stored: StoredSession, parent: Option<&LiveEntry>, ctx: &mut Ctx<Self>) {
+        // Whoever came up meanwhile, or is being read anew, is not started with what was read before.
+        let Some(Resident::Starting { wanted, .. }) = self.residents.get(&stored.row.key) else { return };
+        let wanted = Arc::clone(wanted);
         let meta = Arc::new(self.meta(&stored.row, parent));
         let key = meta.key.clone();
         let (shared, first) = (Arc::clone(&self.shared), Some(Box::new(stored)));
-        let args = SessionArgs { shared, meta, first, spawned: false };
+        let args = SessionArgs { shared, meta, first, spawned: false, wanted };
         if let Some(parent) = parent {
             let message = SessionMsg::StartChild { args: Box::new(args) };
             if let Err(SessionMsg::StartChild { args }) = parent.handle.send(message)
@@ -361,46 +367,6 @@ impl Sessions {
         }
         self.pursue(&key, ctx);
         self.pursue_below(&key, ctx);
-    }
-
-    /// A session's actor is on its way, started by this parent.
-    pub(super) fn starts(&mut self, key: SessionKey, under: Option<SessionKey>, waiting: Vec<Waiting>) {
-        if let Some(parent) = &under {
-            self.starting.entry(parent.clone()).or_default().insert(key.clone());
-        }
-        self.residents.insert(key, Resident::Starting { under, waiting });
-    }
-
-    /// A session is not on its way any more, as it was.
-    pub(super) fn starts_no_more(&mut self, key: &SessionKey, was: Option<&Resident>) {
-        if let Some(Resident::Starting { under: Some(parent), .. }) = was
-            && let Some(starting) = self.starting.get_mut(parent)
-        {
-            starting.remove(key);
-            if starting.is_empty() {
-                self.starting.remove(parent);
-            }
-        }
-    }
-
-    /// A session was rebuilt after a panic: if that was on the start of a child, the child is started again.
-    fn start_again_under(&mut self, parent: &SessionKey, ctx: &Ctx<Self>) {
-        for key in self.starting.remove(parent).unwrap_or_default() {
-            if self.residents.get(&key).and_then(Resident::under) == Some(parent) {
-                self.wake_again(&key, ctx);
-            }
-        }
-    }
-
-    /// Reads a session on its way once more: what was read is lost, or older than a settlement that may have ended
-    /// its runs.
-    fn wake_again(&mut self, key: &SessionKey, ctx: &Ctx<Self>) {
-        if let Some(Resident::Starting { waiting, .. }) = self.residents.get_mut(key) {
-            let waiting = std::mem::take(waiting);
-            let was = self.residents.remove(key);
-            self.starts_no_more(key, was.as_ref());
-            self.wake(key.clone(), waiting, ctx);
-        }
     }
 
     fn flush(&mut self, entry: &LiveEntry, waiting: Vec<Waiting>, ctx: &mut Ctx<Self>) {

@@ -348,9 +348,8 @@ impl Sessions {
         };
         let key = meta.key.clone();
         let (shared, first) = (Arc::clone(&self.shared), Some(Box::new(stored)));
-        let args = SessionArgs { shared, meta, first, spawned: true };
-        let under = Some(entry.meta.key.clone());
-        self.starts(key.clone(), under, Vec::new());
+        let wanted = self.starts(key.clone(), Some(entry.meta.key.clone()), Vec::new());
+        let args = SessionArgs { shared, meta, first, spawned: true, wanted };
         let message = SessionMsg::StartChild { args: Box::new(args) };
         let sent = entry.handle.send(message);
         reply.send(Ok(accepted));
