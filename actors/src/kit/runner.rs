@@ -264,7 +264,7 @@ impl<B: Behaviour> Actor for Runner<B> {
         // Set once: the slot was made for this start.
         let _ = birth.entered.set(Arc::clone(&info));
         let ctx = Ctx { myself: Handle::new(myself, info), children: Children::new(), ending: None, span };
-        let (panics, turn) = (Window::default(), ctx.system().clock.monotonic());
+        let (panics, turn) = (Window::default(), Monotonic::default());
         Ok(Cell { args: birth.args, ctx, behaviour: None, panics, shown: "", next: None, turn })
     }
 

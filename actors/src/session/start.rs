@@ -3,12 +3,35 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::commit::{Closing, Inbox};
 use super::{Active, Session, SessionArgs, SessionChild, SessionMeta, Stage, Standing};
 use crate::kit::{Ctx, StartError};
-use crate::ports::{Host, OpenRun, RunRow, RunState, RunTrace, StoredSession};
+use crate::ports::{Host, OpenRun, RunRow, RunState, RunTrace, SessionRow, StoredSession};
 use crate::run::{Phase, RunCell, RunMsg};
 use crate::types::{Outcome, RunId, Terminal, Transcript, Usage};
+
+impl SessionMeta {
+    /// Of a stored session, with the tools that its runs may call.
+    pub(crate) fn of(row: &SessionRow, tools: Arc<[Arc<str>]>, scope: CancellationToken) -> Self {
+        Self {
+            key: row.key.clone(),
+            agent: row.agent.clone(),
+            parent: row.parent.clone(),
+            root: row.root.clone(),
+            depth: row.depth,
+            mode: row.mode,
+            cleanup: row.cleanup,
+            on_parent_exit: row.on_parent_exit,
+            outlived: row.outlived.clone(),
+            label: row.label.clone(),
+            model: row.model.clone(),
+            tools,
+            scope,
+        }
+    }
+}
 
 pub(super) async fn start(args: &mut SessionArgs, ctx: &mut Ctx<Session>) -> Result<Session, StartError> {
     let again = args.first.is_none();

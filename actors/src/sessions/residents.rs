@@ -328,23 +328,11 @@ impl Sessions {
         let settings = self.shared.settings();
         let role = Role::at(row.depth, settings.subagents.max_depth);
         let agent = settings.agent(&row.agent).map(AsRef::as_ref);
-        SessionMeta {
-            key: row.key.clone(),
-            agent: row.agent.clone(),
-            parent: row.parent.clone(),
-            root: row.root.clone(),
-            depth: row.depth,
-            mode: row.mode,
-            cleanup: row.cleanup,
-            on_parent_exit: row.on_parent_exit,
-            outlived: row.outlived.clone(),
-            label: row.label.clone(),
-            model: row.model.clone(),
-            tools: effective(self.shared.tools.catalog(), &settings, agent, role, row.tools.as_deref()),
-            scope: parent
-                .filter(|_| !row.on_parent_exit.outlives())
-                .map_or_else(CancellationToken::new, |parent| parent.meta.scope.child_token()),
-        }
+        let tools = effective(self.shared.tools.catalog(), &settings, agent, role, row.tools.as_deref());
+        let scope = parent
+            .filter(|_| !row.on_parent_exit.outlives())
+            .map_or_else(CancellationToken::new, |parent| parent.meta.scope.child_token());
+        SessionMeta::of(row, tools, scope)
     }
 
     pub(super) fn on_up(&mut self, entry: LiveEntry, ctx: &mut Ctx<Self>) {

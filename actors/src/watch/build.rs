@@ -93,21 +93,20 @@ impl Builder<'_> {
         let mut lived: Vec<u64> = self.walk.actors.iter().map(|found| found.number).collect();
         lived.sort_unstable();
         let cells: Vec<_> = self.shared.runs.iter().map(|entry| Arc::clone(entry.value())).collect();
-        let waiting: Vec<_> =
+        let mut waiting: Vec<_> =
             self.shared.book.waiting.iter().map(|entry| Arc::clone(entry.value())).collect();
         let mut open: Vec<RunId> = cells.iter().map(|cell| cell.id).collect();
         open.sort_unstable();
-        let (working, without): (Vec<_>, Vec<_>) = cells
-            .into_iter()
-            .map(|cell| (cell.actor().filter(|number| lived.binary_search(number).is_ok()), cell))
-            .partition(|(number, _)| number.is_some());
-        self.cells = working.into_iter().filter_map(|(number, cell)| Some((number?, cell))).collect();
-        for (_, cell) in without {
-            self.others.entry(cell.session.clone()).or_default().push(Below::Cell(cell));
+        let mut working = Vec::with_capacity(cells.len());
+        for cell in cells {
+            match cell.actor().filter(|number| lived.binary_search(number).is_ok()) {
+                Some(number) => working.push((number, cell)),
+                None => self.others.entry(cell.session.clone()).or_default().push(Below::Cell(cell)),
+            }
         }
+        self.cells = working.into_iter().collect();
         // One that got its turn meanwhile is among both.
-        let waiting: Vec<_> =
-            waiting.into_iter().filter(|run| open.binary_search(&run.id).is_err()).collect();
+        waiting.retain(|run| open.binary_search(&run.id).is_err());
         open.extend(waiting.iter().map(|run| run.id));
         open.sort_unstable();
         for run in waiting {

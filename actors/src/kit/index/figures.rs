@@ -46,8 +46,8 @@ impl ActorIndex {
     }
 
     /// The figures of each kind that there ever was; `is_stuck` says of an actor that is held up since then whether that is
-    /// too long, `is_loop` of one that was restarted so often, and last then, whether it crashes again and again. Asks no actor, and copies nothing of them. While an actor goes, its messages may count twice or not at all
-    /// for a moment.
+    /// too long, `is_loop` of one that was restarted so often, and last then, whether it crashes again and again. Asks no
+    /// actor, and copies nothing of them. While an actor goes, its messages may count twice or not at all for a moment.
     #[must_use]
     pub fn figures(
         &self,

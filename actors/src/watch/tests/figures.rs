@@ -117,21 +117,7 @@ async fn an_answer_that_a_move_has_overtaken_is_void() {
 
 /// An awake session of that row.
 fn meta(row: &SessionRow) -> Arc<SessionMeta> {
-    Arc::new(SessionMeta {
-        key: row.key.clone(),
-        agent: row.agent.clone(),
-        parent: row.parent.clone(),
-        root: row.root.clone(),
-        depth: row.depth,
-        mode: row.mode,
-        cleanup: row.cleanup,
-        on_parent_exit: row.on_parent_exit,
-        outlived: None,
-        label: row.label.clone(),
-        model: None,
-        tools: Arc::new([]),
-        scope: CancellationToken::new(),
-    })
+    Arc::new(SessionMeta::of(row, Arc::new([]), CancellationToken::new()))
 }
 
 #[tokio::test]
