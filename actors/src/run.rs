@@ -45,6 +45,8 @@ pub(crate) struct RunArgs {
     pub(crate) system: Option<Arc<str>>,
     pub(crate) tools: Arc<[Arc<ToolSpec>]>,
     pub(crate) first: Option<(Transcript, Permit)>,
+    /// The epoch of the session that starts it.
+    pub(crate) epoch: u64,
     /// Whether an earlier process began it.
     pub(crate) resumed: bool,
 }
@@ -52,8 +54,8 @@ pub(crate) struct RunArgs {
 /// What a run tells its session.
 #[derive(Debug)]
 pub(crate) struct Report {
-    /// Counts the reports of a run from 1; one that is repeated keeps its number.
-    pub(crate) number: u64,
+    /// The epoch of the session that the run has heard from last. One of an earlier epoch may be answered already.
+    pub(crate) epoch: u64,
     pub(crate) transcript: Transcript,
     pub(crate) permit: Option<Permit>,
     pub(crate) kind: ReportKind,
@@ -78,6 +80,7 @@ pub(crate) enum ReportKind {
 /// The session's word to go on.
 #[derive(Debug)]
 pub(crate) struct Continue {
+    pub(crate) epoch: u64,
     pub(crate) transcript: Transcript,
     pub(crate) permit: Permit,
     pub(crate) soft_at: Option<Monotonic>,
@@ -104,7 +107,7 @@ pub(crate) enum RunMsg {
     Continue(Box<Continue>),
     /// Report again what was reported last, and ask again for a permit that is awaited. From the session, after a
     /// rebuild.
-    Resync,
+    Resync { epoch: u64 },
     /// Ask again for a permit, if one is awaited. From the session.
     LanesReset,
 }
@@ -120,7 +123,7 @@ impl Msg for RunMsg {
             Self::Committed { .. } => "committed",
             Self::Retry => "retry",
             Self::Continue(_) => "continue",
-            Self::Resync => "resync",
+            Self::Resync { .. } => "resync",
             Self::LanesReset => "lanes_reset",
         }
     }
@@ -183,7 +186,8 @@ pub(crate) struct Run {
     soft_at: Option<Monotonic>,
     limit: Option<Duration>,
     doing: Doing,
-    reports: u64,
+    /// The epoch of the session, as it was heard last.
+    epoch: u64,
     /// Whether an earlier process began it and it has called no model since.
     resumed: bool,
     /// What the store could not take, until it is tried again.
@@ -227,7 +231,7 @@ impl Behaviour for Run {
             soft_at: args.soft_at,
             limit: args.limit,
             doing: Doing::Begins,
-            reports: 0,
+            epoch: args.epoch,
             resumed: args.resumed,
             held: None,
             refusals: 0,
@@ -249,7 +253,8 @@ impl Behaviour for Run {
                 }
             }
             RunMsg::Continue(word) => self.on_continue(*word, ctx),
-            RunMsg::Resync => {
+            RunMsg::Resync { epoch } => {
+                self.epoch = epoch;
                 self.tell_report();
                 // That the lanes began anew may be what the session lost.
                 self.ask_again(ctx);
@@ -328,7 +333,6 @@ impl Run {
 
     /// Gives the session the word, with the permit: between two steps nothing runs.
     fn report(&mut self, kind: ReportKind) {
-        self.reports += 1;
         self.cell.turn_to(Activity::Committing, self.shared.system.clock.now());
         self.doing = Doing::Reported(kind);
         self.tell_report();
@@ -336,8 +340,8 @@ impl Run {
 
     fn tell_report(&mut self) {
         let Doing::Reported(kind) = &self.doing else { return };
-        let (number, kind) = (self.reports, kind.clone());
-        let report = Report { number, transcript: self.transcript.clone(), permit: self.permit.take(), kind };
+        let (transcript, kind) = (self.transcript.clone(), kind.clone());
+        let report = Report { epoch: self.epoch, transcript, permit: self.permit.take(), kind };
         // A session that is gone takes this run with it.
         drop(self.session.send(SessionMsg::Report { run: self.id(), report: Box::new(report) }));
     }
@@ -346,6 +350,7 @@ impl Run {
         if !matches!(self.doing, Doing::Reported(_)) {
             return;
         }
+        self.epoch = word.epoch;
         self.transcript = word.transcript;
         self.permit = Some(word.permit);
         self.soft_at = self.soft_at.and(word.soft_at);

@@ -91,6 +91,8 @@ pub(crate) struct SessionArgs {
     /// Whether the manager still waits for this start. Where the session came up in another way meanwhile, what was read for
     /// it may be older than what it did since.
     pub(crate) wanted: Arc<AtomicBool>,
+    /// How often its state was built.
+    pub(crate) epoch: u64,
 }
 
 /// What a session calls its children.
@@ -262,8 +264,6 @@ struct Active {
     cell: Arc<RunCell>,
     /// Fires at the hard deadline; none while the clock stands.
     timer: Option<Task>,
-    /// The number of the last report that was heard. After a rebuild a report may come twice.
-    reported: u64,
     /// Who waits for its cancellation.
     cancels: Vec<Reply<Result<Stopped, Refusal>>>,
     /// Child sessions that are being stopped with this run and have not told yet what that ended.
@@ -280,7 +280,6 @@ impl Active {
             stage,
             cell,
             timer: None,
-            reported: 0,
             cancels: Vec::new(),
             stopping: 0,
             stopped: Vec::new(),
@@ -308,6 +307,8 @@ enum Standing {
 pub(crate) struct Session {
     shared: Arc<Shared>,
     meta: Arc<SessionMeta>,
+    /// Counts the times that this state was built. What a run told an earlier one is known from the store, or is told again.
+    epoch: u64,
     standing: Standing,
     /// Absent while a run works on it, and after one was aborted.
     transcript: Option<Transcript>,

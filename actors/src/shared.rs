@@ -361,6 +361,12 @@ impl Shared {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a run that this process accepted has not ended, as far as is told.
+    pub(crate) fn is_open(&self, run: RunId) -> bool {
+        // In this order: a run has its cell before it is no longer among those that wait.
+        self.book.is_waiting(run) || self.runs.contains_key(&run)
+    }
+
     /// Tells whoever waits for a run that its end is committed.
     pub(crate) fn ended(&self, run: RunId, outcome: &Outcome) {
         let waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);

@@ -479,7 +479,8 @@ impl Session {
         Self::arm(active, ctx);
         if let Some(handle) = Self::run_handle(ctx, run) {
             // A run that died meanwhile is noticed as a child that exited.
-            drop(handle.send(RunMsg::Continue(Box::new(Continue { transcript, permit, soft_at }))));
+            let word = Continue { epoch: self.epoch, transcript, permit, soft_at };
+            drop(handle.send(RunMsg::Continue(Box::new(word))));
         }
     }
 }

@@ -78,8 +78,11 @@ impl Session {
         if open.on_parent_exit.outlives() && matches!(self.standing, Standing::Stopping { .. }) {
             self.bequeath();
         }
-        self.children.insert(open.run, open);
         self.used = None;
+        // The word may have waited while the session was away, and the run may have ended since.
+        if self.shared.is_open(open.run) && !self.announces.contains(open.run) {
+            self.children.insert(open.run, open);
+        }
     }
 
     pub(super) fn on_child_ended(
@@ -325,6 +328,8 @@ impl Session {
         let meanwhile = std::mem::take(&mut self.meanwhile);
         for announce in stored.announces {
             if !meanwhile.announces.contains(&announce.item.run) {
+                // The word that it has ended may come later than that it is taken.
+                self.children.remove(&announce.item.run);
                 self.announces.add(announce);
             }
         }

@@ -35,6 +35,7 @@ impl SessionMeta {
 
 pub(super) async fn start(args: &mut SessionArgs, ctx: &mut Ctx<Session>) -> Result<Session, StartError> {
     let again = args.first.is_none();
+    args.epoch += 1;
     let stored = match args.first.take() {
         Some(stored) => *stored,
         None => read(args).await?,
@@ -80,6 +81,7 @@ fn build(args: &mut SessionArgs, stored: StoredSession, ctx: &mut Ctx<Session>) 
     let mut session = Session {
         shared: Arc::clone(&args.shared),
         meta: Arc::clone(&args.meta),
+        epoch: args.epoch,
         standing: Standing::Open,
         transcript: Some(Transcript::new(transcript)),
         reread: None,
@@ -164,7 +166,7 @@ impl Session {
                     self.current = Some(run);
                     self.reread = self.transcript.take();
                     // It repeats what it reported last, if it waits for an answer.
-                    drop(handle.send(RunMsg::Resync));
+                    drop(handle.send(RunMsg::Resync { epoch: self.epoch }));
                 }
             }
             (_, alive, cell) => {

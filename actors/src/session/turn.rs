@@ -235,6 +235,7 @@ impl Session {
             system: super::prompts::system(&self.meta, prompt.as_deref(), settings.subagents.max_depth),
             tools: self.tool_specs(),
             first: Some((transcript, permit)),
+            epoch: self.epoch,
             resumed,
         };
         let name: Arc<str> = format!("run {run}").into();
@@ -269,12 +270,11 @@ impl Session {
     }
 
     pub(super) fn on_report(&mut self, run: RunId, report: Report, ctx: &mut Ctx<Self>) {
-        let Report { number, transcript, permit, kind } = report;
+        let Report { epoch, transcript, permit, kind } = report;
         let Some(active) = self.runs.get_mut(&run) else { return };
-        if !matches!(active.stage, Stage::Running) || number <= active.reported {
+        if !matches!(active.stage, Stage::Running) || epoch != self.epoch {
             return;
         }
-        active.reported = number;
         // After a rebuild the store may hold what the run has not seen.
         let own = [self.transcript.take(), self.reread.take()].into_iter().flatten();
         let newest = own.max_by_key(Transcript::next_seq);

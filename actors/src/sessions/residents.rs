@@ -298,7 +298,7 @@ impl Sessions {
         let meta = Arc::new(self.meta(&stored.row, parent));
         let key = meta.key.clone();
         let (shared, first) = (Arc::clone(&self.shared), Some(Box::new(stored)));
-        let args = SessionArgs { shared, meta, first, spawned: false, wanted };
+        let args = SessionArgs { shared, meta, first, spawned: false, wanted, epoch: 0 };
         if let Some(parent) = parent {
             let message = SessionMsg::StartChild { args: Box::new(args) };
             if let Err(SessionMsg::StartChild { args }) = parent.handle.send(message)

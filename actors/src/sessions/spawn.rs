@@ -349,7 +349,7 @@ impl Sessions {
         let key = meta.key.clone();
         let (shared, first) = (Arc::clone(&self.shared), Some(Box::new(stored)));
         let wanted = self.starts(key.clone(), Some(entry.meta.key.clone()), Vec::new());
-        let args = SessionArgs { shared, meta, first, spawned: true, wanted };
+        let args = SessionArgs { shared, meta, first, spawned: true, wanted, epoch: 0 };
         let message = SessionMsg::StartChild { args: Box::new(args) };
         let sent = entry.handle.send(message);
         reply.send(Ok(accepted));

@@ -194,6 +194,11 @@ impl Book {
         self.waiting.remove(&run);
     }
 
+    /// Whether a run has not had its turn.
+    pub(crate) fn is_waiting(&self, run: RunId) -> bool {
+        self.waiting.contains_key(&run)
+    }
+
     /// The end of a run is committed. `awake` knows the sessions that are awake.
     pub(crate) fn ended(
         &self,

@@ -72,7 +72,7 @@ pub enum Msg {
     ChildOpened(Run),
     ChildEnded(Run),
     Committed(Ticket),
-    Report { run: Run, number: u8, report: Report },
+    Report { run: Run, report: Report },
 }
 
 /// The actor of a run. It survives a panic of its session.
@@ -83,9 +83,10 @@ pub struct RunActor {
     pub spawned: u8,
     /// Whether its next step is its answer.
     pub answers: bool,
-    pub reports: u8,
     /// What it waits for an answer to.
     pub reported: Option<Report>,
+    /// Whether it has heard from its session since that was rebuilt. What it reports before that is not heard.
+    pub synced: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -97,8 +98,6 @@ pub struct Actor {
     children: Runs,
     announces: Runs,
     delivering: Option<Run>,
-    /// The last report that was handled.
-    handled: u8,
     /// A run of an earlier process that this one has not gone on with.
     left: Option<Run>,
     pub run: Option<RunActor>,
@@ -115,7 +114,6 @@ impl Actor {
             children: 0,
             announces: 0,
             delivering: None,
-            handled: 0,
             left: None,
             run: None,
             mailbox: Vec::new(),
@@ -133,8 +131,12 @@ impl Actor {
 
     pub fn is_quiet(&self) -> bool {
         let Self { standing, mailbox, .. } = self;
-        let quiet = Self { standing: *standing, handled: self.handled, left: self.left, ..Self::asleep() };
+        let quiet = Self { standing: *standing, left: self.left, ..Self::asleep() };
         mailbox.is_empty() && *self == quiet
+    }
+
+    pub fn works(&self, run: Run) -> bool {
+        self.current == Some((run, Stage::Running))
     }
 
     fn has_news(&self) -> bool {
@@ -150,23 +152,20 @@ impl Actor {
     /// The first start, or the rebuild after a panic.
     pub fn build(&mut self, session: usize, again: bool, out: &mut Out<'_>) {
         let view = std::sync::Arc::clone(out.view());
-        let (run, left, mailbox) = (self.run, self.left, std::mem::take(&mut self.mailbox));
+        let (run, left, mut mailbox) = (self.run, self.left, std::mem::take(&mut self.mailbox));
+        // They are of an earlier epoch.
+        mailbox.retain(|message| !matches!(message, Msg::Report { .. }));
         *self = Self { standing: Standing::Up, run, left, mailbox, ..Self::asleep() };
         self.children = view.open_to(out.world, session);
         self.announces = view.inbox(out.world, session);
         self.run = run.filter(|actor| view.is_open(actor.run));
+        self.run = self.run.map(|actor| RunActor { synced: false, ..actor });
         for run in view.open_of(session) {
             let lives = self.run.is_some_and(|actor| actor.run == run);
             match view.state(run) {
                 "accepted" => self.queue.push(run),
                 "yielded" => self.yielded = Some(run),
-                _ if lives => {
-                    self.current = Some((run, Stage::Running));
-                    // It repeats what it reported last.
-                    if let Some(RunActor { reports, reported: Some(report), .. }) = self.run {
-                        self.mailbox.push(Msg::Report { run, number: reports, report });
-                    }
-                }
+                _ if lives => self.current = Some((run, Stage::Running)),
                 _ => self.queue.insert(0, run),
             }
             if !again && view.state(run) != "accepted" {
@@ -179,7 +178,9 @@ impl Actor {
     pub fn handle(&mut self, session: usize, message: Msg, out: &mut Out<'_>) {
         match message {
             Msg::ChildOpened(run) => {
-                self.children |= bit(run);
+                if out.view().is_open(run) && self.announces & bit(run) == 0 {
+                    self.children |= bit(run);
+                }
                 return;
             }
             Msg::ChildEnded(run) => {
@@ -192,7 +193,7 @@ impl Actor {
                     self.announces |= out.view().inbox(out.world, session);
                 }
             }
-            Msg::Report { run, number, report } => return self.on_report(session, run, number, report, out),
+            Msg::Report { run, report } => return self.on_report(session, run, report, out),
             Msg::Committed(ticket) => return self.on_committed(session, ticket, out),
         }
         self.advance(session, out);
@@ -247,11 +248,10 @@ impl Actor {
         self.advance(session, out);
     }
 
-    fn on_report(&mut self, session: usize, run: Run, number: u8, report: Report, out: &mut Out<'_>) {
-        if self.current != Some((run, Stage::Running)) || number <= self.handled {
+    fn on_report(&mut self, session: usize, run: Run, report: Report, out: &mut Out<'_>) {
+        if !self.works(run) {
             return;
         }
-        self.handled = number;
         match report {
             Report::Wait if self.yielded.is_none() && self.children != 0 => {
                 self.current = Some((run, Stage::Yielding));
@@ -286,7 +286,7 @@ impl Actor {
     fn go_on(&mut self, run: Run, out: &Out<'_>) {
         match &mut self.run {
             Some(actor) if actor.run == run => {
-                (actor.reported, actor.answers) = (None, true);
+                (actor.reported, actor.answers, actor.synced) = (None, true, true);
                 self.current = Some((run, Stage::Running));
             }
             _ => self.run_begins(run, out),
@@ -296,9 +296,8 @@ impl Actor {
     fn run_begins(&mut self, run: Run, out: &Out<'_>) {
         self.current = Some((run, Stage::Running));
         self.left = self.left.filter(|left| *left != run);
-        self.handled = 0;
         let answers = !is_first(run) || has_gone_on(out.view(), run);
-        self.run = Some(RunActor { run, spawned: 0, answers, reports: 0, reported: None });
+        self.run = Some(RunActor { run, spawned: 0, answers, reported: None, synced: true });
     }
 
     fn advance(&mut self, session: usize, out: &mut Out<'_>) {

@@ -19,6 +19,8 @@ pub enum Move {
     Panic(usize, Msg),
     /// Its run does the next thing.
     Run(usize),
+    /// Its run hears that the session was rebuilt.
+    Resync(usize),
     /// A leaf begins, and ends.
     LeafEnds(Run),
     /// A leaf tells of its end and has not committed it.
@@ -96,6 +98,9 @@ pub fn moves(world: &World, stores: &mut Stores, state: &State) -> Vec<Next> {
                 actor.build(session, true, out);
             });
         }
+        if actor.run.is_some_and(|run| !run.synced && actor.works(run.run)) {
+            nexts.push(made(world, stores, state, Move::Resync(session), |next, _| resync(session, next)));
+        }
         if actor.run.is_some_and(|run| run.reported.is_none()) {
             nexts.push(made(world, stores, state, Move::Run(session), |next, out| {
                 run_acts(session, next, out)
@@ -133,6 +138,15 @@ fn made(
     (step, next, broken)
 }
 
+/// A run hears that its session was rebuilt: it repeats what it reported last.
+fn resync(session: usize, next: &mut State) {
+    let actor = &mut next.actors[session];
+    let Some(run) = &mut actor.run else { return };
+    run.synced = true;
+    let repeated = run.reported.map(|report| Msg::Report { run: run.run, report });
+    actor.mailbox.extend(repeated);
+}
+
 /// The first run of a session spawns its children one after the other, and then says how it goes on.
 fn run_acts(session: usize, next: &mut State, out: &mut Out<'_>) {
     let Some(mut actor) = next.actors[session].run else { return };
@@ -153,9 +167,10 @@ fn run_acts(session: usize, next: &mut State, out: &mut Out<'_>) {
             Program::Works => Report::Step,
             Program::Leaves => Report::Answer,
         };
-        actor.reports += 1;
         actor.reported = Some(report);
-        next.actors[session].mailbox.push(Msg::Report { run: actor.run, number: actor.reports, report });
+        if actor.synced {
+            next.actors[session].mailbox.push(Msg::Report { run: actor.run, report });
+        }
     }
     next.actors[session].run = Some(actor);
 }
