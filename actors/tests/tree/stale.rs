@@ -8,7 +8,7 @@ use offshoot_actors::ports::{Answer, ModelError, ModelErrorKind, Op};
 use offshoot_actors::types::{Origin, Terminal};
 use tokio::sync::Notify;
 
-use crate::rig::{Answered, Asked, Call, Faulty, Rig, brief, call, items, main_key, setup};
+use crate::rig::{Answered, Asked, Call, Faulty, Once, Rig, brief, call, items, main_key, setup, with};
 
 /// What is held back.
 #[derive(Default)]
@@ -147,5 +147,45 @@ async fn a_run_waits_for_the_transcript_that_the_end_of_another_one_has() {
     assert_eq!(rig.outcome(next).await.state, Terminal::Ok);
     assert_eq!(rig.outcome(waits.run).await.state, Terminal::Timeout);
     assert_eq!(items(&rig.transcript(&waits.session)).len(), 1);
+    rig.finish().await;
+}
+
+/// A run reports while its session is away, and again when that is back, which then crashes once more: the first report is
+/// answered, and the second one is old when the session is back again.
+#[tokio::test(start_paused = true)]
+async fn a_report_that_was_answered_before_a_second_panic_is_not_answered_again() {
+    let faults = Arc::new(Once::default());
+    let (setup, faulty) = with(&faults).faulty();
+    let rig = setup
+        .with(|settings| settings.lanes.main = 1)
+        .start(|call_: Call| async move {
+            call_.sleep(50).await;
+            Ok(match call_.request.step {
+                step @ 1..4 => Answer::tools(vec![call(&step.to_string(), "wait", "1")]),
+                _ => Answer::text("done"),
+            })
+        })
+        .await;
+    let run = rig.say("work").await;
+    rig.until("it calls its model", |rig| rig.log.in_flight() == 1).await;
+    let mut away = Some(Duration::from_millis(100));
+    faulty.spoil(move |asked| match asked {
+        Asked::Submit(transaction) if transaction.is_empty() => {
+            away.take().map_or(Answered::Well, Answered::Late)
+        }
+        _ => Answered::Well,
+    });
+    let steer = || rig.handle.steer(main_key(), "hello".into(), Origin::Operator);
+    let second = async {
+        rig.sleep(80).await;
+        faults.arm_too("session", "steer", 1);
+        steer().await
+    };
+    faults.arm("session", "steer");
+    let (first, second) = tokio::join!(steer(), second);
+    assert!(first.is_err() && second.is_err(), "both were lost: {first:?} {second:?}");
+    let outcome = rig.outcome(run).await;
+    assert_eq!((outcome.state, outcome.reason), (Terminal::Ok, None));
+    assert_eq!(rig.log.steps(run), [1, 2, 3, 4]);
     rig.finish().await;
 }
