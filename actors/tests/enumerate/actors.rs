@@ -102,6 +102,8 @@ pub struct Actor {
     left: Option<Run>,
     pub run: Option<RunActor>,
     pub mailbox: Vec<Msg>,
+    /// What was said to it before it was up: the manager hands it over when it hears that it is.
+    pub held: Vec<Msg>,
 }
 
 impl Actor {
@@ -117,6 +119,7 @@ impl Actor {
             left: None,
             run: None,
             mailbox: Vec::new(),
+            held: Vec::new(),
         }
     }
 
@@ -153,9 +156,10 @@ impl Actor {
     pub fn build(&mut self, session: usize, again: bool, out: &mut Out<'_>) {
         let view = std::sync::Arc::clone(out.view());
         let (run, left, mut mailbox) = (self.run, self.left, std::mem::take(&mut self.mailbox));
+        let held = std::mem::take(&mut self.held);
         // They are of an earlier epoch.
         mailbox.retain(|message| !matches!(message, Msg::Report { .. }));
-        *self = Self { standing: Standing::Up, run, left, mailbox, ..Self::asleep() };
+        *self = Self { standing: Standing::Up, run, left, mailbox, held, ..Self::asleep() };
         self.children = view.open_to(out.world, session);
         self.announces = view.inbox(out.world, session);
         self.run = run.filter(|actor| view.is_open(actor.run));
@@ -178,7 +182,8 @@ impl Actor {
     pub fn handle(&mut self, session: usize, message: Msg, out: &mut Out<'_>) {
         match message {
             Msg::ChildOpened(run) => {
-                if out.view().is_open(run) && self.announces & bit(run) == 0 {
+                let known = !out.view().is_open(run) || self.announces & bit(run) != 0;
+                if !known || out.world.mistake == Some(Mistake::OpenedAfterItsEnd) {
                     self.children |= bit(run);
                 }
                 return;

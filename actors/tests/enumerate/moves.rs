@@ -19,6 +19,8 @@ pub enum Move {
     Panic(usize, Msg),
     /// Its run does the next thing.
     Run(usize),
+    /// What was said to a session before it was up is handed over.
+    HandOver(usize),
     /// Its run hears that the session was rebuilt.
     Resync(usize),
     /// A leaf begins, and ends.
@@ -88,6 +90,12 @@ pub fn moves(world: &World, stores: &mut Stores, state: &State) -> Vec<Next> {
             }
             Standing::Up => {}
         }
+        if !actor.held.is_empty() {
+            act(Move::HandOver(session), &|actor, _| {
+                let held = std::mem::take(&mut actor.held);
+                actor.mailbox.extend(held);
+            });
+        }
         if let Some(message) = actor.mailbox.first().copied() {
             act(Move::Handle(session, message), &|actor, out| {
                 actor.mailbox.remove(0);
@@ -101,7 +109,8 @@ pub fn moves(world: &World, stores: &mut Stores, state: &State) -> Vec<Next> {
         if actor.run.is_some_and(|run| !run.synced && actor.works(run.run)) {
             nexts.push(made(world, stores, state, Move::Resync(session), |next, _| resync(session, next)));
         }
-        if actor.run.is_some_and(|run| run.reported.is_none()) {
+        // Its place in the lane comes from the manager too, after all that.
+        if actor.run.is_some_and(|run| run.reported.is_none()) && actor.held.is_empty() {
             nexts.push(made(world, stores, state, Move::Run(session), |next, out| {
                 run_acts(session, next, out)
             }));
@@ -133,7 +142,9 @@ fn made(
         if actor.standing == Standing::Asleep {
             actor.standing = Standing::Waking;
         }
-        actor.mailbox.push(message);
+        let before = actor.standing == Standing::Waking || !actor.held.is_empty();
+        let to = if before { &mut actor.held } else { &mut actor.mailbox };
+        to.push(message);
     }
     (step, next, broken)
 }
