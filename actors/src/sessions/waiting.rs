@@ -29,6 +29,19 @@ impl Waiting {
         }
     }
 
+    /// Whether it tells of nothing but what is committed: a session that is read from now on knows it, and what has happened
+    /// to it since.
+    pub(super) fn is_stored(&self) -> bool {
+        matches!(self, Self::Message(message) if matches!(
+            &**message,
+            SessionMsg::ChildOpened { .. }
+                | SessionMsg::ChildEnded { .. }
+                | SessionMsg::Inherited
+                | SessionMsg::Moved { .. }
+                | SessionMsg::ChildMoved { .. }
+        ))
+    }
+
     /// Refuses what somebody asks for and can ask for again; returns everything else.
     pub(super) fn refuse_request(self, refusal: &Refusal) -> Option<Self> {
         match self {
