@@ -23,6 +23,8 @@ use super::world::{World, within};
 
 /// All of this is virtual time. A request that takes longer was forgotten.
 const REQUEST_TIME: Duration = Duration::from_secs(24 * 3_600);
+/// How often roots may go to work again because of each other.
+const MOST_PASSES: usize = 20;
 /// A model that hangs does so for more than a day, and one run without a deadline may meet several of them.
 const REST_TIME: Duration = Duration::from_secs(100 * 24 * 3_600);
 const STOP_TIME: Duration = Duration::from_secs(300);
@@ -255,16 +257,21 @@ impl Process<'_> {
 
     /// Waits until nothing is left to do, and a while longer.
     async fn rest(&self, tree: &TreeHandle, clock: &Arc<dyn Clock>) {
-        // A run of one root may steer a session of another that is at rest already.
-        let passes = self.world.scenario.roots.iter().cycle().take(self.world.scenario.roots.len().pow(2));
-        for root in passes {
-            match within(&**clock, REST_TIME, tree.quiet(root)).await {
-                Some(Ok(())) => {}
-                Some(Err(refusal)) => self.broken(format!("{root} cannot be asked for quiet: {refusal}")),
-                None => self.broken(format!("{root} never came to rest; in memory: {:?}", tree.live())),
+        let Scenario { roots, settings, .. } = &self.world.scenario;
+        // A run of one root may steer a session of another that is at rest already, and that one steer back.
+        for _ in 0..MOST_PASSES {
+            for root in roots {
+                match within(&**clock, REST_TIME, tree.quiet(root)).await {
+                    Some(Ok(())) => {}
+                    Some(Err(refusal)) => self.broken(format!("{root} cannot be asked for quiet: {refusal}")),
+                    None => self.broken(format!("{root} never came to rest; in memory: {:?}", tree.live())),
+                }
+            }
+            clock.sleep(settings.sleep_after * 4 + Duration::from_secs(10)).await;
+            if tree.live().is_empty() {
+                break;
             }
         }
-        clock.sleep(self.world.scenario.settings.sleep_after * 4 + Duration::from_secs(10)).await;
         for session in tree.live() {
             self.broken(format!("{session:?} does not sleep though there is nothing to do"));
         }

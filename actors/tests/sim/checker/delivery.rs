@@ -138,6 +138,9 @@ fn waits(facts: &Facts<'_>, broken: &mut Vec<String>) {
     let mut open: BTreeMap<RunId, Option<SessionKey>> = BTreeMap::new();
     let mut state: BTreeMap<RunId, RunState> = BTreeMap::new();
     let mut announce_after: Vec<RunId> = Vec::new();
+    // Those that may go on: what somebody else spawns below them just then is too late to be waited for.
+    let mut may: BTreeSet<RunId> = BTreeSet::new();
+    let session = |run: &RunId| facts.rows.get(run).map(|row| &row.session);
     for transaction in &facts.log {
         for op in transaction {
             match op {
@@ -159,6 +162,7 @@ fn waits(facts: &Facts<'_>, broken: &mut Vec<String>) {
                 }
                 Op::YieldRun { run } => {
                     state.insert(*run, RunState::Yielded);
+                    may.remove(run);
                 }
                 Op::StartRun { run, .. } => {
                     let Some(RunState::Yielded) = state.insert(*run, RunState::Running) else {
@@ -168,15 +172,18 @@ fn waits(facts: &Facts<'_>, broken: &mut Vec<String>) {
                         continue;
                     };
                     announce_after.push(*run);
-                    let session = facts.rows.get(run).map(|row| &row.session);
                     let waits_for: Vec<_> =
-                        open.iter().filter(|(_, to)| to.as_ref() == session && to.is_some()).collect();
-                    if !waits_for.is_empty() {
+                        open.iter().filter(|(_, to)| to.is_some() && to.as_ref() == session(run)).collect();
+                    if !waits_for.is_empty() && !may.contains(run) {
                         broken.push(format!("I3: run {run} goes on while {waits_for:?} are open"));
                     }
                 }
                 _ => {}
             }
+            let waiting = state.iter().filter(|(_, state)| **state == RunState::Yielded);
+            may.extend(waiting.map(|(run, _)| *run).filter(|run| {
+                open.values().all(|receiver| receiver.is_none() || receiver.as_ref() != session(run))
+            }));
         }
     }
 }
