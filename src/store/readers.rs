@@ -1,8 +1,8 @@
 //! Readers beside the writer: a few threads with a connection each.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use offshoot_actors::ports::{BoxFuture, StoreError};
@@ -23,39 +23,92 @@ const QUEUE: usize = 1_024;
 /// Asks with a connection, or is told why there is none.
 type Read = Box<dyn FnOnce(Result<&Connection, StoreError>) + Send>;
 
-enum Job {
-    Read(Read),
-    Close,
+/// What is asked and not yet begun.
+#[derive(Default)]
+struct Jobs {
+    queue: VecDeque<Read>,
+    /// Threads at work.
+    busy: usize,
+    closed: bool,
+}
+
+/// Gives a thread work only while all those before it have some: one that never has any opens no connection.
+#[derive(Default)]
+struct Work {
+    jobs: Mutex<Jobs>,
+    changed: Condvar,
+}
+
+impl std::fmt::Debug for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Work").finish_non_exhaustive()
+    }
+}
+
+impl Work {
+    fn jobs(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give(&self, read: Read) -> Result<(), StoreError> {
+        let mut jobs = self.jobs();
+        if jobs.closed {
+            return Err(closed());
+        }
+        jobs.queue.push_back(read);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Waits for the next question that is for the thread of this number; none once all are answered and no more come.
+    fn take(&self, number: usize) -> Option<Read> {
+        let waits = |jobs: &mut Jobs| !jobs.closed && (jobs.queue.is_empty() || jobs.busy < number);
+        let jobs = self.changed.wait_while(self.jobs(), waits);
+        let mut jobs = jobs.unwrap_or_else(PoisonError::into_inner);
+        let read = jobs.queue.pop_front()?;
+        jobs.busy += 1;
+        if !jobs.queue.is_empty() {
+            self.changed.notify_all();
+        }
+        Some(read)
+    }
+
+    fn done(&self) {
+        self.jobs().busy -= 1;
+    }
+
+    fn close(&self) {
+        self.jobs().closed = true;
+        self.changed.notify_all();
+    }
 }
 
 /// The way to the readers.
 #[derive(Debug)]
 pub(super) struct Readers {
-    jobs: Sender<Job>,
+    work: Arc<Work>,
     room: Arc<Semaphore>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     condition: Arc<Condition>,
 }
 
 impl Readers {
-    /// Starts the threads. One of them takes `first`, the others open connections of their own.
+    /// Starts the threads. The first one takes `first`, the others open connections of their own when they have work.
     pub(super) fn start(
         database: &Database,
         first: Option<Connection>,
         condition: Arc<Condition>,
     ) -> Result<Self, StoreError> {
-        let (jobs, received) = channel();
-        let received = Arc::new(Mutex::new(received));
         let readers = Self {
-            jobs,
+            work: Arc::default(),
             room: Arc::new(Semaphore::new(QUEUE)),
             threads: Mutex::new(Vec::with_capacity(THREADS)),
             condition,
         };
         let mut first = first;
-        for _ in 0..THREADS {
-            let (database, received, connection) = (database.clone(), Arc::clone(&received), first.take());
-            let thread = threads::start("store-reader", move || work(&database, &received, connection))?;
+        for number in 0..THREADS {
+            let (database, jobs, connection) = (database.clone(), Arc::clone(&readers.work), first.take());
+            let thread = threads::start("store-reader", move || work(number, &database, &jobs, connection))?;
             readers.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         Ok(readers)
@@ -66,7 +119,7 @@ impl Readers {
         &self,
         question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> BoxFuture<Result<T, StoreError>> {
-        let (jobs, room) = (self.jobs.clone(), Arc::clone(&self.room));
+        let (work, room) = (Arc::clone(&self.work), Arc::clone(&self.room));
         let condition = Arc::clone(&self.condition);
         Box::pin(async move {
             let place = room.acquire_owned().await.map_err(|_| closed())?;
@@ -79,7 +132,7 @@ impl Readers {
                 }
                 drop(place);
             };
-            jobs.send(Job::Read(Box::new(job))).map_err(|_| closed())?;
+            work.give(Box::new(job))?;
             answered.await.unwrap_or_else(|_| Err(closed()))
         })
     }
@@ -88,7 +141,7 @@ impl Readers {
     pub(super) fn close(&self) {
         self.room.close();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        threads.iter().for_each(|_| _ = self.jobs.send(Job::Close));
+        self.work.close();
         threads.into_iter().for_each(|thread| threads::join(Some(thread)));
     }
 }
@@ -97,15 +150,14 @@ fn closed() -> StoreError {
     StoreError::Unavailable("its readers were closed".to_owned())
 }
 
-fn work(database: &Database, jobs: &Mutex<Receiver<Job>>, mut connection: Option<Connection>) {
-    loop {
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job::Read(read)) = job else { return };
+fn work(number: usize, database: &Database, jobs: &Work, mut connection: Option<Connection>) {
+    while let Some(read) = jobs.take(number) {
         let opened = match connection.take() {
             Some(connection) => Ok(connection),
             None => database.open_reader().map_err(|error| unopened(database.file(), store_error(error))),
         };
         let answered = catch_unwind(AssertUnwindSafe(|| read(opened.as_ref().map_err(Clone::clone))));
+        jobs.done();
         match answered {
             Ok(()) => connection = opened.ok(),
             Err(_) => tracing::error!("a reader of the store panicked"),
