@@ -40,7 +40,7 @@ pub async fn cancel_stored(
         ended.extend(cancel.end(descendant, "its parent was cancelled".to_owned(), true).await?);
     }
     if let Some(own) = own {
-        let reason = format!("cancelled by {}", cancel.origin);
+        let reason = format!("cancelled by {}", cancel.origin.in_words());
         ended.extend(cancel.end(own, reason, false).await?);
     }
     Ok(Stopped { ended, already: None })

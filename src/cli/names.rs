@@ -6,6 +6,7 @@ use offshoot_actors::ports::Storage;
 use offshoot_actors::types::{AgentId, NameError, RunId, SessionKey};
 
 use super::Global;
+use super::args::ReachArgs;
 use super::exit::{Exit, Failure};
 use crate::config;
 use crate::store::SqliteStorage;
@@ -71,6 +72,20 @@ impl RunName {
             _ => Err(Failure::new(Exit::NotFound, "unknown_run", format!("no run begins with {text}"))
                 .with_hint("list the runs with `offshoot runs list`")),
         }
+    }
+}
+
+/// What of the tree is meant: the beginning of a run's id stands for that run, where the store is at hand.
+pub(super) async fn place(
+    path: Option<String>,
+    reach: &ReachArgs,
+    global: &Global,
+) -> Result<Option<String>, Failure> {
+    match path.as_deref().map(str::parse) {
+        Some(Ok(name @ RunName::Beginning(_))) if reach.url.is_none() => {
+            Ok(Some(name.find(global.read_store()?.as_ref()).await?.to_string()))
+        }
+        _ => Ok(path),
     }
 }
 

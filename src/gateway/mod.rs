@@ -67,6 +67,7 @@ mod watching;
 mod wire;
 mod writing;
 
+pub(crate) use self::http::page::ROOT as PAGE;
 pub use self::methods::{NeedOf, need_of};
 pub use self::serve::{ServeError, Serving};
 pub use self::tls::TlsError;

@@ -47,8 +47,8 @@ pub(crate) fn part<'a>(
 pub(crate) fn nothing_at(place: Option<&str>) -> ErrorShape {
     let place: String = place.unwrap_or_default().chars().take(200).collect();
     ErrorShape::invalid(format!(
-        "there is no actor, session or run {place:?} in the tree now: name a path, a session key or a run id as \
-         tree.get shows them; what sleeps for more than an hour is found by sessions.list"
+        "there is no actor, session or run {place:?} in the tree now: name a path, a session key or a run id of it; \
+         what has slept for more than an hour is in the list of sessions alone"
     ))
 }
 

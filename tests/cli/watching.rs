@@ -94,7 +94,10 @@ fn a_fan_out_of_three_levels_is_printed_as_it_is() {
     let [run, key] = ["id", "sessionKey"].map(|name| leaf["run"][name].as_str().unwrap());
     assert!(world.run(&["tree", run]).exits(0).stdout.starts_with(&format!("run {run}  running  model")));
     assert_eq!(world.run(&["tree", key]).exits(0).stdout.lines().count(), 2);
-    world.run(&["tree", "no/such/actor"]).exits(2).says("tree.get");
+    let beginning = &run[..run.len() - 2];
+    assert!(world.run(&["tree", beginning]).exits(0).stdout.starts_with(&format!("run {run}  running")));
+    world.run(&["tree", "0123abcd"]).exits(5).says("no run begins with 0123abcd");
+    world.run(&["tree", "no/such/actor"]).exits(2).says("there is no actor, session or run");
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl Session {
             run,
             Fate {
                 state: Terminal::Cancelled,
-                reason: format!("cancelled by {origin}"),
+                reason: format!("cancelled by {}", origin.in_words()),
                 origin,
                 quiet: false,
             },

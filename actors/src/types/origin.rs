@@ -107,6 +107,19 @@ impl Origin {
             Self::Timer => "timer".to_owned(),
         }
     }
+
+    /// Who it was, for a sentence that people read.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Agent { session, run } => format!("run {run} of session {session}"),
+            Self::Client { device: Some(device), .. } => format!("device {device}"),
+            Self::Client { connection, device: None, .. } => format!("a client on connection {connection}"),
+            Self::Operator => "the operator".to_owned(),
+            Self::Embedder => "the program".to_owned(),
+            Self::Timer => "a timer".to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for Origin {

@@ -42,7 +42,7 @@ async fn a_cancel_takes_what_the_run_spawned_and_nothing_else() {
         storage.all_runs().iter().filter(|run| run.state.is_open()).map(|run| run.id).collect();
     assert_eq!(open, [other]);
     let reason = storage.run(prompt).await.unwrap().unwrap().outcome.unwrap().reason.unwrap();
-    assert_eq!(reason, "cancelled by origin=operator");
+    assert_eq!(reason, "cancelled by the operator");
 
     let again = cancel_stored(storage.as_ref(), &clock, prompt, Origin::Operator).await.unwrap();
     assert!(again.ended.is_empty());

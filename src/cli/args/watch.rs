@@ -17,7 +17,7 @@ Examples:
 
 `offshoot --help` lists the exit codes.")]
 pub(crate) struct TreeArgs {
-    /// Only what is below this: an actor's path, a session's key or a run's id
+    /// Only what is below this: an actor's path, a session's key, or a run's id or the beginning of one
     pub(crate) path: Option<String>,
     /// Go on, with every change, until Ctrl-C
     #[arg(long, short)]
@@ -34,7 +34,7 @@ pub(crate) struct TreeArgs {
 /// Press ? for the keys.
 #[derive(Debug, Args)]
 pub(crate) struct TopArgs {
-    /// Only what is below this: an actor's path, a session's key or a run's id
+    /// Only what is below this: an actor's path, a session's key, or a run's id or the beginning of one
     pub(crate) path: Option<String>,
     #[command(flatten)]
     pub(crate) reach: ReachArgs,

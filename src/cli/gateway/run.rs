@@ -20,7 +20,7 @@ use super::notify::{self, Notice};
 use crate::config::Config;
 use crate::gateway::auth::AuthMode;
 use crate::gateway::record::{self, Record, Running};
-use crate::gateway::{Serving, shared_token};
+use crate::gateway::{PAGE, Serving, shared_token};
 use crate::runtime;
 use crate::store::{OpenError, SqliteStorage};
 use crate::telemetry;
@@ -160,6 +160,12 @@ fn say_what_runs(config: &Config) {
     }
 }
 
+/// Where a browser finds the operators' page of a gateway.
+fn page_at(url: &str) -> Option<String> {
+    let rest = url.strip_prefix("ws")?;
+    Some(format!("http{}{}/", rest.trim_end_matches('/'), PAGE))
+}
+
 fn say_ready(record: &Record, global: &Global) -> Result<(), Failure> {
     let output = global.output;
     if output.json {
@@ -173,6 +179,9 @@ fn say_ready(record: &Record, global: &Global) -> Result<(), Failure> {
         }));
     }
     output.line(format_args!("gateway: listening at {}", record.urls.join(" and ")))?;
+    if let Some(page) = record.urls.first().and_then(|url| page_at(url)) {
+        output.line(format_args!("gateway: its tree in a browser: {page}"))?;
+    }
     if let Some(file) = &record.token_file {
         output
             .line(format_args!("gateway: clients prove themselves with the token in {}", file.display()))?;

@@ -28,6 +28,7 @@ use self::screen::Screen;
 use super::Global;
 use super::args::TopArgs;
 use super::exit::{Exit, Failure};
+use super::names;
 use super::output::Paint;
 use super::tree::params;
 use super::watch::{Ask, Heard, Link, Wants};
@@ -44,7 +45,8 @@ pub(super) async fn run(args: TopArgs, global: &Global) -> Result<Exit, Failure>
         return Err(Failure::usage("top writes to a terminal and no JSON")
             .with_hint("`offshoot tree --watch --json` writes the same as lines of JSON"));
     }
-    let tree = params(args.path.as_deref(), true);
+    let path = names::place(args.path, &args.reach, global).await?;
+    let tree = params(path.as_deref(), true);
     let wants = Wants { scopes: vec![Scope::Read, Scope::Write], tree: Some(tree.clone()), sessions: true };
     let (link, asks, heard) = Link::new(&args.reach, wants, global);
     let mut top = Top {

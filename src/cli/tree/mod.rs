@@ -13,6 +13,7 @@ use super::Global;
 use super::args::TreeArgs;
 use super::daemon::{self, Reach};
 use super::exit::{Exit, Failure};
+use super::names;
 use super::output::{Output, note, one_line};
 use super::watch::{Ask, Forest, Heard, Link, Missed, Wants};
 use crate::gateway::record::Running;
@@ -22,7 +23,8 @@ const FRAME: Duration = Duration::from_secs(1);
 /// Longest reason of a failure in a picture, in characters.
 const MAX_REASON: usize = 200;
 
-pub(super) async fn run(args: TreeArgs, global: &Global) -> Result<Exit, Failure> {
+pub(super) async fn run(mut args: TreeArgs, global: &Global) -> Result<Exit, Failure> {
+    args.path = names::place(args.path, &args.reach, global).await?;
     if args.reach.url.is_none() {
         match daemon::running(global)? {
             Running::Gateway(_) => {}

@@ -28,7 +28,9 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -331,6 +333,10 @@ fn with_headers(mut response: Response) -> Response {
     headers
         .entry(PERMISSIONS)
         .or_insert(HeaderValue::from_static("camera=(), geolocation=(), microphone=()"));
+    if response.status() == StatusCode::UNAUTHORIZED {
+        // RFC 9110, section 11.6.1.
+        response.headers_mut().entry(WWW_AUTHENTICATE).or_insert(HeaderValue::from_static("Bearer"));
+    }
     response
 }
 
@@ -380,6 +386,13 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn whoever_has_no_proof_reads_what_proof_is_wanted() {
+        let wanted = |status| with_headers(empty(status)).headers().get(WWW_AUTHENTICATE).cloned();
+        assert_eq!(wanted(StatusCode::UNAUTHORIZED).unwrap(), "Bearer");
+        assert_eq!(wanted(StatusCode::OK), None);
+    }
 
     #[tokio::test]
     async fn whoever_has_sent_a_request_already_reads_why_it_is_refused() {
