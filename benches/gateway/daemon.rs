@@ -33,6 +33,22 @@ impl Daemon {
 
     /// The same, with so many sub-agents at work at once.
     pub async fn with_lane(home: TempDir, lane: usize) -> (Self, Duration) {
+        let begun = Instant::now();
+        let daemon = Self::launch(home, lane);
+        Client::connect_soon(daemon.address, &Identity::Command).await;
+        (daemon, begun.elapsed())
+    }
+
+    /// Starts one that no client has come to, and waits until it is ready.
+    pub async fn unseen() -> Self {
+        let daemon = Self::launch(machine::state_dir(), 64);
+        while !daemon.home.path().join(".offshoot/gateway.json").exists() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        daemon
+    }
+
+    fn launch(home: TempDir, lane: usize) -> Self {
         let lanes = format!(
             "subagents: {{ maxChildrenPerAgent: 1000000, maxDescendants: 1000000, maxConcurrent: {lane} }}"
         );
@@ -46,11 +62,8 @@ impl Daemon {
         let state = home.path().join(".offshoot");
         fs::create_dir_all(&state).unwrap();
         fs::write(state.join("offshoot.json"), config).unwrap();
-        let begun = Instant::now();
         let child = command(home.path()).args(["gateway", "run"]).spawn().unwrap();
-        Client::connect_soon(address, &Identity::Command).await;
-        let took = begun.elapsed();
-        (Self { child, home, address }, took)
+        Self { child, home, address }
     }
 
     /// A command of the same home.
