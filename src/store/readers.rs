@@ -77,6 +77,14 @@ impl Work {
         self.jobs().busy -= 1;
     }
 
+    /// Leaves a question to the threads before.
+    fn give_back(&self, read: Read) {
+        let mut jobs = self.jobs();
+        jobs.busy -= 1;
+        jobs.queue.push_front(read);
+        self.changed.notify_all();
+    }
+
     fn close(&self) {
         self.jobs().closed = true;
         self.changed.notify_all();
@@ -146,6 +154,12 @@ impl Readers {
     }
 }
 
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 fn closed() -> StoreError {
     StoreError::Unavailable("its readers were closed".to_owned())
 }
@@ -156,6 +170,13 @@ fn work(number: usize, database: &Database, jobs: &Work, mut connection: Option<
             Some(connection) => Ok(connection),
             None => database.open_reader().map_err(|error| unopened(database.file(), store_error(error))),
         };
+        if let Err(error) = &opened
+            && number > 0
+        {
+            // Those before it have theirs.
+            tracing::warn!(%error, "the store is read by one thread less");
+            return jobs.give_back(read);
+        }
         let answered = catch_unwind(AssertUnwindSafe(|| read(opened.as_ref().map_err(Clone::clone))));
         jobs.done();
         match answered {

@@ -243,6 +243,10 @@ impl Session {
             self.meanwhile.steers.extend(&taken.steers);
         }
         self.announces.forget(taken.announces.iter().copied());
+        for run in &taken.announces {
+            // One that was found in the store: the word that it has ended may come yet.
+            self.children.remove(run);
+        }
         if !taken.steers.is_empty() {
             self.steers.retain(|steer| !taken.steers.contains(&steer.id));
         }

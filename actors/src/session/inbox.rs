@@ -328,8 +328,6 @@ impl Session {
         let meanwhile = std::mem::take(&mut self.meanwhile);
         for announce in stored.announces {
             if !meanwhile.announces.contains(&announce.item.run) {
-                // The word that it has ended may come later than that it is taken.
-                self.children.remove(&announce.item.run);
                 self.announces.add(announce);
             }
         }

@@ -317,9 +317,13 @@ impl Sessions {
     pub(super) fn arrived(&mut self, key: &SessionKey) {
         let Some(Moving { from, .. }) = self.moves.lock().remove(key) else { return };
         for former in from {
-            if let Some(Resident::Awake(entry)) = self.residents.get(&former) {
+            let moved = SessionMsg::ChildMoved { child: key.clone() };
+            match self.residents.get_mut(&former) {
                 // One that has ended waits for nobody.
-                drop(entry.handle.send(SessionMsg::ChildMoved { child: key.clone() }));
+                Some(Resident::Awake(entry)) => drop(entry.handle.send(moved)),
+                // What was read for it may be older than the move.
+                Some(Resident::Starting { waiting, .. }) => waiting.push(Waiting::Message(Box::new(moved))),
+                _ => {}
             }
         }
         self.answer_bequests();

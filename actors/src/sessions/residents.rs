@@ -119,8 +119,8 @@ impl Sessions {
     }
 
     /// Reads a session, after a while if that has failed before.
-    fn read(&mut self, key: SessionKey, mut waiting: Vec<Waiting>, failed: u32, ctx: &Ctx<Self>) {
-        waiting.retain(|item| !item.is_stored());
+    fn read(&mut self, key: SessionKey, waiting: Vec<Waiting>, failed: u32, ctx: &Ctx<Self>) {
+        let waiting = waiting.into_iter().map(Waiting::for_a_new_read).collect();
         let (shared, myself) = (Arc::clone(&self.shared), ctx.myself().clone());
         self.residents.insert(key.clone(), Resident::Loading { waiting, since: self.settlements, failed });
         let pause = (failed > 0).then(|| {

@@ -29,17 +29,13 @@ impl Waiting {
         }
     }
 
-    /// Whether it tells of nothing but what is committed: a session that is read from now on knows it, and what has happened
-    /// to it since.
-    pub(super) fn is_stored(&self) -> bool {
-        matches!(self, Self::Message(message) if matches!(
-            &**message,
-            SessionMsg::ChildOpened { .. }
-                | SessionMsg::ChildEnded { .. }
-                | SessionMsg::Inherited
-                | SessionMsg::Moved { .. }
-                | SessionMsg::ChildMoved { .. }
-        ))
+    /// For a session that is read from now on: it knows from the store who was opened below it, and what became of them since.
+    /// That it is to be awake stays.
+    pub(super) fn for_a_new_read(self) -> Self {
+        match self {
+            Self::Message(message) if matches!(*message, SessionMsg::ChildOpened { .. }) => Self::Nothing,
+            other => other,
+        }
     }
 
     /// Refuses what somebody asks for and can ask for again; returns everything else.

@@ -207,13 +207,13 @@ impl Actor {
     fn on_committed(&mut self, session: usize, ticket: Ticket, out: &mut Out<'_>) {
         match ticket {
             Ticket::Start { run, take } => {
-                self.announces &= !take;
+                self.took(take);
                 if self.current == Some((run, Stage::Starting)) {
                     return self.run_begins(run, out);
                 }
             }
             Ticket::Boundary { run, take } => {
-                self.announces &= !take;
+                self.took(take);
                 if self.current == Some((run, Stage::Boundary)) {
                     return self.go_on(run, out);
                 }
@@ -234,7 +234,7 @@ impl Actor {
                 }
             }
             Ticket::Deliver { next, take } => {
-                self.announces &= !take;
+                self.took(take);
                 if self.delivering == Some(next) {
                     self.delivering = None;
                     if !self.knows(next) {
@@ -251,6 +251,11 @@ impl Actor {
             }
         }
         self.advance(session, out);
+    }
+
+    fn took(&mut self, take: Runs) {
+        self.announces &= !take;
+        self.children &= !take;
     }
 
     fn on_report(&mut self, session: usize, run: Run, report: Report, out: &mut Out<'_>) {

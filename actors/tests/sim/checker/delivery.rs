@@ -141,6 +141,8 @@ fn waits(facts: &Facts<'_>, broken: &mut Vec<String>) {
     // Those that may go on: what somebody else spawns below them just then is too late to be waited for.
     let mut may: BTreeSet<RunId> = BTreeSet::new();
     let session = |run: &RunId| facts.rows.get(run).map(|row| &row.session);
+    let spawned_in =
+        |child: &RunId| facts.rows.get(child).and_then(|row| row.spawner.as_ref()).and_then(session);
     for transaction in &facts.log {
         for op in transaction {
             match op {
@@ -172,9 +174,12 @@ fn waits(facts: &Facts<'_>, broken: &mut Vec<String>) {
                         continue;
                     };
                     announce_after.push(*run);
-                    let waits_for: Vec<_> =
-                        open.iter().filter(|(_, to)| to.is_some() && to.as_ref() == session(run)).collect();
-                    if !waits_for.is_empty() && !may.contains(run) {
+                    let late = |child: &RunId| may.contains(run) && spawned_in(child) != session(run);
+                    let waits_for: Vec<_> = open
+                        .iter()
+                        .filter(|(child, to)| to.is_some() && to.as_ref() == session(run) && !late(child))
+                        .collect();
+                    if !waits_for.is_empty() {
                         broken.push(format!("I3: run {run} goes on while {waits_for:?} are open"));
                     }
                 }
