@@ -192,7 +192,7 @@ impl Default for Connect<'_> {
 /// A client that is connected.
 pub struct Client {
     writer: socket::Writer,
-    reader: socket::Reader,
+    pub reader: socket::Reader,
     requests: u64,
     /// Frames that came while something else was waited for, the oldest first.
     waiting: VecDeque<Value>,

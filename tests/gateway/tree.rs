@@ -104,6 +104,14 @@ impl Told {
         }
     }
 
+    /// Takes the client's events until the tree is as wanted.
+    async fn until(&mut self, client: &mut Client, wanted: impl Fn(&Self) -> bool) {
+        while !wanted(self) {
+            let event = client.event("tree", |event| event["rev"].as_u64() > Some(self.rev)).await;
+            self.take(&event);
+        }
+    }
+
     fn run_in(&self, label: &str) -> &Value {
         let session = self.nodes.values().find(|node| node["session"]["label"] == label);
         let run = |node: &&Value| {
@@ -225,10 +233,9 @@ async fn a_watcher_is_told_what_changes_each_time_from_what_it_has() {
     assert_eq!(answer["subscribed"], true);
     let mut told = Told::of(&answer["snapshot"]);
     send(&mut client, &three_levels()).await;
-    while told.run_in("leaf")["doing"] != "model" || told.run_in("quick")["state"] != "ok" {
-        let event = client.event("tree", |_| true).await;
-        told.take(&event);
-    }
+    let at_work =
+        |told: &Told| told.run_in("leaf")["doing"] == "model" && told.run_in("quick")["state"] == "ok";
+    told.until(&mut client, at_work).await;
     assert_eq!(told.full, 0);
     // Another one of the same kind begins with a whole view, and both go on from there.
     let mut second = daemon.client_with(&["operator.read"]).await;
@@ -236,13 +243,43 @@ async fn a_watcher_is_told_what_changes_each_time_from_what_it_has() {
     let mut other = Told::of(&answer["snapshot"]);
     client.call("sessions.abort", json!({ "key": "main" })).await.unwrap();
     for (client, told) in [(&mut client, &mut told), (&mut second, &mut other)] {
-        while told.run_in("leaf")["state"] != "cancelled" {
-            let event = client.event("tree", |event| event["rev"].as_u64() > Some(told.rev)).await;
-            told.take(&event);
-        }
+        told.until(client, |told| told.run_in("leaf")["state"] == "cancelled").await;
         assert_eq!(told.full, 0);
     }
     assert_eq!(client.call("tree.unsubscribe", json!({})).await.unwrap(), json!({ "subscribed": false }));
+    daemon.stop().await;
+}
+
+/// More messages of a mebibyte than the kernel takes for a client that reads nothing, and less than it is closed for.
+const BEHIND: usize = 20;
+
+#[tokio::test]
+async fn a_watcher_that_does_not_read_gets_a_whole_view_in_place_of_what_it_missed() {
+    let daemon = Daemon::with(DEEP).await;
+    let mut client = daemon.client_with(&["operator.admin"]).await;
+    let mut slow = daemon.client_with(&["operator.read"]).await;
+    // One who reads sees to it that the view goes on.
+    let answer = client.call("tree.subscribe", json!({ "intervalMs": 100 })).await.unwrap();
+    let mut seen = Told::of(&answer["snapshot"]);
+    let answer = slow.call("tree.subscribe", json!({ "intervalMs": 100 })).await.unwrap();
+    let mut told = Told::of(&answer["snapshot"]);
+    send(&mut client, "Reply with exactly: hello").await;
+    client.event("chat", |chat| chat["state"] == "final").await;
+    slow.reader.read_nothing();
+    for _ in 0..BEHIND {
+        let params = json!({ "sessionKey": "main", "message": "x".repeat(1 << 20) });
+        client.call("chat.inject", params).await.unwrap();
+    }
+    let params = json!({ "sessionKey": "main", "message": three_levels(), "idempotencyKey": "levels" });
+    client.call("chat.send", params).await.unwrap();
+    seen.until(&mut client, |seen| seen.run_in("leaf")["doing"] == "model").await;
+    slow.reader.read_on();
+    told.until(&mut slow, |told| told.run_in("leaf")["doing"] == "model").await;
+    assert_eq!(told.full, 1, "whatever happened meanwhile is one view");
+    // From there on it hears of changes again.
+    client.call("sessions.abort", json!({ "key": "main" })).await.unwrap();
+    told.until(&mut slow, |told| told.run_in("leaf")["state"] == "cancelled").await;
+    assert_eq!(told.full, 1);
     daemon.stop().await;
 }
 

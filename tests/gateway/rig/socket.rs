@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::Shutdown;
+use std::sync::Arc;
 
 use futures::stream::SplitSink;
 use futures::{SinkExt, StreamExt};
@@ -11,6 +12,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 use socket2::SockRef;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio_tungstenite::WebSocketStream;
@@ -33,12 +35,23 @@ pub type Writer = SplitSink<Socket, Message>;
 /// What comes out of a socket: read at once, so that a gateway that closes it does not wait for the answer to that.
 pub struct Reader {
     said: UnboundedReceiver<Result<Message, Error>>,
+    /// Without its permit nothing is read.
+    listening: Arc<Semaphore>,
     _reading: JoinSet<()>,
 }
 
 impl Reader {
     pub async fn next(&mut self) -> Option<Result<Message, Error>> {
         self.said.recv().await
+    }
+
+    /// Takes nothing more out of the socket, but for what comes next, until [`Self::read_on`].
+    pub fn read_nothing(&self) {
+        self.listening.forget_permits(1);
+    }
+
+    pub fn read_on(&self) {
+        self.listening.add_permits(1);
     }
 }
 
@@ -47,17 +60,19 @@ pub fn halves(socket: Socket) -> (Writer, Reader) {
     let ours = SockRef::from(socket.get_ref()).try_clone().unwrap();
     let (writer, mut stream) = socket.split();
     let (tell, said) = unbounded_channel();
-    let mut reading = JoinSet::new();
+    let (mut reading, listening) = (JoinSet::new(), Arc::new(Semaphore::new(1)));
+    let may = Arc::clone(&listening);
     reading.spawn(async move {
         while let Some(message) = stream.next().await {
             if tell.send(message).is_err() {
                 return;
             }
+            drop(may.acquire().await);
         }
         // As a client does that was closed.
         drop(ours.shutdown(Shutdown::Both));
     });
-    (writer, Reader { said, _reading: reading })
+    (writer, Reader { said, listening, _reading: reading })
 }
 
 impl Daemon {
