@@ -333,26 +333,33 @@ async fn a_store_that_takes_no_decision_holds_up_its_runs_and_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn model_calls_of_many_resumed_runs_are_spread() {
+async fn model_calls_of_many_resumed_runs_are_spread_for_each_provider() {
     let storage = Arc::new(MemoryStorage::new());
     let many = |settings: &mut offshoot_actors::types::Settings| {
         (settings.lanes.main, settings.subagents.max_children, settings.lanes.subagent) =
             (1_000, 1_000, 1_000);
     };
+    let providers = ["test", "other"];
     let rig = daemon().with(many).on(&storage, 1).start(script).await;
     for _ in 0..300 {
-        rig.spawn("hang").await;
+        for provider in providers {
+            rig.spawn(&format!("model={provider}/script|hang")).await;
+        }
     }
-    rig.until("all work", |rig| rig.log.in_flight() == 300).await;
+    rig.until("all work", |rig| rig.log.in_flight() == 600).await;
     rig.stop().await;
     let rig = daemon().with(many).on(&storage, 2).start(script).await;
+    let of = |provider: &str| {
+        let calls = rig.log.calls.lock().unwrap();
+        calls.iter().filter(|(.., model)| model.provider() == provider).count()
+    };
     rig.sleep(1).await;
-    let soon = rig.log.in_flight();
-    assert!((100..=110).contains(&soon), "{soon}");
+    let soon = providers.map(of);
+    assert!(soon.iter().all(|calls| (100..=110).contains(calls)), "{soon:?}");
     rig.sleep(50).await;
-    let later = rig.log.in_flight();
-    assert!((190..=220).contains(&later), "{later}");
-    rig.until("all work", |rig| rig.log.in_flight() == 300).await;
+    let later = providers.map(of);
+    assert!(later.iter().all(|calls| (190..=220).contains(calls)), "{later:?}");
+    rig.until("all work", |rig| rig.log.in_flight() == 600).await;
     rig.stop().await;
 }
 
