@@ -423,6 +423,9 @@ fn document(settled: &Settled) -> Value {
 }
 
 #[cfg(test)]
+mod kills;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
