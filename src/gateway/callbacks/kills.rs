@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
 use crate::config::{Environment, load_text};
-use crate::gateway::serve::Serving;
+use crate::gateway::Serving;
 use crate::runtime::clock;
 
 const CONFIG: &str = "{ gateway: { auth: { mode: 'none' } }, hooks: { enabled: true, token: 'hook-token' } }";

@@ -7,7 +7,8 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use offshoot_actors::contract::{self, submit};
 use offshoot_actors::ports::{Refused, SessionRow, Storage, Transaction};
@@ -15,6 +16,9 @@ use offshoot_actors::types::Terminal;
 use offshoot_power::Disk;
 use rusqlite::Connection;
 
+use crate::config::{Environment, load_text};
+use crate::gateway::Serving;
+use crate::runtime::clock;
 use crate::store::{Durability, SqliteStorage, verify_audit};
 
 /// Sub-agents of one history: each is spawned, ends, and is delivered, in a transaction each.
@@ -23,6 +27,11 @@ const CHILDREN: u64 = 24;
 const TOGETHER: [usize; 5] = [1, 3, 1, 7, 2];
 /// Pages after which the log is moved into the database: so few that it happens in each history several times.
 const CHECKPOINT: u32 = 40;
+
+/// Of so many points one is recovered from by a daemon.
+const RECOVERED: u64 = 10;
+const CONFIG: &str = "{ gateway: { auth: { mode: 'none' } } }";
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What one transaction of the history does.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -239,6 +248,48 @@ fn parts(connection: &Connection, act: Act) -> rusqlite::Result<Vec<bool>> {
     })
 }
 
+/// Lets a daemon come up on what is left, and looks whether every run has its end and every child is told of once.
+fn recover(dir: &Path, found: &mut Found) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut config = load_text(&Environment::default(), "offshoot.json", CONFIG).unwrap();
+        config.gateway.port = 0;
+        let storage: Arc<dyn Storage> = Arc::new(SqliteStorage::open(dir, Durability::Full).unwrap());
+        let daemon = Serving::start(Arc::new(config), clock(), storage, dir.to_owned()).await.unwrap();
+        let connection = Connection::open(dir.join("offshoot.db")).unwrap();
+        let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        let begun = Instant::now();
+        while count("SELECT count(*) FROM runs WHERE ended_at IS NULL") + count("SELECT count(*) FROM outbox")
+            > 0
+        {
+            if begun.elapsed() > PATIENCE {
+                found
+                    .wrong
+                    .push("a daemon on what is left leaves runs open, or results undelivered".to_owned());
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        daemon.stop("service restart").await;
+        let lines = |text: String| {
+            let sql =
+                "SELECT count(*) FROM transcripts WHERE session_key = 'agent:main:main' AND content LIKE ?1";
+            connection.query_row(sql, [format!("%{text}%")], |row| row.get::<_, i64>(0)).unwrap()
+        };
+        for number in 0..CHILDREN {
+            let spawned = parts(&connection, Act::Spawn(number)).unwrap().contains(&true);
+            let (before, since) = (
+                lines(format!("\"delivered {number}\"")),
+                lines(contract::run_id(run_number(number)).to_string()),
+            );
+            if before + since != i64::from(spawned) {
+                let times = format!("{before} and {since} times");
+                found.wrong.push(format!("after a recovery the result of child {number} stands {times}"));
+            }
+        }
+    });
+}
+
 /// How many operations the whole history is.
 fn operations(mode: Mode) -> u64 {
     let dir = tempfile::tempdir().unwrap();
@@ -280,7 +331,10 @@ fn lose_power(mode: Mode, points: u64) -> Report {
         // Nothing of what was not synced, or some of it.
         let keeps = [0, 50, 0, 10, 90][usize::try_from(point % 5).unwrap()];
         disk.lose(left.path(), keeps, point);
-        let found = look(left.path(), &told);
+        let mut found = look(left.path(), &told);
+        if mode == Mode::Full && point % RECOVERED == 0 && !told.is_empty() {
+            recover(left.path(), &mut found);
+        }
         report.points += 1;
         report.lossy += u64::from(found.lost > 0);
         report.lost += found.lost;
