@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::tools::Finished;
+use super::tools::{Finished, Refusal};
 use super::{Activity, Doing, Run, Tools};
 use crate::kit::Ctx;
 use crate::ports::{AuditRecord, Op, ToolOutput, Transaction};
@@ -58,7 +58,9 @@ impl Run {
             if !self.cell.was_started(&call.id) {
                 match self.check(&call, index, None) {
                     None => tools.waiting.push_back(call),
-                    Some(output) => tools.finished.push(Finished { call, output, started: false }),
+                    Some(Refusal { why, output }) => {
+                        tools.finished.push(Finished { call, output, refused: Some(why) });
+                    }
                 }
                 continue;
             }
@@ -73,7 +75,7 @@ impl Run {
                 tools.starting.push(call);
             } else {
                 let output = ToolOutput { status: ToolStatus::Unknown, ..ToolOutput::error(UNKNOWN) };
-                tools.finished.push(Finished { call, output, started: true });
+                tools.finished.push(Finished { call, output, refused: None });
             }
         }
         if tools.starting.is_empty() {

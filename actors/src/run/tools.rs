@@ -8,24 +8,43 @@ use crate::kit::Ctx;
 use crate::policy::argument;
 use crate::policy::tools::{Role, withheld_by_depth};
 use crate::ports::{AuditRecord, Effect, Event, Op, ToolContext, ToolMark, ToolOutput, Transaction};
-use crate::types::{Entry, Origin, ToolCall, ToolStatus};
+use crate::types::{Entry, Origin, Timestamp, ToolCall, ToolStatus};
 
 /// Most tool calls of one step that are carried out; the rest is answered with an error.
 const MAX_CALLS: usize = 128;
+/// Longest name or id of a refused call on record, in characters: a model makes them up.
+const MAX_RECORDED: usize = 80;
+/// Why a call beyond [`MAX_CALLS`] is refused.
+const TOO_MANY: &str = "too many calls";
 
 /// A tool call that is over.
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) call: ToolCall,
     pub(super) output: ToolOutput,
-    /// Whether it was committed as started.
-    pub(super) started: bool,
+    /// Why it was not carried out; none if it was committed as started.
+    pub(super) refused: Option<&'static str>,
 }
 
 impl Finished {
     fn entry(self) -> Entry {
         let Self { call, output, .. } = self;
         Entry::ToolResult { call: call.id, name: call.name, text: output.text, status: output.status }
+    }
+}
+
+/// That a tool call is not carried out at all.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// Why, for the record.
+    pub(super) why: &'static str,
+    /// What the model reads.
+    pub(super) output: ToolOutput,
+}
+
+impl Refusal {
+    fn new(why: &'static str, text: String) -> Self {
+        Self { why, output: ToolOutput::error(text) }
     }
 }
 
@@ -49,6 +68,19 @@ pub(super) fn tell_apart(calls: &mut [ToolCall]) -> BTreeMap<usize, Arc<str>> {
     repeated
 }
 
+/// Puts refusals on record with the results that tell of them. Those of too many calls are one line: how many a model
+/// asks for is its own affair.
+fn put_on_record(mut refusals: Vec<AuditRecord>, transaction: &mut Transaction) {
+    let is_beyond = |record: &AuditRecord| record.facts.contains(&("why", TOO_MANY.to_owned()));
+    let times = refusals.iter().filter(|record| is_beyond(record)).count();
+    let mut told = false;
+    refusals.retain(|record| !is_beyond(record) || !std::mem::replace(&mut told, true));
+    if let Some(record) = refusals.iter_mut().find(|record| is_beyond(record)).filter(|_| times > 1) {
+        record.facts.push(("times", times.to_string()));
+    }
+    transaction.extend(refusals.into_iter().map(|record| Op::Audit(Box::new(record))));
+}
+
 impl Run {
     /// Commits the answer that asks for tools, together with the start of the first ones. Calls that had the
     /// id of an earlier one are in `repeated`.
@@ -62,13 +94,15 @@ impl Run {
         let at = ctx.system().clock.now();
         let mut entries = vec![self.transcript.push(Some(self.id()), at, answer)];
         let mut tools = Tools::default();
+        let mut refusals = Vec::new();
         for (index, call) in calls.into_iter().enumerate() {
             match self.check(&call, index, repeated.get(&index)) {
                 None => tools.waiting.push_back(call),
                 // That it is not carried out is decided with the answer that asks for it, whatever happens next.
-                Some(output) => {
+                Some(Refusal { why, output }) => {
                     self.publish_finished(&call, output.status);
-                    let entry = Finished { call, output, started: false }.entry();
+                    refusals.push(self.refused(&call, why, at));
+                    let entry = Finished { call, output, refused: Some(why) }.entry();
                     entries.push(self.transcript.push(Some(self.id()), at, entry));
                 }
             }
@@ -76,6 +110,7 @@ impl Run {
         let session = self.meta.key.clone();
         let mut transaction = vec![Op::Append { session, open_run: Some(self.id()), entries }];
         transaction.extend(self.record_step(ctx));
+        put_on_record(refusals, &mut transaction);
         self.start_batch(&mut tools, &mut transaction, ctx);
         tools.committing = true;
         self.cell.turn_to(Activity::Tools, at);
@@ -83,46 +118,58 @@ impl Run {
         self.commit(transaction, ctx);
     }
 
-    /// The answer to a call that is not carried out at all.
-    pub(super) fn check(
-        &self,
-        call: &ToolCall,
-        index: usize,
-        repeats: Option<&Arc<str>>,
-    ) -> Option<ToolOutput> {
+    /// Why a call is not carried out at all, if it is not.
+    pub(super) fn check(&self, call: &ToolCall, index: usize, repeats: Option<&Arc<str>>) -> Option<Refusal> {
         if index >= MAX_CALLS {
             let text = format!("not carried out: more than {MAX_CALLS} tool calls in one step");
-            return Some(ToolOutput::error(text));
+            return Some(Refusal::new(TOO_MANY, text));
         }
         if let Some(id) = repeats {
             let text = format!(
                 "not carried out: an earlier tool call of this step has the id {id:?}; give each call an id of its own"
             );
-            return Some(ToolOutput::error(text));
+            return Some(Refusal::new("repeated id", text));
         }
         if self.tools.iter().any(|spec| spec.name == call.name) {
             return None;
         }
         let names: Vec<&str> = self.tools.iter().map(|spec| &*spec.name).collect();
-        Some(ToolOutput::error(format!(
-            "tool {} is not available {}; available: {}",
+        let (why, place) = self.why_withheld(&call.name);
+        let text = format!(
+            "tool {} is not available {place}; available: {}",
             call.name,
-            self.why_withheld(&call.name),
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-        )))
+        );
+        Some(Refusal::new(why, text))
     }
 
-    fn why_withheld(&self, tool: &str) -> String {
+    /// What withholds a tool: for the record, and as the model reads it.
+    fn why_withheld(&self, tool: &str) -> (&'static str, String) {
         let (settings, depth) = (self.shared.settings(), self.meta.depth);
         let max = settings.subagents.max_depth;
         let (catalog, agent) = (self.shared.tools.catalog(), settings.agent(&self.meta.agent));
         if withheld_by_depth(tool, catalog, &settings, agent.map(AsRef::as_ref), Role::at(depth, max)) {
-            return format!(
+            let place = format!(
                 "at this depth (current depth: {depth}, max: {max}), which \
                  agents.defaults.subagents.maxSpawnDepth (1 to 64) limits"
             );
+            return ("depth", place);
         }
-        "here".to_owned()
+        let is_known = catalog.iter().any(|spec| &*spec.name == tool);
+        (if is_known { "policy" } else { "no such tool" }, "here".to_owned())
+    }
+
+    /// The line on record of a call that is not carried out.
+    fn refused(&self, call: &ToolCall, why: &'static str, at: Timestamp) -> AuditRecord {
+        let short = |text: &str| text.chars().take(MAX_RECORDED).collect();
+        AuditRecord {
+            at,
+            event: "tool.refused",
+            origin: Origin::Agent { session: self.meta.key.clone(), run: self.id() },
+            session: Some(self.meta.key.clone()),
+            run: Some(self.id()),
+            facts: vec![("tool", short(&call.name)), ("call", short(&call.id)), ("why", why.to_owned())],
+        }
     }
 
     /// Marks the next calls as started: one, or as many in a row as may run side by side.
@@ -229,7 +276,7 @@ impl Run {
             progress.tools.retain(|running| running.call != call.id);
         });
         tools.wants_to_wait |= output.effect == Effect::Yield;
-        tools.finished.push(Finished { call, output, started: true });
+        tools.finished.push(Finished { call, output, refused: None });
         if !tools.committing {
             self.record_finished(ctx);
         }
@@ -240,21 +287,23 @@ impl Run {
         let Doing::Tools(mut tools) = std::mem::replace(&mut self.doing, Doing::Begins) else { return };
         let at = ctx.system().clock.now();
         let mut transaction = Transaction::new();
-        let mut entries = Vec::new();
-        for Finished { call, output, started } in tools.finished.drain(..) {
-            if started {
-                transaction.push(Op::FinishTool {
+        let (mut entries, mut refusals) = (Vec::new(), Vec::new());
+        for Finished { call, output, refused } in tools.finished.drain(..) {
+            match refused {
+                Some(why) => refusals.push(self.refused(&call, why, at)),
+                None => transaction.push(Op::FinishTool {
                     run: self.id(),
                     step: self.step,
                     call: Arc::clone(&call.id),
                     status: output.status,
                     at,
-                });
+                }),
             }
             self.publish_finished(&call, output.status);
-            let entry = Finished { call, output, started }.entry();
+            let entry = Finished { call, output, refused }.entry();
             entries.push(self.transcript.push(Some(self.id()), at, entry));
         }
+        put_on_record(refusals, &mut transaction);
         if !entries.is_empty() {
             let session = self.meta.key.clone();
             transaction.insert(0, Op::Append { session, open_run: Some(self.id()), entries });

@@ -1,11 +1,13 @@
 //! Tool calls of one step.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use offshoot_actors::ports::{Answer, Event, Op};
-use offshoot_actors::types::{Entry, Terminal, ToolCall, ToolStatus};
+use offshoot_actors::MemoryStorage;
+use offshoot_actors::ports::{Answer, Event, Host, Op};
+use offshoot_actors::types::{Entry, Origin, Settings, Terminal, ToolCall, ToolStatus};
 
-use crate::rig::{Answered, Asked, Call, Rig, call, main_key, setup};
+use crate::rig::{Answered, Asked, Call, Rig, Setup, call, main_key, setup};
 
 /// A tree whose main session makes these calls in its first step.
 async fn making(calls: Vec<ToolCall>) -> Rig {
@@ -81,7 +83,85 @@ async fn more_calls_than_one_step_may_make_are_answered() {
     let results = results(&rig);
     let refused = results.iter().filter(|result| result.2 == ToolStatus::Error).count();
     assert_eq!((results.len(), refused, rig.log.tools.lock().unwrap().len()), (200, 72, 128));
+    let mut beyond = facts([["wait", "c128", "too many calls"]]);
+    beyond[0].push(("times", "72".to_owned()));
+    assert_eq!(refusals(&rig), beyond);
     rig.finish().await;
+}
+
+/// What is on record of refused calls, as name, id and reason.
+fn refusals(rig: &Rig) -> Vec<Vec<(&'static str, String)>> {
+    let audit = rig.storage.audit().into_iter().filter(|line| line.event == "tool.refused");
+    audit.map(|line| line.facts).collect()
+}
+
+fn facts<const N: usize>(rows: [[&str; 3]; N]) -> Vec<Vec<(&'static str, String)>> {
+    let row = |[tool, call, why]: [&str; 3]| {
+        vec![("tool", tool.to_owned()), ("call", call.to_owned()), ("why", why.to_owned())]
+    };
+    rows.map(row).to_vec()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_that_is_refused_is_on_record_with_why() {
+    let made_up = "x".repeat(5_000);
+    let calls = vec![
+        call("a", &made_up, ""),
+        call("b", "wait", "1"),
+        call("b", "wait", "1"),
+        call("c", "alone", "1"),
+    ];
+    let deny = |settings: &mut Settings| settings.tools.deny = vec!["alone".to_owned()];
+    let rig = setup()
+        .with(deny)
+        .start(move |call: Call| {
+            let calls = calls.clone();
+            async move {
+                Ok(if call.request.step == 1 { Answer::tools(calls) } else { Answer::text("done") })
+            }
+        })
+        .await;
+    let run = rig.say("go").await;
+    assert_eq!(rig.outcome(run).await.state, Terminal::Ok);
+    let wanted =
+        [[&*"x".repeat(80), "a", "no such tool"], ["wait", "b_2", "repeated id"], ["alone", "c", "policy"]];
+    assert_eq!(refusals(&rig), facts(wanted));
+    let audit = rig.storage.audit();
+    let line = audit.iter().find(|line| line.event == "tool.refused").unwrap();
+    assert_eq!(line.origin, Origin::Agent { session: main_key(), run });
+    assert_eq!((line.run, &line.session), (Some(run), &Some(main_key())));
+    assert_eq!(audit.iter().filter(|line| line.event == "tool.started").count(), 1);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_a_new_start_refuses_is_on_record_with_its_result_and_once() {
+    let script = |made: Call| async move {
+        Ok(match made.request.step {
+            1 => Answer::tools(vec![call("a", "alone", "1000"), call("b", "wait", "1")]),
+            _ => Answer::text("done"),
+        })
+    };
+    let deny = |settings: &mut Settings| settings.tools.deny = vec!["wait".to_owned()];
+    let daemon =
+        |storage: &Arc<MemoryStorage>, seed| Setup { host: Host::Daemon, ..setup() }.on(storage, seed);
+    let told = |rig: &Rig| results(rig).iter().filter(|(call, ..)| call == "b").count();
+    let recorded = Arc::new(MemoryStorage::recording());
+    let rig = daemon(&recorded, 1).start(script).await;
+    let run = rig.say("go").await;
+    rig.until("the first one runs", |rig| rig.log.tools.lock().unwrap().len() == 1).await;
+    rig.stop().await;
+    let rig = daemon(&recorded, 2).with(deny).start(script).await;
+    assert_eq!(rig.outcome(run).await.state, Terminal::Ok);
+    assert_eq!((refusals(&rig), told(&rig)), (facts([["wait", "b", "policy"]]), 1));
+    rig.stop().await;
+    for commit in 0..=recorded.commits() {
+        let storage = Arc::new(recorded.at_commit(commit).unwrap());
+        let rig = daemon(&storage, 1_000 + commit).with(deny).start(script).await;
+        rig.quiet().await;
+        assert_eq!(refusals(&rig).len(), told(&rig), "after commit {commit}");
+        rig.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
