@@ -142,6 +142,7 @@ fn run(run: &RunNode) -> wire::Run {
         run_id: run.wire_id.clone().unwrap_or_else(|| id.clone()),
         id,
         session_key: run.session.to_string(),
+        agent_id: run.session.agent().to_string(),
         cause: run.cause.to_owned(),
         state: run.state.to_owned(),
         reason: run.reason.clone(),

@@ -260,6 +260,9 @@ pub struct Run {
     pub run_id: String,
     /// Its session.
     pub session_key: String,
+    /// Its agent.
+    #[serde(default)]
+    pub agent_id: String,
     /// `spawn`, `message` or `announce`.
     pub cause: String,
     /// `queued`, `running`, `yielded`, `ending`, or how it has ended.

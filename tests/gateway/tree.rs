@@ -140,8 +140,8 @@ async fn three_levels_of_agents_are_shown_with_what_each_is_about() {
     // What each is about.
     let root = run_of(&tree, main);
     assert_eq!(
-        (&root["runId"], &root["state"], &root["cause"]),
-        (&json!("fan"), &json!("yielded"), &json!("message"))
+        (&root["runId"], &root["state"], &root["cause"], &root["agentId"]),
+        (&json!("fan"), &json!("yielded"), &json!("message"), &json!("main"))
     );
     let leaf = run_of(&tree, of("leaf"));
     assert_eq!((&leaf["step"], &leaf["lane"], &leaf["depth"]), (&json!(1), &json!("subagent"), &json!(2)));

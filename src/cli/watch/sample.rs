@@ -63,6 +63,7 @@ pub(crate) fn run(id: &str, parent: &str, name: &str, key: &str, started: i64) -
         id: format!("{name}{}", "-0000-0000-0000-000000000000"),
         run_id: format!("wire-{name}"),
         session_key: key.into(),
+        agent_id: "main".into(),
         cause: "message".into(),
         state: "running".into(),
         doing: Some("tools".into()),

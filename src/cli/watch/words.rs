@@ -248,6 +248,7 @@ pub(crate) fn details(node: &Node, now: Timestamp) -> Vec<(&'static str, String)
     if let Some(run) = &node.run {
         facts.push(("run", one_line(&run.id, MAX_WORDS)));
         facts.push(("session", one_line(&run.session_key, 400)));
+        facts.push(("agent", one_line(&run.agent_id, MAX_WORDS)));
         facts.extend(run.reason.as_deref().map(|reason| ("reason", one_line(reason, 400))));
         facts.push(("model", model(run)));
         facts.push(("step", steps(run).trim_start_matches("step ").to_owned()));
