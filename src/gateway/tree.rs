@@ -190,3 +190,117 @@ fn millis(at: Option<Timestamp>) -> Option<i64> {
 fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use offshoot_actors::NodeId;
+    use offshoot_actors::ports::{Answer, Clock, FnModels, Ids, ModelRequest, SeededIds, TokioClock};
+    use offshoot_actors::types::{
+        AgentId, ModelRef, Origin, PromptRequest, SessionKey, Settings, SpawnRequest,
+    };
+    use offshoot_actors::{Tree, TreeOptions};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn name(id: &NodeId) -> String {
+        match id {
+            NodeId::Actor(number) => number.to_string(),
+            NodeId::Session(key) => format!("s:{}", key.as_str()),
+            NodeId::Run(run) => format!("r:{run}"),
+        }
+    }
+
+    /// What a client is to read of each node that the kit has, in this order.
+    fn seen(snapshot: &Snapshot) -> Vec<Value> {
+        let of = |node: &Node| {
+            let session = node.session.as_ref().map(|session| session.key.as_str());
+            let run = node.run.as_ref().map(|run| (run.id.to_string(), run.session.as_str()));
+            let parent = node.parent.as_ref().map(name);
+            json!([name(&node.id), parent, node.kind, *node.name, *node.path, node.state, session, run])
+        };
+        snapshot.nodes.iter().map(of).collect()
+    }
+
+    fn written(view: &wire::Tree) -> Vec<Value> {
+        let of = |node: &Value| {
+            let run = node.get("run").map(|run| json!([run["id"], run["sessionKey"]]));
+            let (id, parent, session) = (&node["id"], &node["parent"], &node["session"]["key"]);
+            json!([id, parent, node["kind"], node["name"], node["path"], node["state"], session, run])
+        };
+        serde_json::to_value(view).unwrap()["nodes"].as_array().unwrap().iter().map(of).collect()
+    }
+
+    fn time() -> TokioClock {
+        TokioClock::starting_at(Timestamp(1_000_000))
+    }
+
+    /// With the test of the kit, by which its snapshot agrees with ractor's own links, this is what a client can trust.
+    #[tokio::test(start_paused = true)]
+    async fn a_view_has_the_nodes_and_links_of_its_snapshot_at_random_moments() {
+        let ids = Arc::new(SeededIds::new(11));
+        let chance = Arc::clone(&ids);
+        let model = FnModels::new(move |_: ModelRequest, _| {
+            let pause = chance.below(400);
+            async move {
+                time().sleep(Duration::from_millis(pause)).await;
+                Ok(Answer::text("done"))
+            }
+        });
+        let settings = Settings::with_model(AgentId::main(), ModelRef::rehearsal());
+        let options = TreeOptions::in_memory(time(), SeededIds::new(3), model, settings);
+        let tree = Tree::start(options).await.unwrap();
+        let handle = tree.handle();
+        let main: SessionKey = "agent:main:main".parse().unwrap();
+        let prices = offshoot_actors::policy::cost::Prices::default();
+        let (mut ids_seen, mut most) = (BTreeSet::new(), 0);
+        for moment in 0..300_u64 {
+            let mut live = handle.live();
+            live.retain(|session| session.depth < 3);
+            let any = usize::try_from(ids.below(live.len().max(1) as u64)).unwrap();
+            let key = live.get(any).map_or_else(|| main.clone(), |session| session.key.clone());
+            let asked = handle.clone();
+            match ids.below(8) {
+                0..5 => drop(tokio::spawn(async move {
+                    drop(asked.spawn(SpawnRequest::new(key, "work"), Origin::Timer).await);
+                })),
+                5 | 6 => drop(tokio::spawn(async move {
+                    let text = "work".to_owned();
+                    let request = PromptRequest {
+                        session: key,
+                        text,
+                        model: None,
+                        timeout: None,
+                        wire_id: None,
+                        idempotency: None,
+                        callback: None,
+                    };
+                    drop(asked.submit(request, Origin::Timer).await);
+                })),
+                _ => drop(tokio::spawn(async move { drop(asked.stop(key, Origin::Timer).await) })),
+            }
+            time().sleep(Duration::from_millis(ids.below(60))).await;
+            let snapshot = handle.snapshot(&Look { prices: &prices, silent_after: Duration::from_secs(120) });
+            let seen = seen(&snapshot);
+            let whole = view(&snapshot, moment, wire::MAX_NODES);
+            assert_eq!(written(&whole), seen, "moment {moment}");
+            assert_eq!((whole.rev, whole.total, whole.truncated), (moment, seen.len(), false));
+            let limit = seen.len() / 2;
+            let half = view(&snapshot, moment, limit);
+            assert_eq!((&*written(&half), half.truncated), (&seen[..limit], true));
+            ids_seen.extend(
+                snapshot
+                    .nodes
+                    .iter()
+                    .map(|node| std::mem::discriminant(&node.id))
+                    .map(|of| format!("{of:?}")),
+            );
+            most = most.max(seen.len());
+        }
+        assert!(ids_seen.len() == 3 && most > 40, "{ids_seen:?} {most}");
+        tree.stop().await;
+    }
+}
