@@ -140,7 +140,12 @@ impl Model {
     }
 
     pub(super) fn rows(&self) -> Vec<Row<'_>> {
-        self.forest.rows(Look { sort: self.sort, collapsed: &self.collapsed, filter: &self.filter })
+        self.forest.rows(Look {
+            sort: self.sort,
+            collapsed: &self.collapsed,
+            filter: &self.filter,
+            now: self.now(),
+        })
     }
 
     pub(super) fn node(&self) -> Option<&Node> {

@@ -12,7 +12,7 @@ use super::super::watch::{Forest, Look, Row, Sort, line, money, state, usage};
 const NONE: &BTreeSet<String> = &BTreeSet::new();
 
 fn rows(forest: &Forest) -> Vec<Row<'_>> {
-    forest.rows(Look { sort: Sort::Name, collapsed: NONE, filter: "" })
+    forest.rows(Look { sort: Sort::Name, collapsed: NONE, filter: "", now: forest.ts })
 }
 
 /// One line for each actor, none wider than `width`.

@@ -114,6 +114,8 @@ pub(crate) struct Look<'a> {
     pub(crate) collapsed: &'a BTreeSet<String>,
     /// Only nodes with this text, and those above them; empty for all.
     pub(crate) filter: &'a str,
+    /// The daemon's time, which what is wrong is said by.
+    pub(crate) now: Timestamp,
 }
 
 /// One node in its place.
@@ -234,7 +236,7 @@ impl Forest {
     /// The nodes that are shown, from the top down.
     pub(crate) fn rows(&self, look: Look<'_>) -> Vec<Row<'_>> {
         let mut children = self.children();
-        let wanted = self.wanted(look.filter);
+        let wanted = self.wanted(look.filter, look.now);
         for siblings in children.values_mut() {
             siblings.retain(|node| wanted.as_ref().is_none_or(|wanted| wanted.contains(node.id.as_str())));
             siblings.sort_unstable_by(|one, other| look.sort.compare(one, other));
@@ -255,13 +257,13 @@ impl Forest {
     }
 
     /// The nodes with a text and all above them; none where there is nothing to look for.
-    fn wanted(&self, filter: &str) -> Option<HashSet<&str>> {
+    fn wanted(&self, filter: &str, now: Timestamp) -> Option<HashSet<&str>> {
         let filter = filter.trim().to_lowercase();
         if filter.is_empty() {
             return None;
         }
         let mut wanted = HashSet::new();
-        for node in self.nodes.values().filter(|node| words::contains(node, &filter)) {
+        for node in self.nodes.values().filter(|node| words::contains(node, &filter, now)) {
             let mut place = Some(node.id.as_str());
             while let Some(id) = place.filter(|id| wanted.insert(*id)) {
                 place = self.nodes.get(id).and_then(|node| self.above(node));
@@ -302,7 +304,7 @@ mod tests {
     }
 
     const fn look(collapsed: &BTreeSet<String>) -> Look<'_> {
-        Look { sort: Sort::Name, collapsed, filter: "" }
+        Look { sort: Sort::Name, collapsed, filter: "", now: NOW }
     }
 
     #[test]
@@ -362,6 +364,30 @@ mod tests {
             ]
         );
         assert_eq!(shown(&forest, Look { filter: "no such text", ..look(&none) }), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_filter_finds_what_is_wrong_by_the_words_that_say_so() {
+        let (mut tree, none) = (sample::snapshot(), BTreeSet::new());
+        for (place, restarts, ago) in [(1, 5, 2_000), (2, 5, 120_000), (3, 0, 0)] {
+            let actor = tree.nodes[place].actor.as_mut().unwrap();
+            (actor.restarts, actor.stuck) = (restarts, restarts == 0);
+            actor.restarted_at = Some(NOW.0 - ago).filter(|_| restarts > 0);
+            actor.last_failure = (restarts > 0).then(|| format!("{}the Disk is full", "x".repeat(100)));
+        }
+        tree.nodes[5].run.as_mut().unwrap().silent = true;
+        let forest = Forest::of(tree);
+        let found = |filter: &str| {
+            let rows = forest.rows(Look { filter, ..look(&none) });
+            rows.last().map(|row| (rows.len(), row.node.name.clone()))
+        };
+        let last = |rows, name: &str| Some((rows, name.to_owned()));
+        assert_eq!(found("crash loop"), last(2, "gateway"));
+        assert_eq!(found("Restarted 5"), last(3, "connection 1"));
+        assert_eq!(found("disk is full"), last(3, "connection 1"));
+        assert_eq!(found("not answering"), last(2, "sessions"));
+        assert_eq!(found("stuck"), last(2, "sessions"));
+        assert_eq!(found("silent"), last(4, "run aaaa"));
     }
 
     #[test]

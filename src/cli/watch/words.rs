@@ -272,7 +272,7 @@ pub(crate) fn details(node: &Node, now: Timestamp) -> Vec<(&'static str, String)
 }
 
 /// Whether a text, in small letters, is anywhere in what is said of a node.
-pub(super) fn contains(node: &Node, text: &str) -> bool {
+pub(super) fn contains(node: &Node, text: &str, now: Timestamp) -> bool {
     let has = |said: &str| said.to_lowercase().contains(text);
     let of_session = |session: &Session| {
         has(&session.key) || has(&session.agent_id) || session.label.as_deref().is_some_and(has)
@@ -287,8 +287,9 @@ pub(super) fn contains(node: &Node, text: &str) -> bool {
         || has(state(node).0)
         || node.session.as_ref().is_some_and(of_session)
         || node.run.as_ref().is_some_and(of_run)
-        || (node.actor.as_ref().is_some_and(|actor| actor.stuck) && "stuck".contains(text))
-        || (node.run.as_ref().is_some_and(|run| run.silent) && "silent".contains(text))
+        || marks(node, now).iter().any(|mark| has(&mark.text))
+        // All of it, of which the line says the beginning.
+        || node.actor.as_ref().and_then(|actor| actor.last_failure.as_deref()).is_some_and(has)
 }
 
 #[cfg(test)]
