@@ -1,9 +1,11 @@
 //! The audit record, as what clients do fills it and as a client reads it.
 
+use std::time::Duration;
+
 use offshoot_actors::contract;
 use serde_json::{Value, json};
 
-use crate::rig::{Attempt, Client, Daemon};
+use crate::rig::{Attempt, Client, Daemon, Device};
 
 /// Rows, the newest first, after everything that was entered before.
 async fn rows(daemon: &Daemon, client: &mut Client, params: Value) -> Vec<Value> {
@@ -120,6 +122,108 @@ async fn what_clients_do_is_on_record_with_who_did_it() {
         (&json!({ "label": "tidy" }), &json!("agent:main:desk"))
     );
     assert_eq!(of(&daemon, &mut client, "tool.invoked").await[0]["facts"]["tool"], "sessions_list");
+    daemon.stop().await;
+}
+
+/// The only row of an event, with who asked for it and what it says.
+async fn only(daemon: &Daemon, client: &mut Client, event: &str) -> Value {
+    let mut found = of(daemon, client, event).await;
+    assert_eq!(found.len(), 1, "{event}: {found:?}");
+    found.remove(0)
+}
+
+#[tokio::test]
+async fn what_is_written_into_files_transcripts_and_the_log_is_on_record() {
+    let daemon = Daemon::with_file("{ gateway: { reload: { debounceMs: 0 } } }").await;
+    let mut client = daemon.client().await;
+    let hash = client.call("config.get", json!({})).await.unwrap()["hash"].clone();
+    let raw = "{ agents: { defaults: { subagents: { maxSpawnDepth: 2 } } } }";
+    client.call("config.patch", json!({ "raw": raw, "baseHash": hash })).await.unwrap();
+    let hash = client.call("config.get", json!({})).await.unwrap()["hash"].clone();
+    let written = only(&daemon, &mut client, "config.written").await;
+    assert_eq!((&written["facts"]["method"], &written["facts"]["hash"]), (&json!("config.patch"), &hash));
+
+    let file = json!({ "agentId": "main", "name": "AGENTS.md", "content": "a secret of the workspace" });
+    client.call("agents.files.set", file).await.unwrap();
+    let row = only(&daemon, &mut client, "agent.file.written").await;
+    assert_eq!(row["facts"], json!({ "agent": "main", "file": "AGENTS.md" }));
+
+    let first = json!({ "sessionKey": "main", "message": "Reply with exactly: X", "idempotencyKey": "k" });
+    client.call("chat.send", first).await.unwrap();
+    client.event("chat", |chat| chat["state"] == "final").await;
+    client.call("chat.inject", json!({ "sessionKey": "main", "message": "FYI" })).await.unwrap();
+    let injected = only(&daemon, &mut client, "message.injected").await;
+    assert_eq!((&injected["sessionKey"], &injected["runId"]), (&json!("agent:main:main"), &Value::Null));
+    assert_eq!(injected["facts"], json!({ "seq": "2" }));
+
+    client.call("log.level", json!({ "level": "offshoot=info" })).await.unwrap();
+    client.call("log.level", json!({ "reset": true })).await.unwrap();
+    let levels = of(&daemon, &mut client, "log.level").await;
+    let said: Vec<_> = levels.iter().map(|row| &row["facts"]["level"]).collect();
+    assert_eq!(said, ["as configured", "offshoot=info"]);
+
+    for row in levels.iter().chain([&written, &row, &injected]) {
+        let origin = &row["origin"];
+        assert_eq!(
+            (&origin["kind"], &origin["scopes"]),
+            (&json!("client"), &json!(["operator.admin"])),
+            "{row}"
+        );
+    }
+
+    // Nobody says who changed the file beside the gateway.
+    daemon.configure("{ gateway: { reload: { debounceMs: 0 } }, agents: { list: [{ id: 'other' }] } }");
+    let reloaded = async {
+        loop {
+            if let Some(row) = of(&daemon, &mut client, "config.reloaded").await.pop() {
+                return row;
+            }
+        }
+    };
+    let reloaded = tokio::time::timeout(Duration::from_secs(20), reloaded).await.unwrap();
+    let hash = client.call("config.get", json!({})).await.unwrap()["hash"].clone();
+    assert_eq!(
+        (&reloaded["origin"]["kind"], &reloaded["facts"]),
+        (&json!("timer"), &json!({ "hash": hash }))
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_decided_of_devices_is_on_record_without_what_they_prove_themselves_with() {
+    const READ: &[&str] = &["operator.read"];
+    let daemon = Daemon::start().await;
+    let mut admin = daemon.client().await;
+    let attempt = Attempt::cli().scopes(READ).proxied().signed_by("laptop", 3);
+    let device = Device::named("laptop").id;
+    let asks = async || {
+        let refused = daemon.attempt(&attempt).await.err().unwrap();
+        refused.error["details"]["requestId"].clone()
+    };
+    let first = asks().await;
+    admin.call("device.pair.reject", json!({ "requestId": first })).await.unwrap();
+    let rejected = only(&daemon, &mut admin, "device.rejected").await;
+    assert_eq!((&rejected["facts"]["request"], &rejected["facts"]["device"]), (&first, &json!(device)));
+    assert_eq!(
+        (&rejected["facts"]["scopes"], &rejected["facts"]["reason"]),
+        (&json!("operator.read"), &json!("not-paired"))
+    );
+
+    let second = asks().await;
+    admin.call("device.pair.approve", json!({ "requestId": second })).await.unwrap();
+    admin.call("device.token.revoke", json!({ "deviceId": device, "role": "operator" })).await.unwrap();
+    let revoked = only(&daemon, &mut admin, "device.token_revoked").await;
+    let facts = json!({ "device": device, "role": "operator", "scopes": "operator.read" });
+    assert_eq!(revoked["facts"], facts);
+
+    let code = admin.call("device.code.issue", json!({ "scopes": READ })).await.unwrap();
+    let issued = only(&daemon, &mut admin, "setup_code.issued").await;
+    let facts = json!({ "code": code["codeId"], "role": "operator", "scopes": "operator.read" });
+    assert_eq!(issued["facts"], facts);
+    for row in [&rejected, &revoked, &issued] {
+        assert_eq!(row["origin"]["scopes"], json!(["operator.admin"]), "{row}");
+        assert!(!row.to_string().contains(code["code"].as_str().unwrap()), "{row}");
+    }
     daemon.stop().await;
 }
 
