@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 use rustix::process::Signal;
+use serde_json::{Value, json};
 
 use crate::daemon::Gateway;
 use crate::support::{World, send};
-use crate::watching::{DEEP, runs_in, spawning, tree_until};
+use crate::watching::{DEEP, Reading, runs_in, spawning, tree_until};
 
 /// Nothing on a screen takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -204,12 +205,41 @@ fn a_signal_ends_it_and_the_terminal_is_given_back() {
 }
 
 #[test]
+fn json_needs_no_terminal_and_is_that_of_the_watched_tree_with_all() {
+    let world = World::new();
+    world.run(&["top", "--json"]).exits(4);
+    let _gateway = Gateway::start(&world);
+    world.run(&["run", "Reply with exactly: done"]).exits(0);
+    let _run = world.begin(&["run", "Wait: 1h"]);
+    let read = |reading: &mut Reading| -> Value { serde_json::from_str(&reading.line().unwrap()).unwrap() };
+    // The actors beside connections, which come and go.
+    let nodes = |tree: &Value| -> Vec<Value> {
+        let all = tree["nodes"].as_array().unwrap().iter().filter(|node| node["kind"] != "connection");
+        all.map(|node| json!([node["id"], node["parent"], node["path"]])).collect()
+    };
+    let mut top = Reading::start(&world, &["top", "--json"]);
+    let first = read(&mut top);
+    let mut tree = Reading::start(&world, &["tree", "--all", "--watch", "--json"]);
+    assert_eq!(nodes(&first), nodes(&read(&mut tree)));
+    assert!(first["nodes"].as_array().unwrap().iter().any(|node| node["state"] == "ended"), "{first}");
+    assert_eq!(tree.ends(Some(Signal::INT)), Some(0));
+    let second = read(&mut top);
+    assert_eq!((&second["base"], second["changed"].is_array()), (&first["rev"], true), "{second}");
+    assert_eq!(top.ends(Some(Signal::INT)), Some(0));
+
+    let mut part = Reading::start(&world, &["top", "--json", "agent:main:main"]);
+    let part_of = read(&mut part);
+    assert!(nodes(&part_of).len() < nodes(&first).len(), "{part_of}");
+    assert_eq!(part_of["nodes"][0]["session"]["key"], "agent:main:main");
+    assert_eq!(part.ends(Some(Signal::INT)), Some(0));
+}
+
+#[test]
 fn without_a_terminal_or_a_daemon_a_line_says_so() {
     let world = World::new();
     world.run(&["top"]).exits(4).says("no gateway runs");
     let _gateway = Gateway::start(&world);
     world.run(&["top"]).exits(2).says("needs a terminal").says("tree --watch");
-    world.run(&["top", "--json"]).exits(2).says("tree --watch --json");
     let mut watched = Screen::start(&world, &["tree", "--watch"], (24, 60));
     watched.shows("store  running");
     let _run = world.begin(&["run", "Wait: 1h"]);

@@ -118,19 +118,19 @@ fn without_a_daemon_the_store_says_what_is_open() {
 }
 
 /// A command whose output is read line by line.
-struct Reading {
+pub struct Reading {
     child: Child,
     lines: BufReader<ChildStdout>,
 }
 
 impl Reading {
-    fn start(world: &World, arguments: &[&str]) -> Self {
+    pub fn start(world: &World, arguments: &[&str]) -> Self {
         let mut child = world.process(arguments).stderr(Stdio::inherit()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Self { child, lines }
     }
 
-    fn line(&mut self) -> Option<String> {
+    pub fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         let read = self.lines.read_line(&mut line).unwrap();
         (read > 0).then(|| line.trim_end().to_owned())
@@ -148,7 +148,7 @@ impl Reading {
     }
 
     /// How it ends, after a signal or by itself.
-    fn ends(mut self, signal: Option<Signal>) -> Option<i32> {
+    pub fn ends(mut self, signal: Option<Signal>) -> Option<i32> {
         if let Some(signal) = signal {
             send(self.child.id(), signal);
         }

@@ -31,7 +31,8 @@ pub(crate) struct TreeArgs {
 
 /// Watch the tree on the whole terminal, and cancel, steer or retry what is in it
 ///
-/// Press ? for the keys.
+/// Press ? for the keys. With --json it needs no terminal: it writes what `offshoot tree --all --watch --json` does, the
+/// whole tree and then every change.
 #[derive(Debug, Args)]
 pub(crate) struct TopArgs {
     /// Only what is below this: an actor's path, a session's key, or a run's id or the beginning of one

@@ -41,11 +41,11 @@ const LEAST: Duration = Duration::from_millis(16);
 const KEYS: usize = 256;
 
 pub(super) async fn run(args: TopArgs, global: &Global) -> Result<Exit, Failure> {
-    if global.output.json {
-        return Err(Failure::usage("top writes to a terminal and no JSON")
-            .with_hint("`offshoot tree --watch --json` writes the same as lines of JSON"));
-    }
     let path = names::place(args.path, &args.reach, global).await?;
+    if global.output.json {
+        // For a program, which needs no terminal: what the screen would show, whole and then with every change.
+        return super::tree::watch(path.as_deref(), true, &args.reach, global).await;
+    }
     let tree = params(path.as_deref(), true);
     let wants = Wants { scopes: vec![Scope::Read, Scope::Write], tree: Some(tree.clone()), sessions: true };
     let (link, asks, heard) = Link::new(&args.reach, wants, global);

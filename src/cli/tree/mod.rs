@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 pub(super) use self::draw::cut;
 use super::Global;
-use super::args::TreeArgs;
+use super::args::{ReachArgs, TreeArgs};
 use super::daemon::{self, Reach};
 use super::exit::{Exit, Failure};
 use super::names;
@@ -31,7 +31,11 @@ pub(super) async fn run(mut args: TreeArgs, global: &Global) -> Result<Exit, Fai
             other => return stored::run(args.path.as_deref(), &other, global).await,
         }
     }
-    if args.watch { watch(&args, global).await } else { once(&args, global).await }
+    if args.watch {
+        watch(args.path.as_deref(), args.all, &args.reach, global).await
+    } else {
+        once(&args, global).await
+    }
 }
 
 /// The parameters of `tree.get` and `tree.subscribe`.
@@ -71,10 +75,16 @@ async fn once(args: &TreeArgs, global: &Global) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-async fn watch(args: &TreeArgs, global: &Global) -> Result<Exit, Failure> {
-    let tree = params(args.path.as_deref(), args.all);
+/// Writes the tree and what becomes of it, until it is told to stop.
+pub(super) async fn watch(
+    path: Option<&str>,
+    recent: bool,
+    reach: &ReachArgs,
+    global: &Global,
+) -> Result<Exit, Failure> {
+    let tree = params(path, recent);
     let wants = Wants { scopes: vec![Scope::Read], tree: Some(tree.clone()), sessions: false };
-    let (link, asks, mut heard) = Link::new(&args.reach, wants, global);
+    let (link, asks, mut heard) = Link::new(reach, wants, global);
     let shown = async {
         let mut picture = Picture::new(global.output);
         loop {
