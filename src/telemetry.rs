@@ -30,7 +30,7 @@ pub(crate) use self::filter::check_level;
 pub(crate) use self::happened::happened;
 pub(crate) use self::level::{Instead, LevelView, configure, expire, set as set_level, view as levels};
 use self::lines::Output;
-pub(crate) use self::lines::find_actors;
+pub(crate) use self::lines::{Whose, find_actors};
 pub use self::rotation::LogFile;
 pub(crate) use self::tail::{TAIL_NAME, Tail, tail};
 

@@ -176,7 +176,14 @@ impl Daemon {
         // A gateway that is started again is given the same one.
         if self.tree.set(tree).is_ok() {
             let daemon = Arc::downgrade(self);
-            telemetry::find_actors(move |actor| daemon.upgrade()?.tree.get()?.place(actor));
+            telemetry::find_actors(move |whose| {
+                let daemon = daemon.upgrade()?;
+                let tree = daemon.tree.get()?;
+                match whose {
+                    telemetry::Whose::Actor(number) => tree.place(number),
+                    telemetry::Whose::Session(key) => tree.place_of_session(&key.parse().ok()?),
+                }
+            });
         }
     }
 

@@ -19,15 +19,28 @@ use super::{behind, clock, write_stderr};
 /// Bytes of one text in a line.
 const MAX_TEXT: usize = 4 * 1024;
 
-type Places = Box<dyn Fn(u64) -> Option<ActorPlace> + Send + Sync>;
+/// Whose place is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Whose<'a> {
+    /// That of the actor of this number.
+    Actor(u64),
+    /// That of the session with this key.
+    Session(&'a str),
+}
+
+type Places = Box<dyn Fn(Whose<'_>) -> Option<ActorPlace> + Send + Sync>;
 
 /// Who knows where actors are.
 static PLACES: RwLock<Option<Places>> = RwLock::new(None);
 
-/// Asks `places` from now on where the actor of a number is. It is asked for lines that are written, and only then: where
+/// Asks `places` from now on where an actor is. It is asked for lines that are written, and only then: where
 /// an actor is can change, and most log nothing.
-pub(crate) fn find_actors(places: impl Fn(u64) -> Option<ActorPlace> + Send + Sync + 'static) {
+pub(crate) fn find_actors(places: impl Fn(Whose<'_>) -> Option<ActorPlace> + Send + Sync + 'static) {
     *PLACES.write().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(places));
+}
+
+fn place(whose: Whose<'_>) -> Option<ActorPlace> {
+    PLACES.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|of| of(whose))
 }
 
 /// What the kit's span says of an actor.
@@ -92,8 +105,9 @@ impl Line {
                 break;
             }
         }
-        if let Some(actor) = actor {
-            line.said_by(actor);
+        match actor {
+            Some(actor) => line.said_by(actor),
+            None => line.said_by_nobody(),
         }
         if let Some(handling) = handling {
             line.unless_said("handling", &handling);
@@ -102,9 +116,7 @@ impl Line {
     }
 
     fn said_by(&mut self, actor: Actor) {
-        let place =
-            PLACES.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|of| of(actor.id));
-        match place {
+        match place(Whose::Actor(actor.id)) {
             Some(ActorPlace { path, session, run }) => {
                 self.unless_said("path", &path);
                 session.into_iter().for_each(|session| self.unless_said("session", &session));
@@ -115,6 +127,15 @@ impl Line {
                 self.unless_said("kind", &actor.kind);
                 self.unless_said("actor", &actor.name);
             }
+        }
+    }
+
+    /// What is told once the store has it, like a run's end, is told by no actor: its place is that of the session that it
+    /// is about.
+    fn said_by_nobody(&mut self) {
+        let session = self.fields.get("session").and_then(Value::as_str);
+        if let Some(place) = session.and_then(|session| place(Whose::Session(session))) {
+            self.unless_said("path", &place.path);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::kit::{ActorInfo, Behaviour, KindFigures};
 use crate::policy::watch::{STUCK_AFTER, is_loop, is_overdue};
 use crate::run::Run;
 use crate::session::Session;
+use crate::types::SessionKey;
 
 /// Where an actor is, for a line that it logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,5 +52,12 @@ impl TreeHandle {
         let run = last(Run::KIND).map(|run| run.name.strip_prefix("run ").unwrap_or(&run.name).into());
         let names: Vec<&str> = lineage.iter().map(|actor| &*actor.name).collect();
         Some(ActorPlace { path: names.join("/"), session: last(Session::KIND).map(name), run })
+    }
+
+    /// Where the actor of this session is, if it is awake.
+    #[must_use]
+    pub fn place_of_session(&self, key: &SessionKey) -> Option<ActorPlace> {
+        let actor = self.shared.live.get(key)?.handle.cell().get_id().pid();
+        self.place(actor)
     }
 }
