@@ -44,7 +44,7 @@ const MAX_WRONG_ROLE: u32 = 10;
 const LAST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Why one is closed that was let in while others were shut out.
 const CHANGED: &str = "gateway auth changed";
-/// When a client whose gateway stops may try again: a restart takes less.
+/// When a client whose gateway stops may try again, where nobody said when the next one comes.
 const AFTER_RESTART: Duration = Duration::from_secs(1);
 
 /// How connections are closed when the daemon ends.
@@ -372,12 +372,12 @@ impl Connection {
             return self.outbox.answer(&request.id, &Err(error));
         }
         if self.draining.is_some() {
-            let why = if self.dismissed.is_some() {
-                "this connection is being closed"
+            let (why, after) = if self.dismissed.is_some() {
+                ("this connection is being closed", None)
             } else {
-                "the gateway is stopping"
+                ("the gateway is stopping", self.daemon.ending.back_in())
             };
-            let error = ErrorShape::unavailable(why).retry_after(AFTER_RESTART);
+            let error = ErrorShape::unavailable(why).retry_after(after.unwrap_or(AFTER_RESTART));
             return self.outbox.answer(&request.id, &Err(error));
         }
         let Listed { name, family, method } = *match methods::find(&request.method, &call.client) {

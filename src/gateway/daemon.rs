@@ -233,8 +233,8 @@ impl Daemon {
     }
 
     /// From now on nobody else is let in, and connections end because the daemon does, not because clients go away.
-    pub(crate) fn set_stopping(&self) {
-        self.ending.begin();
+    pub(crate) fn set_stopping(&self, back_in: Option<Duration>) {
+        self.ending.begin(back_in);
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -1,6 +1,7 @@
 //! The end of the daemon as those see it who still work for somebody.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -9,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Ending {
     /// Nobody else is let in.
     begun: CancellationToken,
+    /// When another daemon is expected in the place of this one, where somebody said so.
+    back_in: OnceLock<Duration>,
     /// What has not ended by now is cut off.
     due: CancellationToken,
     /// One more for each HTTP connection that has had a request.
@@ -22,12 +25,21 @@ pub(crate) struct AtWork {
 }
 
 impl Ending {
-    pub(crate) fn begin(&self) {
+    /// `back_in` is set first: whoever sees that the end has begun sees it too.
+    pub(crate) fn begin(&self, back_in: Option<Duration>) {
+        if let Some(back_in) = back_in {
+            self.back_in.get_or_init(|| back_in);
+        }
         self.begun.cancel();
     }
 
     pub(crate) fn has_begun(&self) -> bool {
         self.begun.is_cancelled()
+    }
+
+    /// When another daemon is expected in the place of this one.
+    pub(crate) fn back_in(&self) -> Option<Duration> {
+        self.back_in.get().copied()
     }
 
     /// Waits until the end begins.

@@ -12,6 +12,7 @@ use super::daemon::Daemon;
 use super::hub::{Gate, Outgoing};
 use super::outbox::Lossy;
 use super::presence::{self, Presence};
+use super::record;
 use super::registry;
 use crate::protocol::event::EventText;
 use crate::protocol::version::Protocol;
@@ -80,9 +81,15 @@ pub(crate) fn tick(daemon: &Daemon) {
     daemon.hub.broadcast(&Outgoing::new("tick", Gate::Everyone, Lossy::Needed, &payload));
 }
 
-/// Tells that the daemon goes away.
+/// Tells that the daemon goes away, and when another one is expected in its place, if one is.
 pub(crate) fn shutdown(daemon: &Daemon, reason: &str) {
-    let payload = |_: Protocol| raw(&json!({ "reason": reason }));
+    let payload = |_: Protocol| {
+        let mut told = json!({ "reason": reason });
+        if let (Some(back_in), Some(told)) = (daemon.ending.back_in(), told.as_object_mut()) {
+            told.insert("restartExpectedMs".to_owned(), record::millis(back_in).into());
+        }
+        raw(&told)
+    };
     daemon.hub.broadcast(&Outgoing::new("shutdown", Gate::Everyone, Lossy::Needed, &payload));
 }
 

@@ -45,6 +45,7 @@ mod recent;
 pub mod record;
 mod registry;
 mod reload;
+pub mod restart;
 mod retention;
 mod rows;
 mod runs;

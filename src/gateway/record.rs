@@ -13,7 +13,7 @@ use std::time::Duration;
 use offshoot_actors::types::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::shared_token;
+use super::{restart, shared_token};
 use crate::store::{Holder, holder};
 
 const FILE: &str = "gateway.json";
@@ -99,7 +99,8 @@ pub fn remove(state_dir: &Path) {
 
 /// The files of a running gateway, which are nobody's once it does not run any more.
 pub(crate) fn files(state_dir: &Path) -> impl Iterator<Item = PathBuf> {
-    [state_dir.join(FILE), state_dir.join(format!("{FILE}.new")), shared_token::kept(state_dir)].into_iter()
+    let own = [FILE.to_owned(), format!("{FILE}.new")].map(|name| state_dir.join(name));
+    own.into_iter().chain([shared_token::kept(state_dir), restart::file(state_dir)])
 }
 
 /// The namespace that the ids of processes belong to, where the system tells.

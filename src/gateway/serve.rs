@@ -186,8 +186,9 @@ impl Serving {
 
     /// Tells every client, lets open requests end for a few seconds and runs come to the end of their step, closes the
     /// connections and stops the tree. Runs that are open stay open in the store, and the next start goes on with them.
-    pub async fn stop(self, reason: &str) {
-        self.daemon.set_stopping();
+    /// Clients are told to come back after `back_in`, where another daemon takes the place of this one.
+    pub async fn stop(self, reason: &str, back_in: Option<Duration>) {
+        self.daemon.set_stopping(back_in);
         events::shutdown(&self.daemon, reason);
         let close = connection::stopped();
         self.daemon.hub.drain_all(&close);

@@ -1,13 +1,14 @@
 //! `offshoot gateway` with its subcommands.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::daemon::Gateway;
-use crate::support::World;
+use crate::support::{Done, World};
 
 const TOKEN_AUTH: &str = r#"{ gateway: { auth: { token: "configured-token" } } }"#;
 
@@ -350,4 +351,60 @@ fn senders_of_channels_are_nobody_yet() {
     assert_eq!(world.run(&["pairing", "list", "--json"]).exits(0).json()["requests"], json!([]));
     world.run(&["pairing", "list", "telegram"]).exits(5).says("no channel telegram");
     world.run(&["pairing", "approve", "telegram", "ABCD1234"]).exits(5).says("no channel telegram");
+}
+
+/// What a client hears of the end.
+fn farewell(gateway: &Gateway, end: impl FnOnce()) -> Value {
+    let stream = TcpStream::connect(("127.0.0.1", gateway.port())).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    let (mut socket, _) = tungstenite::client(gateway.url(), stream).unwrap();
+    let params = json!({ "minProtocol": 4, "maxProtocol": 4,
+        "client": { "id": "cli", "version": "1", "platform": "linux", "mode": "cli" } });
+    let connect = json!({ "type": "req", "id": "1", "method": "connect", "params": params });
+    socket.send(Message::text(connect.to_string())).unwrap();
+    let mut until = |of: &str, is: &str| loop {
+        let frame: Value = serde_json::from_str(socket.read().unwrap().to_text().unwrap()).unwrap();
+        if frame[of] == is {
+            return frame;
+        }
+    };
+    assert_eq!(until("id", "1")["ok"], true);
+    end();
+    until("event", "shutdown")["payload"].clone()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn clients_are_told_when_to_come_back_after_a_restart_and_nothing_of_the_kind_at_a_stop() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let world = World::with("{ gateway: { auth: { mode: 'none' } } }");
+    // A service manager that ends the gateway and leaves the next start to the test.
+    world.write("bin/systemctl", "#!/bin/sh\n[ $2 = restart ] && kill -TERM $(cat \"$HOME/pid\")\nexit 0\n");
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(world.path("bin/systemctl"), executable).unwrap();
+    world.write(".config/systemd/user/offshoot-gateway.service", "");
+    let path = format!("{}:/usr/bin:/bin", world.path("bin").display());
+    let gateway = Gateway::start(&world);
+    world.write("pid", &gateway.pid().to_string());
+    let mut restart = None;
+    let told = farewell(&gateway, || {
+        restart = Some(world.process(&["gateway", "restart"]).env("PATH", &path).spawn().unwrap());
+    });
+    assert_eq!(told, json!({ "reason": "gateway restarting", "restartExpectedMs": 1_500 }));
+    gateway.done().exits(0);
+    let gateway = Gateway::start(&world);
+    let restarted = Done::from(restart.unwrap().wait_with_output().unwrap()).exits(0);
+    assert_eq!(restarted.stdout, format!("restarted the gateway, now process {}\n", gateway.pid()));
+    // A restart that never came is forgotten by the next start.
+    assert!(!world.state().join("gateway.restart").exists());
+    gateway.kill();
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let mark = world.state().join("gateway.restart");
+    std::fs::write(&mark, json!({ "at": u64::try_from(now).unwrap() }).to_string()).unwrap();
+    let gateway = Gateway::start(&world);
+    assert!(!mark.exists());
+    let told = farewell(&gateway, || gateway.signal(Signal::TERM));
+    assert_eq!(told, json!({ "reason": "gateway stopping" }));
+    gateway.done().exits(0);
 }

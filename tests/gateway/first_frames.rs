@@ -197,5 +197,29 @@ async fn a_gateway_that_stops_says_so() {
     let mut client = daemon.client().await;
     let (closed, ()) = tokio::join!(client.closed(), daemon.stop());
     assert_eq!(closed, (1012, "service restart".to_owned()));
-    assert_eq!(client.event("shutdown", |_| true).await["reason"], "service restart");
+    assert_eq!(client.event("shutdown", |_| true).await, json!({ "reason": "service restart" }));
+}
+
+#[tokio::test]
+async fn a_gateway_that_restarts_says_when_it_is_back_and_begins_nothing_meanwhile() {
+    let daemon = Daemon::start().await;
+    let mut client = daemon.client().await;
+    // Its open request holds the end up.
+    let waits = client.send("agent.wait", json!({ "runId": "nobody", "timeoutMs": 1_500 })).await;
+    client.call("health", json!({})).await.unwrap();
+    let restarting = tokio::spawn(daemon.restart());
+    let told = client.event("shutdown", |_| true).await;
+    assert_eq!(told, json!({ "reason": "service restart", "restartExpectedMs": 1_500 }));
+    let message = json!({ "message": "Reply with exactly: x", "idempotencyKey": "late" });
+    let refused = client.call("agent", message).await.unwrap_err();
+    assert_eq!(
+        (&refused["code"], &refused["message"]),
+        (&json!("UNAVAILABLE"), &json!("the gateway is stopping"))
+    );
+    assert_eq!((&refused["retryable"], &refused["retryAfterMs"]), (&json!(true), &json!(1_500)));
+    assert_eq!(client.answer(&waits).await.unwrap()["status"], "timeout");
+    assert_eq!(client.closed().await, (1012, "service restart".to_owned()));
+    let next = restarting.await.unwrap();
+    assert_eq!(next.storage().open_rows().await.unwrap().len(), 0, "the message began nothing");
+    next.stop().await;
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::SinkExt;
 use offshoot::config::{Environment, load, load_text};
 use offshoot::gateway::Serving;
+use offshoot::gateway::restart::BACK_IN;
 use offshoot::runtime;
 use offshoot::store::{Durability, SqliteStorage};
 use offshoot_actors::ports::Storage;
@@ -94,7 +95,7 @@ impl Daemon {
         Self { serving, storage, state, config, own_auth, vars }
     }
 
-    /// Stops it, as a signal does, and starts another on the same state.
+    /// Stops it, as a restart does, and starts another on the same state.
     pub async fn restart(self) -> Self {
         let config = self.config.clone();
         self.restart_with(&config).await
@@ -103,14 +104,14 @@ impl Daemon {
     /// The same, with another configuration.
     pub async fn restart_with(self, config: &str) -> Self {
         let Self { serving, storage, state, own_auth, vars, .. } = self;
-        serving.stop("service restart").await;
+        serving.stop("service restart", Some(BACK_IN)).await;
         storage.close();
         drop(storage);
         Self::on(state, config.to_owned(), own_auth, vars).await
     }
 
     pub async fn stop(self) {
-        self.serving.stop("service restart").await;
+        self.serving.stop("service restart", None).await;
         self.storage.close();
     }
 

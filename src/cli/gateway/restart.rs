@@ -7,8 +7,11 @@ use serde_json::json;
 use super::super::Global;
 use super::super::daemon;
 use super::super::exit::{Exit, Failure};
+use super::super::output::note;
 use super::super::service::Manager;
 use crate::gateway::record::{Record, Running};
+use crate::gateway::restart;
+use crate::runtime;
 
 /// Between two looks at whether the new one accepts clients.
 const LOOK: Duration = Duration::from_millis(20);
@@ -19,7 +22,17 @@ pub(super) async fn run(within: Duration, global: &Global) -> Result<Exit, Failu
         Ok(manager) if manager.is_active() => manager,
         _ => return Err(by_hand(&before, global)),
     };
-    manager.restart()?;
+    let dir = global.environment.state_dir()?;
+    if let Err(error) = restart::announce(&dir, runtime::clock().now()) {
+        note(format_args!(
+            "clients are not told when to come back: {} cannot be written to: {error}",
+            dir.display()
+        ));
+    }
+    if let Err(failure) = manager.restart() {
+        restart::forget(&dir);
+        return Err(failure);
+    }
     let after = started(&before, within, global).await?;
     if global.output.json {
         global.output.document(&json!({"status": "restarted", "pid": after.pid, "urls": after.urls}))?;

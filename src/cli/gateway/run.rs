@@ -20,7 +20,7 @@ use super::notify::{self, Notice};
 use crate::config::Config;
 use crate::gateway::auth::AuthMode;
 use crate::gateway::record::{self, Record, Running};
-use crate::gateway::{PAGE, Serving, shared_token};
+use crate::gateway::{PAGE, Serving, restart, shared_token};
 use crate::runtime;
 use crate::store::{OpenError, SqliteStorage};
 use crate::telemetry;
@@ -40,6 +40,8 @@ pub(super) async fn run(args: &GatewayRunArgs, global: &Global) -> Result<Exit, 
         Failure::system("the gateway's token cannot be kept in the state directory", &error)
     })?;
     log_on_threads(&config, &dir)?;
+    // The restart that it asked for has come.
+    restart::forget(&dir);
     let config = Arc::new(config);
     let started = Serving::start(
         Arc::clone(&config),
@@ -67,7 +69,10 @@ pub(super) async fn run(args: &GatewayRunArgs, global: &Global) -> Result<Exit, 
         }
     };
     notify::tell(manager, Notice::Stopping);
-    serving.stop("gateway stopping").await;
+    // By the clock of the command that left the mark: that of the tree stands while the machine sleeps.
+    let back_in = restart::take(&dir, runtime::clock().now());
+    let reason = if back_in.is_some() { "gateway restarting" } else { "gateway stopping" };
+    serving.stop(reason, back_in).await;
     // Last, so that whoever wants it to end finds it until it has; what a killed gateway leaves is not believed.
     record::remove(&dir);
     storage.close();
