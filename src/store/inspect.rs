@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use offshoot_actors::ports::StoreError;
-use rusqlite::Connection;
+use rusqlite::{Connection, ToSql};
 
 use super::audit::{self, AuditError};
 use super::backup::{Progress, problems};
@@ -65,7 +65,7 @@ pub struct NamedRun {
     pub id: String,
     /// The session that it is told of with: its own, or the one that is to be told.
     pub session: String,
-    /// The reason of its end, or the kind of process that accepted it.
+    /// The reason of its end, the kind of process that accepted it, or the agent that is missing.
     pub note: String,
 }
 
@@ -164,6 +164,20 @@ impl Inspection {
         self.runs(
             "SELECT run_id, receiver, state FROM outbox WHERE abandoned OR receiver NOT IN (SELECT key FROM sessions) \
              ORDER BY number",
+            &[],
+        )
+    }
+
+    /// Runs whose results are on their way to a session of an agent that is none of these, with that agent.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn without_agent(&self, configured: &[&str]) -> Result<NamedRuns, StoreError> {
+        let configured = serde_json::Value::from(configured).to_string();
+        self.runs(
+            "SELECT o.run_id, o.receiver, s.agent FROM outbox o JOIN sessions s ON s.key = o.receiver \
+             WHERE NOT o.abandoned AND s.agent NOT IN (SELECT value FROM json_each(?)) ORDER BY o.number",
+            &[&configured],
         )
     }
 
@@ -175,6 +189,7 @@ impl Inspection {
         self.runs(
             "SELECT id, session_key, reason FROM runs WHERE state = 'interrupted' AND reason LIKE 'quarantined%' \
              AND ended_at > (unixepoch() - 7 * 86400) * 1000 ORDER BY number DESC",
+            &[],
         )
     }
 
@@ -183,23 +198,23 @@ impl Inspection {
     /// # Errors
     /// It cannot be read.
     pub fn open_runs(&self) -> Result<Vec<NamedRun>, StoreError> {
-        self.all("SELECT id, session_key, host FROM runs WHERE ended_at IS NULL ORDER BY number")
+        self.all("SELECT id, session_key, host FROM runs WHERE ended_at IS NULL ORDER BY number", &[])
     }
 
-    fn runs(&self, sql: &str) -> Result<NamedRuns, StoreError> {
-        let mut first = self.all(sql)?;
+    fn runs(&self, sql: &str, values: &[&dyn ToSql]) -> Result<NamedRuns, StoreError> {
+        let mut first = self.all(sql, values)?;
         let count = first.len();
         first.truncate(MAX_NAMED);
         Ok(NamedRuns { count, first })
     }
 
-    fn all(&self, sql: &str) -> Result<Vec<NamedRun>, StoreError> {
+    fn all(&self, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<NamedRun>, StoreError> {
         let read = || {
             let mut statement = self.connection.prepare(sql)?;
             let run = |row: &rusqlite::Row<'_>| {
                 Ok(NamedRun { id: row.get(0)?, session: row.get(1)?, note: row.get(2)? })
             };
-            statement.query_map([], run)?.collect::<rusqlite::Result<_>>()
+            statement.query_map(values, run)?.collect::<rusqlite::Result<_>>()
         };
         read().map_err(store_error)
     }

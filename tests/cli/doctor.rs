@@ -195,6 +195,27 @@ fn results_without_a_receiver_and_runs_in_quarantine_are_named() {
 }
 
 #[test]
+fn results_for_a_session_whose_agent_is_gone_are_named() {
+    let world = World::with("{ agents: { list: [{ id: 'main' }, { id: 'research' }] } }");
+    world.run(&["run", "--agent", "research", "Reply with exactly: x"]).exits(0);
+    change(
+        &world,
+        "INSERT INTO outbox (run_id, receiver, session_key, state, at, message) \
+         SELECT id, session_key, session_key, 'ok', 1, x'' FROM runs",
+    );
+    let found = || findings(&world, &[]).into_iter().filter(|(check, _)| check == "deliveries");
+    assert_eq!(found().count(), 0);
+    world.configure("{ agents: { list: [{ id: 'main' }] } }");
+    let said: Vec<_> = found().map(|(_, what)| what).collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    let to = "is on its way to session agent:research:main, whose agent research is not configured";
+    assert!(said[0].ends_with(to), "{said:?}");
+    // Which agents there are is not known.
+    world.configure("{ agents: { defaults: { maxConcurrent: 'many' } } }");
+    assert_eq!(found().count(), 0);
+}
+
+#[test]
 fn agents_that_are_gone_and_a_configuration_that_is_wrong_are_told() {
     let world = World::with("{ agents: { list: [{ id: 'main' }, { id: 'research' }] } }");
     world.run(&["run", "--agent", "research", "Reply with exactly: x"]).exits(0);
