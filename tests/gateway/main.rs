@@ -21,6 +21,7 @@ mod metrics;
 mod otlp;
 mod pairing;
 mod reload;
+mod resumed;
 mod security;
 mod store;
 mod tree;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use offshoot_actors::ports::{Cause, Event, RunRow, SessionRow};
@@ -52,6 +53,8 @@ impl Projection {
         let mut run = Run::new(row.id, wire_name(row).into(), row.session.clone(), self.told.number(row.id));
         run.started = row.started_at;
         run.model = row.model_used.clone();
+        // Nothing was told of it here: what clients have of its text is from before a restart.
+        run.resumed = row.started_at.is_some() && run.seq.load(Ordering::Relaxed) == 0;
         if row.cause == Cause::Spawn
             && let Some(session) = session
             && let Some(parent) = session.parent.clone()
@@ -145,7 +148,7 @@ impl Projection {
             Event::StepFinished { run, step, usage, .. } => {
                 let id = run;
                 let Some(run) = self.runs.get_mut(&run) else { return };
-                run.step_over = true;
+                run.finish_step();
                 run.usage = usage;
                 let progress = json!({ "step": step, "usage": messages::tokens(usage) });
                 let progress = run.subagent("subagent.progress", progress, now);

@@ -60,6 +60,8 @@ pub(super) struct Run {
     pub(super) sent: usize,
     /// Whether clients have text that is void.
     pub(super) replace: bool,
+    /// Whether clients may have text of a daemon that is gone: what comes next replaces it.
+    pub(super) resumed: bool,
     pub(super) text_at: Option<Monotonic>,
     /// The tool calls of the last answer, by their ids: name and arguments.
     pub(super) calls: BTreeMap<Arc<str>, (Arc<str>, Arc<str>)>,
@@ -81,6 +83,7 @@ impl Run {
             step_over: false,
             sent: 0,
             replace: false,
+            resumed: false,
             text_at: None,
             calls: BTreeMap::new(),
             usage: Usage::default(),
@@ -224,24 +227,30 @@ impl Run {
         }
     }
 
-    pub(super) fn has_news(&self) -> bool {
-        let step = self.text.get(self.step..).unwrap_or_default();
-        // What may become the sign of silence is held back until it is clear.
-        let step = step.trim();
+    /// What clients have of a resumed run's step is void, also where the step said nothing the second time.
+    pub(super) fn finish_step(&mut self) {
+        self.step_over = true;
+        self.replace |= std::mem::take(&mut self.resumed);
+    }
+
+    /// Up to where clients may have the text: what may become the sign of silence is held back until it is clear.
+    fn clear(&self) -> usize {
+        let step = self.text.get(self.step..).unwrap_or_default().trim();
         let quiet = SILENT.iter().any(|silent| silent.starts_with(step));
-        self.replace || self.sent < self.text.len() && !quiet
+        if quiet { self.sent } else { self.text.len() }
     }
 
     /// Gives clients the text that they do not have.
     pub(super) fn flush(&mut self, now: Now, tell: &mut dyn FnMut(Projected)) {
-        if !self.has_news() {
+        let clear = self.clear();
+        if !self.replace && self.sent >= clear {
             return;
         }
-        let replace = std::mem::take(&mut self.replace);
-        let fresh = self.text.get(self.sent..).unwrap_or_default().to_owned();
-        let step = self.text.get(self.step..).unwrap_or_default().to_owned();
-        let delta = self.text.get(self.sent.max(self.step)..).unwrap_or_default().to_owned();
-        self.sent = self.text.len();
+        let replace = std::mem::take(&mut self.replace) | std::mem::take(&mut self.resumed);
+        let from = |begin: usize| self.text.get(begin..clear).unwrap_or_default().to_owned();
+        let (whole, fresh) = (from(0), from(self.sent));
+        let (step, delta) = (from(self.step), from(self.sent.max(self.step)));
+        self.sent = clear;
         self.text_at = Some(now.monotonic);
         let mut data = json!({ "text": step, "delta": delta });
         if replace && let Value::Object(data) = &mut data {
@@ -249,8 +258,8 @@ impl Run {
         }
         let assistant = self.agent("assistant", &data, now);
         tell(assistant);
-        let mut chat = self.chat("delta", Lossy::Droppable, json!({ "message": said(&self.text, now) }));
-        chat.newer.insert("deltaText".to_owned(), if replace { self.text.clone() } else { fresh }.into());
+        let mut chat = self.chat("delta", Lossy::Droppable, json!({ "message": said(&whole, now) }));
+        chat.newer.insert("deltaText".to_owned(), if replace { whole } else { fresh }.into());
         if replace {
             chat.newer.insert("replace".to_owned(), true.into());
         }

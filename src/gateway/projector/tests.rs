@@ -16,6 +16,8 @@ use super::told::Told;
 use crate::gateway::outbox::Lossy;
 use crate::protocol::version::Protocol;
 
+mod resumed;
+
 /// A projection under a clock that only the test moves.
 struct Stage {
     projection: Projection,
@@ -41,6 +43,11 @@ fn payload(told: &Projected) -> Value {
 fn step_finished(session: SessionKey, run: RunId) -> Event {
     let (model, usage) = (ModelRef::rehearsal(), Usage::default());
     Event::StepFinished { session, run, step: 1, model, spent: usage, usage }
+}
+
+fn step_restarted() -> Event {
+    let reason = "stalled".to_owned();
+    Event::StepRestarted { session: session(), run: run(), step: 1, reason, fallback: None }
 }
 
 impl Stage {
@@ -199,14 +206,7 @@ fn a_step_that_is_made_again_replaces_what_was_said() {
     let mut stage = Stage::new();
     stage.start();
     stage.text("wrong and long");
-    let restarted = Event::StepRestarted {
-        session: session(),
-        run: run(),
-        step: 1,
-        reason: "stalled".to_owned(),
-        fallback: None,
-    };
-    assert!(stage.take(restarted).is_empty());
+    assert!(stage.take(step_restarted()).is_empty());
     stage.now += TEXT_EVERY;
     let told = stage.text("right");
     assert_eq!(payload(&told[0])["data"], json!({"text": "right", "delta": "right", "replace": true}));
