@@ -296,6 +296,34 @@ async fn a_spawn_may_say_that_its_run_is_not_to_be_resumed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_that_is_too_old_is_interrupted_and_its_parent_which_waits_is_told() {
+    let waits = |rig: &Rig, run| rig.row(run).state.as_str() == "yielded" && rig.log.in_flight() == 3;
+    let (storage, run) = died("five", waits).await;
+    let hour = Duration::from_secs(3_600);
+    let policy = |settings: &mut offshoot_actors::types::Settings| settings.recovery.max_age = Some(hour);
+    let storage_too_old = Arc::new(storage.snapshot());
+    let rig = daemon().with(policy).on(&storage, 2).later(hour / 2).start(recovered).await;
+    assert_eq!(rig.outcome(run).await.state, Terminal::Ok);
+    assert!(items(&rig.transcript(&main_key())).iter().all(|item| item.state == Terminal::Ok));
+    rig.finish().await;
+    let rig = daemon().with(policy).on(&storage_too_old, 2).later(hour * 2).start(recovered).await;
+    assert_eq!(rig.outcome(run).await.state, Terminal::Ok, "it waits, and is never too old");
+    let told = items(&rig.transcript(&main_key()));
+    let (done, too_old): (Vec<_>, Vec<_>) = told.iter().partition(|item| item.state == Terminal::Ok);
+    assert_eq!((done.len(), too_old.len()), (2, 3));
+    for item in too_old {
+        assert_eq!(item.state, Terminal::Interrupted);
+        assert!(
+            item.reason.as_ref().unwrap().contains("recovery.maxAge allows (3600 s)"),
+            "{:?}",
+            item.reason
+        );
+    }
+    assert!(rig.log.steps(run).len() == 1, "it wakes once");
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cancel_of_a_resumed_run_stops_what_it_spawned_before() {
     let storage = Arc::new(MemoryStorage::new());
     let rig = daemon().on(&storage, 1).start(script).await;

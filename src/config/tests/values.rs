@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use offshoot_actors::types::{
-    AgentId, AllowAgents, MAX_TIMEOUT, ModelRef, RetentionSettings, Settings, ToolRules, Visibility,
+    AgentId, AllowAgents, MAX_TIMEOUT, ModelRef, RecoveryMode, RecoveryOverrides, RecoverySettings,
+    RetentionSettings, Settings, ToolRules, Visibility,
 };
 use secrecy::ExposeSecret;
 
@@ -194,6 +195,31 @@ fn an_agent_has_its_own_values_and_else_the_defaults() {
     assert_eq!(own.subagents.model.as_ref().unwrap().primary, model("x/2"));
     assert!(own.subagents.model.as_ref().unwrap().fallbacks.is_empty());
     assert_eq!(settings.subagents.model.as_ref().unwrap().primary, model("x/9"));
+}
+
+#[test]
+fn an_agent_may_say_itself_what_becomes_of_its_runs_when_the_daemon_goes_down() {
+    let config = valid(
+        "{agents: {defaults: {recovery: {mode: 'interrupt', maxAge: '90m', maxAttempts: 5, grace: '2s'}}, list: [
+          {id: 'plain'}, {id: 'part', recovery: {maxAge: 30}},
+          {id: 'own', recovery: {mode: 'resume', maxAge: 0, maxAttempts: 1}}]}}",
+    );
+    assert_eq!(config.problems, []);
+    let usual = RecoverySettings {
+        mode: RecoveryMode::Interrupt,
+        max_age: Some(Duration::from_secs(5_400)),
+        max_attempts: 5,
+        grace: Duration::from_secs(2),
+    };
+    assert_eq!(config.settings.recovery, usual);
+    let own = |agent| config.settings.agent(&id(agent)).unwrap().recovery;
+    assert_eq!(own("plain"), RecoveryOverrides::default());
+    let part =
+        RecoveryOverrides { max_age: Some(Some(Duration::from_secs(30))), ..RecoveryOverrides::default() };
+    assert_eq!(own("part"), part);
+    let all =
+        RecoveryOverrides { mode: Some(RecoveryMode::Resume), max_age: Some(None), max_attempts: Some(1) };
+    assert_eq!(own("own"), all, "0: no run of it is too old");
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub struct Setup {
     pub seed: u64,
     pub host: Host,
     pub only_root: Option<SessionKey>,
+    /// When it starts.
+    pub at: Timestamp,
     /// Whether what happened before, on the same store, counts for the checks of events.
     pub fresh: bool,
     #[cfg(feature = "faults")]
@@ -58,6 +60,7 @@ pub fn setup() -> Setup {
         seed: 7,
         host: Host::OneShot,
         only_root: None,
+        at: Timestamp(1_700_000_000_000),
         fresh: true,
         #[cfg(feature = "faults")]
         faults: None,
@@ -75,6 +78,12 @@ impl Setup {
         self
     }
 
+    /// Starts so long after the others.
+    pub fn later(mut self, time: Duration) -> Self {
+        self.at = self.at + time;
+        self
+    }
+
     /// Puts a store in between whose answers can be spoiled.
     pub fn faulty(mut self) -> (Self, Arc<Faulty>) {
         let faulty = Faulty::new(&self.storage);
@@ -87,7 +96,7 @@ impl Setup {
         F: Fn(Call) -> R + Send + Sync + 'static,
         R: Future<Output = Result<Answer, ModelError>> + Send + 'static,
     {
-        let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(Timestamp(1_700_000_000_000)));
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(self.at));
         let log = Arc::new(Log::default());
         let events = Arc::new(Events::default());
         let tools = Toolbox::new(Arc::clone(&clock), Arc::clone(&log));
