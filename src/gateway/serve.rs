@@ -186,8 +186,16 @@ impl Serving {
 
     /// Tells every client, lets open requests end for a few seconds and runs come to the end of their step, closes the
     /// connections and stops the tree. Runs that are open stay open in the store, and the next start goes on with them.
-    /// Clients are told to come back after `back_in`, where another daemon takes the place of this one.
-    pub async fn stop(self, reason: &str, back_in: Option<Duration>) {
+    pub async fn stop(self, reason: &str) {
+        self.end(reason, None).await;
+    }
+
+    /// The same where another daemon takes the place of this one: clients are told to come back after `back_in`.
+    pub async fn stop_for_restart(self, reason: &str, back_in: Duration) {
+        self.end(reason, Some(back_in)).await;
+    }
+
+    async fn end(self, reason: &str, back_in: Option<Duration>) {
         self.daemon.set_stopping(back_in);
         events::shutdown(&self.daemon, reason);
         let close = connection::stopped();

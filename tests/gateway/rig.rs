@@ -104,14 +104,14 @@ impl Daemon {
     /// The same, with another configuration.
     pub async fn restart_with(self, config: &str) -> Self {
         let Self { serving, storage, state, own_auth, vars, .. } = self;
-        serving.stop("service restart", Some(BACK_IN)).await;
+        serving.stop_for_restart("service restart", BACK_IN).await;
         storage.close();
         drop(storage);
         Self::on(state, config.to_owned(), own_auth, vars).await
     }
 
     pub async fn stop(self) {
-        self.serving.stop("service restart", None).await;
+        self.serving.stop("service restart").await;
         self.storage.close();
     }
 

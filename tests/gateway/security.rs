@@ -64,7 +64,7 @@ impl Door {
     }
 
     async fn close(self) {
-        self.serving.stop("service restart", None).await;
+        self.serving.stop("service restart").await;
         self.storage.close();
         drop(self.state);
     }

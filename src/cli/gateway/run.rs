@@ -70,9 +70,10 @@ pub(super) async fn run(args: &GatewayRunArgs, global: &Global) -> Result<Exit, 
     };
     notify::tell(manager, Notice::Stopping);
     // By the clock of the command that left the mark: that of the tree stands while the machine sleeps.
-    let back_in = restart::take(&dir, runtime::clock().now());
-    let reason = if back_in.is_some() { "gateway restarting" } else { "gateway stopping" };
-    serving.stop(reason, back_in).await;
+    match restart::take(&dir, runtime::clock().now()) {
+        Some(back_in) => serving.stop_for_restart("gateway restarting", back_in).await,
+        None => serving.stop("gateway stopping").await,
+    }
     // Last, so that whoever wants it to end finds it until it has; what a killed gateway leaves is not believed.
     record::remove(&dir);
     storage.close();

@@ -242,7 +242,7 @@ async fn a_session_that_became_due_under_another_daemon_is_archived_when_its_tim
     };
     let first = serve().await;
     clock.sleep(5 * MINUTE).await;
-    first.stop("service restart", None).await;
+    first.stop("service restart").await;
     let second = serve().await;
     let since = |key: &SessionKey| storage.all_sessions().iter().any(|row| row.key == *key);
     while clock.now() - BEGIN < 10 * MINUTE - Duration::from_secs(2) {
@@ -252,5 +252,5 @@ async fn a_session_that_became_due_under_another_daemon_is_archived_when_its_tim
     clock.sleep(Duration::from_secs(10)).await;
     assert!(!since(&child.key) && since(&main.key));
     assert!(file_of(dir.path(), &child.key).exists());
-    second.stop("service restart", None).await;
+    second.stop("service restart").await;
 }

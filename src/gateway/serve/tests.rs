@@ -56,7 +56,7 @@ async fn after_a_panic_of_the_gateway_nobody_is_there_who_is_not() {
     until("the client is gone", || serving.daemon.hub.len() == 0).await;
     let presence = serving.daemon.presence_list();
     assert_eq!(presence.iter().filter(|entry| entry.reason.as_deref() == Some("connect")).count(), 0);
-    serving.stop("service restart", None).await;
+    serving.stop("service restart").await;
 }
 
 #[tokio::test]
@@ -84,5 +84,5 @@ async fn commands_find_what_is_asked_for_until_the_restart_and_no_longer() {
     assert_eq!(token(), None);
     let left = std::fs::read_dir(state.path()).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(left.collect::<Vec<_>>(), ["gateway.json"]);
-    serving.stop("service restart", None).await;
+    serving.stop("service restart").await;
 }
