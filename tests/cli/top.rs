@@ -211,6 +211,7 @@ fn json_needs_no_terminal_and_is_that_of_the_watched_tree_with_all() {
     let _gateway = Gateway::start(&world);
     world.run(&["run", "Reply with exactly: done"]).exits(0);
     let _run = world.begin(&["run", "Wait: 1h"]);
+    tree_until(&world, |tree| runs_in(tree, "running") == 1);
     let read = |reading: &mut Reading| -> Value { serde_json::from_str(&reading.line().unwrap()).unwrap() };
     // The actors beside connections, which come and go.
     let nodes = |tree: &Value| -> Vec<Value> {
