@@ -51,6 +51,12 @@ export function runView(app) {
     transcript.only(whole ? undefined : named());
   }
 
+  /** What a run of this session does: its text as it is written, until it ends. */
+  function streamed({ runId, stream, data }) {
+    if (stream === "assistant") transcript.live(data.text ?? "", runId);
+    else if (stream === "lifecycle" && data.phase !== "start") transcript.ended(runId);
+  }
+
   async function show([wanted, session]) {
     id = wanted;
     key = session ?? tree.byRun(id)?.run.sessionKey;
@@ -71,9 +77,10 @@ export function runView(app) {
       setText(problem, `Nothing is known of run ${id}. Runs of the last hour are in the time line; older ones: offshoot runs show ${id}`);
       return;
     }
+    narrow();
     leaves = [
       app.connection.on("session.message", (payload) => payload.sessionKey === key && heard(payload.message)),
-      app.connection.on("agent", (payload) => payload.sessionKey === key && payload.runId === named() && payload.stream === "assistant" && transcript.live(payload.data.text ?? "")),
+      app.connection.on("agent", (payload) => payload.sessionKey === key && streamed(payload)),
     ];
     const following = key;
     app.call("sessions.messages.subscribe", { key }).catch(() => {});
@@ -175,7 +182,7 @@ export function runView(app) {
       ["children", children.length || undefined],
     ]));
     chart.show(bars(of, transcript.messages, children, isLive(of) ? Math.ceil(at / 1000) * 1000 : at), at);
-    if (!isLive(of)) transcript.live("");
+    if (!isLive(of)) transcript.ended(named());
   }
 
   function actionsOf(of, node) {

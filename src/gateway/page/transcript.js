@@ -36,6 +36,8 @@ export class Transcript {
   #calls = new Map();
   /** The run whose messages are shown; all are, if there is none. */
   #only;
+  /** What is being written now, `{text, run}`, whether that run's messages are shown or not. */
+  #writing;
   #said = h("div", { class: "passage" });
   #live = h("article", { class: "message assistant live", hidden: true }, h("header", {}, h("b", { text: "Agent" }), h("span", { class: "streams", text: "streaming" })), this.#said);
   #list = h("div", { class: "messages" });
@@ -59,6 +61,7 @@ export class Transcript {
   only(run) {
     this.#only = run;
     this.#all();
+    this.#speak();
   }
 
   /** Takes messages, old or new. */
@@ -69,13 +72,26 @@ export class Transcript {
     if (fresh.some((message) => placeOf(message) < last)) this.#all();
     else fresh.sort((a, b) => placeOf(a) - placeOf(b)).forEach((message) => this.#append(message));
     // What was streamed stands there now.
-    if (fresh.some((message) => message.role === "assistant")) this.live("");
+    const isSaid = (message) => message.role === "assistant" && placeOf(message) > last;
+    if (fresh.some((message) => isSaid(message) && (runOf(message) ?? this.#writing?.run) === this.#writing?.run)) this.live("");
   }
 
-  /** The text that is being written now. */
-  live(text) {
-    setText(this.#said, text);
-    this.#live.hidden = text === "";
+  /** The text that a run is writing now. */
+  live(text, run) {
+    this.#writing = text ? { text, run } : undefined;
+    this.#speak();
+  }
+
+  /** A run writes no more. */
+  ended(run) {
+    if (this.#writing?.run === run) this.live("");
+  }
+
+  #speak() {
+    const { text = "", run } = this.#writing ?? {};
+    const shown = this.#only === undefined || run === this.#only ? text : "";
+    setText(this.#said, shown);
+    this.#live.hidden = shown === "";
   }
 
   #all() {
