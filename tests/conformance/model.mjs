@@ -1,4 +1,14 @@
-// The page's tree after any changes is what a fresh snapshot would make it: without a browser, from a seed.
+// What the page works out, without a browser: its tree after any changes, from a seed, its time line, its words.
+
+import fs from "node:fs";
+
+const PAGE = new URL("../../src/gateway/page/", import.meta.url);
+/** A module of the page as an address, with those that it imports: nothing says of their folder what its files are. */
+function addressOf(name) {
+  const source = fs.readFileSync(new URL(name, PAGE), "utf8").replace(/(?<=from ")\.\/([^"]+)/g, (_, other) => addressOf(other));
+  return `data:text/javascript,${encodeURIComponent(source)}`;
+}
+export const page = (name) => import(addressOf(name));
 
 const ROUNDS = 200;
 const STEPS = 25;
@@ -67,6 +77,59 @@ export function checkTroubles({ Tree, trouble }) {
   are(["stuck"]);
   tree.apply({ base: 2, rev: 3, ts: now + 61_000, changed: [], gone: ["stuck"] });
   are([]);
+}
+
+/** How long nobody has answered is said, whether a message is in hand or messages wait and none is taken. */
+export function checkWords({ doing }) {
+  const now = 1_800_000_000_000;
+  for (const [wanted, node] of [
+    ["not answering for 4.2 s: commit in hand", { inHand: { message: "commit", since: now - 4_200 }, waitsSince: now - 4_000, mailbox: 3 }],
+    ["not answering for 4.2 s: 3 messages wait", { waitsSince: now - 4_200, mailbox: 3 }],
+    ["not answering for 1 m 5 s: 1 message waits", { waitsSince: now - 65_000, mailbox: 1 }],
+    ["not answering", { mailbox: 0 }],
+  ]) {
+    const said = doing({ id: "7", name: "store", kind: "store", state: "running", stuck: true, ...node }, now);
+    if (said !== wanted) throw new Error(`${JSON.stringify(node)} is "${said}", not "${wanted}"`);
+  }
+}
+
+/** In the time line every run has its bar, below that of the run that spawned it, and no two are over each other. */
+export function checkLanes({ place, completeSince }) {
+  const now = 100_000;
+  for (let seed = 1; seed <= ROUNDS; seed += 1) {
+    const roll = dice(seed);
+    const runs = [];
+    for (let at = roll(60); at >= 0; at -= 1) {
+      const parent = roll(3) ? runs[roll(runs.length + 1)] : undefined;
+      const acceptedAt = roll(now);
+      const startedAt = roll(4) ? acceptedAt + roll(500) : undefined;
+      const endedAt = roll(4) ? (startedAt ?? acceptedAt) + roll(20_000) : undefined;
+      // Some were spawned by runs that are no longer told.
+      runs.push({ id: `r${at}`, acceptedAt, startedAt, endedAt, parentRun: parent?.id ?? (roll(5) ? undefined : "gone") });
+    }
+    const { rows, placed } = place(runs, now);
+    const wrong = (what) => {
+      throw new Error(`seed ${seed}: ${what}`);
+    };
+    const rowOf = new Map(placed.map((bar) => [bar.run.id, bar.row]));
+    if (placed.length !== runs.length || rowOf.size !== runs.length) wrong(`${placed.length} bars of ${rowOf.size} runs, not ${runs.length}`);
+    for (const { run, row, from, to } of placed) {
+      if (from !== (run.startedAt ?? run.acceptedAt) || to !== (run.endedAt ?? now)) wrong(`${run.id} goes from ${from} to ${to}`);
+      if (row < 0 || row >= rows) wrong(`${run.id} is in row ${row} of ${rows}`);
+      if (rowOf.has(run.parentRun) && rowOf.get(run.parentRun) >= row) wrong(`${run.id} in row ${row} is not below ${run.parentRun}`);
+    }
+    for (const [at, one] of placed.entries()) {
+      for (const other of placed.slice(at + 1)) {
+        if (one.row === other.row && one.from < other.to && other.from < one.to) wrong(`${one.run.id} and ${other.run.id} are over each other`);
+      }
+    }
+  }
+  const ended = (count) => Array.from({ length: count }, (_, at) => ({ id: `r${at}`, acceptedAt: at, endedAt: 5_000 + ((at * 7) % count) }));
+  const live = { id: "live", acceptedAt: 1 };
+  for (const [runs, wanted] of [[[live], undefined], [[...ended(999), live], undefined], [[live, ...ended(1_000)], 5_000]]) {
+    const since = completeSince(runs);
+    if (since !== wanted) throw new Error(`${runs.length} runs are complete since ${since}, not ${wanted}`);
+  }
 }
 
 /** Throws at the first difference. */

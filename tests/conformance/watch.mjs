@@ -6,7 +6,7 @@ import path from "node:path";
 
 import { before, crowd } from "./crowd.mjs";
 import { browser, detour, signIn } from "./page.mjs";
-import { checkCosts, checkModel, checkTroubles } from "./model.mjs";
+import { checkCosts, checkLanes, checkModel, checkTroubles, checkWords, page } from "./model.mjs";
 import { check as checked, expect, finish, gateway, installed } from "./rig.mjs";
 
 const LONG = "Wait: 10m";
@@ -42,11 +42,12 @@ const check = (name, work) =>
     }
   });
 
-const source = fs.readFileSync(new URL("../../src/gateway/page/model.js", import.meta.url), "utf8");
-const model = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+const model = await page("model.js");
 await check("the tree after any changes is that of a fresh snapshot", () => checkModel(model.Tree));
 await check("a cost that is not known is not shown as a smaller one", () => checkCosts(model.Tree));
 await check("a crash loop is a trouble while it lasts", () => checkTroubles(model));
+await check("says for how long an actor does not answer", async () => checkWords(await page("words.js")));
+await check("the time line has parents over children and no bars over each other", async () => checkLanes(await page("lanes.js")));
 
 const way = await detour();
 const daemon = await gateway("watch", {

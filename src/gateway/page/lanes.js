@@ -1,7 +1,15 @@
 // Where each run stands in the time line: parents over their children, no two bars over each other.
 
+/** Ended runs that the gateway keeps, the newest: `MAX_ENDED` in actors/src/watch/book.rs. */
+const KEPT = 1_000;
 /** Bars closer than this are taken to touch, so that no text stands on another. */
 const GAP_MS = 1;
+
+/** From when on no run is missing, where more have ended than are kept. */
+export function completeSince(runs) {
+  const ended = runs.filter((run) => run.endedAt !== undefined);
+  return ended.length < KEPT ? undefined : ended.reduce((first, run) => Math.min(first, run.endedAt), Infinity);
+}
 
 /**
  * Gives every run its row. Each run that nobody spawned begins a block; what it spawned is packed below it, and the

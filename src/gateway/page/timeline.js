@@ -2,17 +2,19 @@
 
 import { h, pill, put, setText, table } from "./dom.js";
 import { clock, cost, count, duration, plural, shortId, shortKey, tokens } from "./format.js";
-import { place } from "./lanes.js";
+import { completeSince, place } from "./lanes.js";
 import { tone } from "./words.js";
 
 const ROW = 18;
 const AXIS = 22;
-const HOUR_MS = 3_600_000;
-const SPANS = { 5: "5 minutes", 15: "15 minutes", 60: "1 hour", 360: "6 hours", 1440: "24 hours" };
+/** The gateway keeps what ended in the last hour. */
+const SPANS = { 5: "5 minutes", 15: "15 minutes", 60: "1 hour" };
+/** The most that it tells at once: none of those at work is left out. */
+const LIMIT = 10_000;
 const EVERY_MS = 2_000;
 const LISTED = 200;
-/** Distances between the lines of the axis. */
-const TICKS_MS = [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 10_800].map((seconds) => seconds * 1000);
+/** Distances between the lines of the axis; the last one where the page is too narrow for more. */
+const TICKS_MS = [1, 5, 10, 30, 60, 300, 600, 1800, 3600].map((seconds) => seconds * 1000);
 
 export function timelineView(app) {
   let minutes = 60;
@@ -40,10 +42,12 @@ export function timelineView(app) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw());
 
   async function refresh() {
+    let since;
     try {
-      const answer = await app.call("runs.recent", { sinceMs: minutes * 60_000 });
+      const answer = await app.call("runs.recent", { sinceMs: minutes * 60_000, limit: LIMIT });
       const from = answer.ts - minutes * 60_000;
       newestAt = answer.ts;
+      since = completeSince(answer.runs);
       runs = answer.runs.filter((run) => (run.startedAt ?? run.acceptedAt) !== undefined && (run.endedAt ?? answer.ts) >= from);
     } catch (error) {
       setText(said, `The runs cannot be read: ${error.message}`);
@@ -51,7 +55,8 @@ export function timelineView(app) {
     }
     laid = place(runs, newestAt);
     const live = runs.filter((run) => !run.endedAt).length;
-    setText(said, runs.length ? `${plural(runs.length, "run")}, ${live} at work` : "Nothing ran.");
+    const missing = since === undefined ? "" : `. More have ended than are kept: complete since ${clock(since)}; older ones: offshoot runs list`;
+    setText(said, runs.length ? `${plural(runs.length, "run")}, ${live} at work${missing}` : "Nothing ran.");
     draw();
     tabled();
   }
@@ -100,7 +105,7 @@ export function timelineView(app) {
 
   function axis(pen, start, x, height, colours) {
     const least = ((newestAt - start) / box.clientWidth) * 90;
-    const every = TICKS_MS.find((tick) => tick >= least) ?? HOUR_MS * 6;
+    const every = TICKS_MS.find((tick) => tick >= least) ?? TICKS_MS.at(-1);
     pen.strokeStyle = colours.line;
     pen.fillStyle = colours.text;
     for (let time = Math.ceil(start / every) * every; time < newestAt; time += every) {
