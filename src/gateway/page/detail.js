@@ -98,6 +98,7 @@ export function detail(app, onLeave) {
         ["mailbox", node.mailbox !== undefined ? `${node.mailbox} (at most ${node.mailboxHigh ?? node.mailbox})` : undefined],
         ["messages handled", node.handled], ["busy for", node.busyMs !== undefined ? duration(node.busyMs) : undefined],
         ["in hand", node.inHand && `${node.inHand.message} for ${duration(now - node.inHand.since)}`],
+        ["messages wait", node.waitsSince && `for ${duration(now - node.waitsSince)}, none is taken`],
         ["last progress", node.progressAt && clock(node.progressAt)],
       ]));
   }

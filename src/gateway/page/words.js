@@ -40,12 +40,17 @@ export function tool({ name: called, arg }) {
 /** The tools that run, each with how long it has been. */
 const tools = (run, now) => run.tools.map((each) => `${tool(each)}${each.since ? ` for ${duration(now - each.since)}` : ""}`).join(", ");
 
+/** For how long an actor has not answered, and with what: a message in hand, or messages that nobody takes. */
+function silence({ inHand, waitsSince, mailbox }, now) {
+  const since = inHand?.since ?? waitsSince;
+  const long = since === undefined ? "" : ` for ${duration(now - since)}`;
+  const what = inHand ? `: ${inHand.message} in hand` : mailbox ? `: ${plural(mailbox, "message waits", "messages wait")}` : "";
+  return `not answering${long}${what}`;
+}
+
 /** What it does now, or why it ended, on one line. `newest` is the newest run of a session, where it stands for both. */
 export function doing(node, now, newest) {
-  if (node.stuck) {
-    const { message, since } = node.inHand ?? {};
-    return message ? `not answering for ${duration(now - since)}: ${message} in hand` : "not answering";
-  }
+  if (node.stuck) return silence(node, now);
   if (loops(node, now)) return `crash loop: restarted ${node.restarts} times, last ${duration(now - node.restartedAt)} ago${node.lastFailure ? `: ${line(node.lastFailure, 100)}` : ""}`;
   const { run, session } = node;
   if (run) return runDoing(run, now);
