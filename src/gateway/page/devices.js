@@ -73,7 +73,7 @@ export function devicesView(app) {
   }
 
   async function revoke({ deviceId, displayName, clientId }, { role }) {
-    const sure = await confirm({ title: "Revoke this token?", text: `${displayName || clientId} is disconnected. It stays paired, and signs in again with the gateway's secret.`, yes: "Revoke", no: "Leave it" });
+    const sure = await confirm({ title: "Revoke this token?", text: `${displayName || clientId} is disconnected, loses what was approved for the role ${role}, and must be approved again before it can connect with it.`, yes: "Revoke", no: "Leave it" });
     if (!sure) return;
     await attempt(app, "Revoked", () => app.call("device.token.revoke", { deviceId, role }));
     refresh();
