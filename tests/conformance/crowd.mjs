@@ -4,8 +4,8 @@
 const STATES = ["running", "running", "queued", "running", "yielded", "ok", "error", "running"];
 const WORDS = ["collect sources", "compare figures", "write summary", "check quotes", "translate", "search archive"];
 
-/** `count` nodes: sessions, each with its run, ten to a lead. */
-export function crowd(count) {
+/** A tree that grows: its nodes, and what adds to them. */
+function grown() {
   const now = Date.now();
   const nodes = [];
   const actor = (parent, name, kind, more) => {
@@ -27,6 +27,12 @@ export function crowd(count) {
   };
   const root = actor(undefined, "offshoot", "root");
   const sessions = actor(root, "sessions", "sessions");
+  return { nodes, actor, session, root, sessions };
+}
+
+/** `count` nodes: sessions, each with its run, ten to a lead. */
+export function crowd(count) {
+  const { nodes, session, sessions } = grown();
   let lead;
   for (let at = 0; nodes.length + 2 <= count; at += 1) {
     if (at % 10 === 0) lead = session(sessions, at, 1);
@@ -35,7 +41,37 @@ export function crowd(count) {
   return nodes;
 }
 
-/** Puts the crowd before the page. `change` changes as many nodes as it is told, in one event. */
+/** A tree in which all is well, and what goes wrong in it: `wrong` are nodes as they become, `says` what each row is to say then. */
+export function troubles() {
+  const { nodes, actor, session, root, sessions } = grown();
+  const now = Date.now();
+  for (const name of ["store", "outbox", "telegram"]) actor(root, name, name);
+  // Every eighth fails; these do not.
+  for (const at of [0, 1, 3]) session(sessions, at, 1);
+  const named = (name) => nodes.find((node) => node.name === name);
+  const runs = nodes.filter(({ run }) => run);
+  const silent = (node, ago, more) => ({ ...node, run: { ...node.run, silent: true, silentSince: now - ago, ...more } });
+  const tools = [{ name: "exec", arg: "make world", since: now - 130_000 }];
+  return {
+    nodes,
+    wrong: [
+      { ...named("store"), stuck: true, inHand: { message: "commit", since: now - 4_200 } },
+      { ...named("outbox"), stuck: true, mailbox: 3, waitsSince: now - 3_100 },
+      { ...named("telegram"), restarts: 4, restartedAt: now - 1_000, lastFailure: "no such host" },
+      silent(runs[0], 130_000, { doing: "tools", tools }),
+      silent(runs[1], 125_000),
+    ],
+    says: {
+      store: /^not answering for [\d.]+ s: commit in hand$/,
+      outbox: /^not answering for [\d.]+ s: 3 messages wait$/,
+      telegram: /^crash loop: restarted 4 times, last [\d.]+ s ago: no such host$/,
+      "run run-0": /^silent for 2 m \d+ s, in exec\(make world\) for 2 m \d+ s$/,
+      "run run-1": /^silent for 2 m \d+ s$/,
+    },
+  };
+}
+
+/** Puts the crowd before the page. `change` changes as many nodes as it is told, in one event; `become` these ones. */
 export async function before(context, nodes) {
   let rev = 1;
   let say;
@@ -73,6 +109,10 @@ export async function before(context, nodes) {
         nodes.push(node);
         changed.push(node);
       }
+      say({ rev, base, ts: Date.now(), changed, gone: [], totals, lanes });
+    },
+    become(changed) {
+      const base = rev++;
       say({ rev, base, ts: Date.now(), changed, gone: [], totals, lanes });
     },
   };

@@ -1,10 +1,12 @@
 // The operators' page in headless Chromium: signing in and pairing, the live tree, cancelling and steering, approving, a
 // restart of the daemon, and how quick it is with thousands of rows.
 
+import { on } from "node:events";
 import fs from "node:fs";
+import http from "node:http";
 import path from "node:path";
 
-import { before, crowd } from "./crowd.mjs";
+import { before, crowd, troubles } from "./crowd.mjs";
 import { browser, detour, signIn } from "./page.mjs";
 import { checkCosts, checkLanes, checkModel, checkTroubles, checkWords, page } from "./model.mjs";
 import { check as checked, expect, finish, gateway, installed } from "./rig.mjs";
@@ -28,6 +30,30 @@ const FAN_OUT = spawning({
   summary: "Wait: 2s\nReply with exactly: a summary of one page",
 });
 
+/** A model that says what it is told, when it is told: each call of it is had by `called`. */
+async function puppet() {
+  const server = http.createServer().listen(0, "127.0.0.1");
+  const calls = on(server, "request");
+  await on(server, "listening").next();
+  return {
+    baseUrl: `http://127.0.0.1:${server.address().port}/v1`,
+    async called() {
+      const [request, response] = (await calls.next()).value;
+      request.resume();
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      const send = (choice) => response.write(`data: ${JSON.stringify({ id: "1", object: "chat.completion.chunk", model: "puppet", choices: [{ index: 0, ...choice }] })}\n\n`);
+      return {
+        says: (content) => send({ delta: { role: "assistant", content }, finish_reason: null }),
+        ends() {
+          send({ delta: {}, finish_reason: "stop" });
+          response.end("data: [DONE]\n\n");
+        },
+      };
+    },
+    close: () => server.close(),
+  };
+}
+
 let operator;
 let failures = 0;
 /** A check that leaves what the operator saw when it failed. */
@@ -42,17 +68,21 @@ const check = (name, work) =>
     }
   });
 
-const model = await page("model.js");
-await check("the tree after any changes is that of a fresh snapshot", () => checkModel(model.Tree));
-await check("a cost that is not known is not shown as a smaller one", () => checkCosts(model.Tree));
-await check("a crash loop is a trouble while it lasts", () => checkTroubles(model));
+const tree = await page("model.js");
+await check("the tree after any changes is that of a fresh snapshot", () => checkModel(tree.Tree));
+await check("a cost that is not known is not shown as a smaller one", () => checkCosts(tree.Tree));
+await check("a crash loop is a trouble while it lasts", () => checkTroubles(tree));
 await check("says for how long an actor does not answer", async () => checkWords(await page("words.js")));
 await check("the time line has parents over children and no bars over each other", async () => checkLanes(await page("lanes.js")));
 
 const way = await detour();
+const model = await puppet();
+const hook = "a-token-that-nobody-may-see";
 const daemon = await gateway("watch", {
   gateway: { controlUi: { allowedOrigins: [way.origin] } },
-  models: { providers: { example: { baseUrl: "http://127.0.0.1:9/v1", apiKey: "a-key-that-nobody-may-see" } } },
+  models: { providers: { example: { baseUrl: "http://127.0.0.1:9/v1", apiKey: "a-key-that-nobody-may-see" }, puppet: { baseUrl: model.baseUrl } } },
+  hooks: { enabled: true, token: hook },
+  favourite: "tea",
 });
 way.to(daemon.url);
 const here = `${daemon.url.replace(/^ws/, "http")}/watch/`;
@@ -140,6 +170,47 @@ await check("steers a run, and shows the answer as it comes", async () => {
   await tab.getByLabel("of the whole session").check();
   await operator.shows(/Agent[\s\S]*steered/, ".transcript");
 });
+await check("shows what a run says as it says it, and with the whole session what its other runs say", async () => {
+  daemon.begin("run", `Spawn: ${JSON.stringify({ label: "writer", task: "tell", model: "puppet/puppet" })}`);
+  await tab.goto(`${here}#/tree`);
+  const first = await model.called();
+  await row("writer").click();
+  await tab.getByRole("button", { name: "Open the run" }).click();
+  const said = tab.locator(".messages");
+  const live = (text) => tab.locator(".message.live", { hasText: text });
+  await said.getByText("tell", { exact: true }).waitFor();
+  first.says("once upon");
+  await live("once upon").waitFor();
+  expect(!(await said.innerText()).includes("once upon"), "it is no message yet");
+  await tab.getByRole("button", { name: "Steer" }).click();
+  await dialog.getByLabel("Message").fill("another one");
+  await dialog.getByRole("button", { name: "Steer" }).click();
+  await live("once upon").waitFor({ state: "hidden" });
+  const second = await model.called();
+  await tab.getByLabel("of the whole session").check();
+  second.says("long ago");
+  await live("long ago").waitFor();
+  await tab.getByLabel("of the whole session").uncheck();
+  await live("long ago").waitFor({ state: "hidden" });
+  await tab.getByLabel("of the whole session").check();
+  await live("long ago").waitFor();
+  second.ends();
+  await said.getByText("long ago", { exact: true }).waitFor();
+  await live("long ago").waitFor({ state: "hidden" });
+});
+await check("tries a failed run again", async () => {
+  await tab.goto(`${here}#/tree`);
+  await row("quotes").click();
+  await tab.getByRole("button", { name: "Open the run" }).click();
+  await tab.getByLabel("of the whole session").check();
+  const asked = tab.locator(".message.user", { hasText: "the archive does not answer" });
+  await asked.waitFor();
+  await tab.getByRole("button", { name: "Try again" }).click();
+  await operator.shows(/Sent again/, "#toasts");
+  await asked.nth(1).waitFor();
+  await tab.goto(`${here}#/tree`);
+  await rowIs("quotes", "error");
+});
 await check("has the runs in a time line, as a table too", async () => {
   await tab.goto(`${here}#/timeline`);
   await operator.shows(/\d+ runs/, ".sums");
@@ -169,12 +240,31 @@ await check("goes through the tree by keys", async () => {
   await tab.keyboard.press("Escape");
   await row("summary").waitFor();
 });
-await check("shows the configuration without its secrets", async () => {
+await check("sorts and collapses the tree", async () => {
+  const below = async () => {
+    const names = ["sources", "figures", "quotes"];
+    const rows = await tab.locator(".row").evaluateAll((all) => all.map((row) => [row.getBoundingClientRect().top, row.querySelector(".name").textContent, Number(row.querySelector(".tokens").textContent)]));
+    return rows.filter(([, name]) => names.includes(name)).sort(([a], [b]) => a - b).map(([, name, tokens]) => ({ name, tokens }));
+  };
+  const sort = tab.getByLabel("Sort by");
+  await sort.selectOption("tokens");
+  const used = await below();
+  expect(used.length === 3 && used.every(({ tokens }, at) => at === 0 || used[at - 1].tokens >= tokens), "what used most comes first", used);
+  await sort.selectOption("name");
+  const named = (await below()).map(({ name }) => name).join();
+  expect(named === "figures,quotes,sources", "by name", named);
+  await tab.getByRole("button", { name: "Collapse" }).click();
+  await row("research").waitFor({ state: "detached" });
+  await tab.getByRole("button", { name: "Expand" }).click();
+  await row("sources").waitFor();
+});
+await check("shows the configuration with its problems and without its secrets", async () => {
   await tab.goto(`${here}#/configuration`);
+  await operator.shows(/warning\s+favourite: unknown key/, ".problems");
   await tab.getByText("The file as it stands").click();
   await operator.shows(/baseUrl/, ".raw");
   const text = await tab.locator("main").evaluate((main) => main.textContent);
-  expect(!text.includes("a-key-that-nobody-may-see") && !text.includes(daemon.token), "no secret is shown", text);
+  expect(![hook, "a-key-that-nobody-may-see", daemon.token].some((secret) => text.includes(secret)), "no secret is shown", text);
 });
 for (const [name, says] of [["sessions", /agent|main/], ["deliveries", /0 open/], ["devices", /Offshoot watch/], ["health", /Lanes/], ["logs", /clients can connect/]]) {
   await check(`shows ${name}`, async () => {
@@ -186,12 +276,15 @@ for (const [name, says] of [["sessions", /agent|main/], ["deliveries", /0 open/]
 
 const guest = await browser("guest", { viewport: { width: 420, height: 760 }, colorScheme: "dark" });
 const there = `${way.origin}/watch/`;
-await check("waits for approval where the gateway does not know it, and goes on once it is approved", async () => {
+await check("waits for approval where the gateway does not know it, asks anew where it was rejected, and goes on once it is approved", async () => {
   await guest.tab.goto(there);
   await signIn(guest, daemon.token, "Look only");
-  await guest.shows(/offshoot devices approve [0-9a-f-]{36}/);
+  const [first] = /[0-9a-f-]{36}/.exec(await guest.shows(/offshoot devices approve [0-9a-f-]{36}/));
   await guest.shot("pairing-narrow-dark");
   await tab.goto(`${here}#/devices`);
+  await tab.getByRole("button", { name: /^Reject/ }).click();
+  await operator.shows(/Rejected/, "#toasts");
+  await guest.shows(new RegExp(`offshoot devices approve (?!${first})[0-9a-f-]{36}`));
   await operator.shows(/Approve/, "main");
   await operator.shot("devices-wide-light");
   await tab.getByRole("button", { name: /^Approve/ }).click();
@@ -208,14 +301,46 @@ await check("changes nothing without the right to", async () => {
   await guest.tab.goto(`${there}#/devices`);
   await guest.shows(/without the right operator\.pairing/);
 });
-await check("asks for more rights, and is let in by the command that it shows", async () => {
-  await guest.tab.getByRole("button", { name: "Sign out" }).click();
+/** The guest signs in as an administrator, waits, and is let in by the command that it shows. */
+const administers = async (waits) => {
   await signIn(guest, daemon.token, "Administer");
-  const text = await guest.shows(/asks for more rights[\s\S]*offshoot devices approve [0-9a-f-]{36}/);
-  const done = daemon.command("devices", "approve", /approve ([0-9a-f-]{36})/.exec(text)[1]);
+  const [, request] = /approve ([0-9a-f-]{36})/.exec(await guest.shows(waits));
+  const done = daemon.command("devices", "approve", request);
   expect(done.status === 0, "the command approves it", done.output);
   await guest.shows(/administer/, ".status");
+};
+await check("asks for more rights, and is let in by the command that it shows", async () => {
+  await guest.tab.getByRole("button", { name: "Sign out" }).click();
+  await administers(/asks for more rights[\s\S]*offshoot devices approve [0-9a-f-]{36}/);
   await guest.shows(/this browser/, "main");
+});
+await check("tries a delivery again and dismisses it", async () => {
+  const asked = await fetch(new URL("/hooks/agent", here), {
+    method: "POST",
+    headers: { authorization: `Bearer ${hook}`, "content-type": "application/json" },
+    // Nobody listens there.
+    body: JSON.stringify({ message: "Reply with exactly: fine", callbackUrl: "http://127.0.0.1:9/" }),
+  });
+  expect(asked.ok, "the gateway takes it", await asked.text());
+  await guest.tab.goto(`${there}#/deliveries`);
+  const delivery = guest.tab.locator("tr", { hasText: "http://127.0.0.1:9" });
+  await delivery.locator(".pill", { hasText: "failed" }).waitFor();
+  await delivery.getByRole("button", { name: "Retry" }).click();
+  await guest.shows(/is tried again/, "#toasts");
+  await delivery.getByRole("button", { name: "Dismiss" }).click();
+  const question = guest.tab.getByRole("dialog");
+  await question.getByRole("button", { name: "Dismiss" }).click();
+  await delivery.locator(".pill", { hasText: "dismissed" }).waitFor();
+  expect((await delivery.getByRole("button").count()) === 0, "nothing is left to do about it");
+  await guest.shows(/^0 open, 0 failed/, ".sums");
+});
+await check("a device whose token is revoked is out, until it is approved again", async () => {
+  await guest.tab.goto(`${there}#/devices`);
+  const own = guest.tab.locator("tr", { hasText: "this browser" });
+  await own.getByRole("button", { name: /^Revoke/ }).click();
+  await guest.tab.getByRole("dialog").getByRole("button", { name: "Revoke" }).click();
+  await guest.shows(/has signed this browser out/);
+  await administers(/Waiting for approval[\s\S]*offshoot devices approve [0-9a-f-]{36}/);
 });
 await check("a device that is removed is out", async () => {
   const other = tab.locator("tr", { has: tab.locator(".pill", { hasText: "admin" }) });
@@ -291,8 +416,25 @@ await check(`${CROWD} nodes: painted at once, and updates keep up`, async () => 
   const grown = await measured("with a new node too", true);
   console.log(`        ${CROWD} nodes: first paint after ${first.toFixed(0)} ms, of which ${worked.toFixed(0)} ms of work; ${same}, ${grown}`);
 });
+await check("what does not answer, crashes again and again or is silent is shown as that, as soon as it is", async () => {
+  const { nodes, wrong, says } = troubles();
+  const changes = await before(many.context, nodes);
+  await many.tab.goto("about:blank");
+  await many.tab.goto(here);
+  const { tab } = many;
+  await tab.locator(".name", { hasText: /^offshoot$/ }).waitFor();
+  await tab.getByLabel("Show").selectOption("trouble");
+  await many.shows(/^0 rows$/, ".found");
+  changes.become(wrong);
+  await many.shows(new RegExp(`^${wrong.length} rows$`), ".found");
+  await many.shows(new RegExp(`⚠ ${wrong.length} in trouble`), ".sums");
+  const rows = await tab.locator(".row:not(.path)").evaluateAll((all) => all.map((row) => [row.querySelector(".name").textContent, row.querySelector(".doing").textContent]));
+  expect(rows.length === wrong.length && rows.every(([name, doing]) => says[name]?.test(doing)), "each row says what is wrong", rows);
+  await many.shot("troubles");
+});
 problems.push(...many.problems);
 await many.close();
+model.close();
 fs.writeFileSync(path.join(installed, "logs", "watch.problems.log"), problems.join("\n"));
 await check("no error in the console, nothing that the policy had to forbid", async () => {
   expect(problems.length === 0, "the console has no errors", problems);
