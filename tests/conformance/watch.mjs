@@ -126,6 +126,7 @@ await check("shows the tree grow and end during a fan-out", async () => {
 await check("shows a run: what it said, its tool calls, its time line", async () => {
   await row("sources").click();
   await tab.getByRole("button", { name: "Open the run" }).click();
+  await operator.shows(/agent\s+main/, ".about");
   await operator.shows(/eleven sources, four of them from this year/, ".transcript");
   await operator.shows(/sessions_list/, ".transcript");
   await tab.locator(".steps rect.tool").first().waitFor();

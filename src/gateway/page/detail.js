@@ -70,7 +70,7 @@ export function detail(app, onLeave) {
   function runFacts(run, now) {
     return [
       facts([
-        ["run", h("code", { text: run.runId ?? run.id })], ["session", h("code", { text: run.sessionKey })], ["begun by", run.cause],
+        ["run", h("code", { text: run.runId ?? run.id })], ["session", h("code", { text: run.sessionKey })], ["agent", run.agentId], ["begun by", run.cause],
         ["why it ended", isLive(run) ? undefined : run.reason || run.state],
         ["model", run.model], ["asked for", run.modelAsked !== run.model ? run.modelAsked : undefined],
         ["lane", run.lane && `${run.lane}${run.lanePosition ? `, place ${run.lanePosition}` : ""}`],

@@ -173,7 +173,7 @@ export function runView(app) {
     }
     put(about, facts([
       ["session", h("a", { href: `#/tree/${encodeURIComponent(tree.bySession(of.sessionKey)?.id ?? "")}`, text: of.sessionKey })],
-      ["run", h("code", { text: of.id })], ["begun by", of.cause], ["model", of.model], ["asked for", of.modelAsked !== of.model ? of.modelAsked : undefined],
+      ["run", h("code", { text: of.id })], ["agent", of.agentId], ["begun by", of.cause], ["model", of.model], ["asked for", of.modelAsked !== of.model ? of.modelAsked : undefined],
       ["accepted", when(of.acceptedAt, at)], ["started", when(of.startedAt, at)], ["ended", when(of.endedAt, at)], ["took", duration(lifetime({ run: of }, at))],
       ["step", of.step && `${of.step}${of.maxSteps ? ` of ${of.maxSteps}` : ""}`],
       ["tools", of.tools?.map(tool).join(", ")], ["time left", of.deadlineAt && isLive(of) ? duration(of.deadlineAt - at) : undefined],
