@@ -5,6 +5,8 @@
 mod audit;
 #[path = "cli/backups.rs"]
 mod backups;
+#[path = "cli/client.rs"]
+mod client;
 #[path = "cli/configuration.rs"]
 mod configuration;
 #[path = "cli/daemon.rs"]
@@ -40,6 +42,8 @@ mod run;
 mod service;
 #[path = "cli/shows.rs"]
 mod shows;
+#[path = "common/skipped.rs"]
+mod skipped;
 #[path = "cli/spawn.rs"]
 mod spawn;
 #[path = "cli/stress.rs"]

@@ -1,11 +1,11 @@
 //! A mount namespace of its own with a small device for the state directory, where the system lets us make one.
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::daemon::Gateway;
+use crate::skipped::skipped;
 use crate::support::{Done, World};
 
 /// Where the device is.
@@ -17,13 +17,12 @@ pub struct Small {
     pub gateway: Gateway,
 }
 
-/// Whether namespaces can be made here. Tests that need one say so and pass where not.
+/// Whether namespaces can be made here. Where not, a test that needs one is skipped.
 pub fn allowed() -> bool {
     let made = Command::new("unshare").args(["-Urm", "mount", "-t", "tmpfs", "none", MOUNT]).output();
     let allowed = made.is_ok_and(|output| output.status.success());
     if !allowed {
-        let text = "no namespace with a device of its own can be made here: nothing is tested\n";
-        _ = std::io::stderr().write_all(text.as_bytes());
+        skipped("a mount namespace with a device of its own");
     }
     allowed
 }
@@ -68,10 +67,25 @@ impl Small {
         self.inside(env!("CARGO_BIN_EXE_offshoot"), &arguments).output().unwrap().into()
     }
 
+    /// The shared secret of the gateway.
+    pub fn token(&self) -> String {
+        let output = self.inside("cat", &[&format!("{MOUNT}/state/gateway.token")]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
     /// Takes all the room that is left.
     pub fn fill(&self) {
-        let filled = self.inside("dd", &["if=/dev/zero", &format!("of={MOUNT}/ballast"), "bs=4k"]).output();
+        let to = format!("of={MOUNT}/ballast");
+        let dd = ["if=/dev/zero", &to, "bs=4k", "oflag=append", "conv=notrunc"];
+        let filled = self.inside("dd", &dd).output();
         assert!(String::from_utf8_lossy(&filled.unwrap().stderr).contains("No space left"));
+    }
+
+    /// Takes all the room but so many KiB, or all where somebody else takes them meanwhile.
+    pub fn leave(&self, kib: u32) {
+        let count = format!("$(( $(stat -f -c %a {MOUNT}) - {} ))", kib / 4);
+        let script = format!("dd if=/dev/zero of={MOUNT}/ballast bs=4k count={count}");
+        self.inside("sh", &["-c", &script]).output().unwrap();
     }
 
     /// Gives it back.

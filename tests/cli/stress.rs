@@ -1,15 +1,23 @@
 //! The daemon on a store that gives way: full, read-only, gone, damaged, of tomorrow, of yesterday.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::ops::Range;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use serde_json::{Value, json};
 
+use crate::client::Client;
 use crate::daemon::Gateway;
 use crate::namespace::{self, Small};
 use crate::support::World;
+
+/// After this long a test has failed. Nothing waits for it otherwise.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `/readyz` answers, with its status.
 fn readyz(gateway: &Gateway) -> (u16, Value) {
@@ -26,7 +34,7 @@ fn is_ready(gateway: &Gateway) -> bool {
 }
 
 #[test]
-fn a_full_device_refuses_what_is_new_loses_nothing_and_needs_no_restart() {
+fn a_full_device_is_told_of_to_whoever_asks_until_there_is_room() {
     if !namespace::allowed() {
         return;
     }
@@ -37,15 +45,7 @@ fn a_full_device_refuses_what_is_new_loses_nothing_and_needs_no_restart() {
     };
     run("Wait: 100ms", "accepted").exits(0);
     small.fill();
-    let refused: Vec<String> = (0..100).map(|number| format!("refused-{number}")).collect();
-    for key in &refused[..10] {
-        let done = run("Reply with exactly: x", key).exits(4);
-        assert!(
-            done.stderr.contains("device is full") && done.stderr.contains("free some space"),
-            "{}",
-            done.stderr
-        );
-    }
+    run("Reply with exactly: x", "refused").exits(4).says("device is full").says("free some space");
     let (status, body) = readyz(&small.gateway);
     assert_eq!(
         (status, &body["failing"], &body["store"]["refuses"]["kind"]),
@@ -69,8 +69,109 @@ fn a_full_device_refuses_what_is_new_loses_nothing_and_needs_no_restart() {
     let runs = small.run(&["runs", "list", "--json"]).exits(0).json();
     let ended = runs["runs"].as_array().unwrap().iter().filter(|run| run["state"] == "ok").count();
     assert_eq!(ended, 2, "one that was accepted, a spawn, and none that was refused: {runs}");
-    small.run(&["audit", "verify"]).exits(0);
     assert_eq!(small.run(&["gateway", "health", "--json"]).exits(0).json()["store"]["refuses"], json!(null));
+}
+
+/// Spawns that are asked for, by this many clients at a time.
+const SPAWNS: usize = 100;
+const CLIENTS: usize = 10;
+/// The first spawns of each client, which are accepted before the device is filled.
+const FIRST: usize = 3;
+/// What a task takes at least, in KiB, and the room that there is after the first ones: too little for the others.
+const TASK: usize = 24;
+const ROOM: u32 = 1_024;
+
+/// Asks for these spawns, all of them at a time.
+fn spawn(client: &mut Client, numbers: Range<usize>) -> Vec<(usize, Result<Value, Value>)> {
+    let mut open = 0;
+    for number in numbers {
+        // As many as a session may have are open below each.
+        let parent = format!("agent:main:parent-{}", number / 5);
+        let task = format!("Wait: 20ms\nReply with exactly: {number}\n{}", "x".repeat(TASK << 10));
+        let key = format!("spawn-{number}");
+        let params = json!({ "key": parent, "task": task, "idempotencyKey": key });
+        client.send(&number.to_string(), "sessions.spawn", &params);
+        open += 1;
+    }
+    let answers = (0..open).map(|_| client.answer());
+    answers.map(|(id, answer)| (id.parse().unwrap(), answer)).collect()
+}
+
+/// Every run of a sub-agent, by its id, when none is open any more.
+fn ended(small: &Small) -> BTreeMap<String, String> {
+    let runs = |more: &[&str]| {
+        let list = small.run(&[&["runs", "list", "--json"], more].concat()).exits(0).json();
+        list["runs"].as_array().unwrap().clone()
+    };
+    let began = Instant::now();
+    while !runs(&["--open"]).is_empty() {
+        assert!(began.elapsed() < PATIENCE, "{:?}", runs(&["--open"]));
+    }
+    let text = |run: &Value, name: &str| run[name].as_str().unwrap().to_owned();
+    let all = runs(&["--limit", "10000"]);
+    let children = all.iter().filter(|run| text(run, "sessionKey").contains(":subagent:"));
+    children.map(|run| (text(run, "runId"), text(run, "state"))).collect()
+}
+
+#[test]
+fn a_device_that_fills_in_the_middle_of_a_hundred_spawns_loses_no_accepted_one_and_needs_no_restart() {
+    if !namespace::allowed() {
+        return;
+    }
+    let small = Small::start(32 * 1024);
+    let token = small.token();
+    let clients = || (0..CLIENTS).map(|_| Client::connect(&small.gateway, &token));
+    let of = |at: usize| at * SPAWNS / CLIENTS..(at + 1) * SPAWNS / CLIENTS;
+    let mut clients_at_work: Vec<Client> = clients().collect();
+    // Asks by all clients at a time, and does something meanwhile.
+    let mut ask = |numbers: &dyn Fn(usize) -> Range<usize>, meanwhile: &dyn Fn()| {
+        thread::scope(|scope| {
+            let asking = clients_at_work.iter_mut().enumerate().map(|(at, client)| {
+                let numbers = numbers(at);
+                scope.spawn(move || spawn(client, numbers))
+            });
+            let asking: Vec<_> = asking.collect();
+            meanwhile();
+            asking.into_iter().flat_map(|asking| asking.join().unwrap()).collect::<Vec<_>>()
+        })
+    };
+    let mut answers: BTreeMap<_, _> =
+        ask(&|at| of(at).start..of(at).start + FIRST, &|| {}).into_iter().collect();
+    small.leave(ROOM);
+    // The others take what room there is, and so does this.
+    answers.extend(ask(&|at| of(at).start + FIRST..of(at).end, &|| small.fill()));
+    assert_eq!(answers.len(), SPAWNS, "every one is answered");
+    let mut accepted = BTreeMap::new();
+    let mut refused = Vec::new();
+    for (number, answer) in answers {
+        match answer {
+            Ok(answer) => drop(accepted.insert(number, answer["runId"].as_str().unwrap().to_owned())),
+            Err(error) => {
+                let why = error["message"].as_str().unwrap();
+                assert!(why.contains("the state directory's device is full"), "{error}");
+                refused.push(number);
+            }
+        }
+    }
+    assert!(accepted.len() >= CLIENTS * FIRST && !refused.is_empty(), "{} accepted", accepted.len());
+
+    small.make_room();
+    // Nobody asks anything of the store meanwhile.
+    while !is_ready(&small.gateway) {}
+    let stored = ended(&small);
+    assert_eq!(stored.keys().collect::<BTreeSet<_>>(), accepted.values().collect::<BTreeSet<_>>());
+    assert!(stored.values().all(|state| state == "ok"), "{stored:?}");
+
+    // The same keys again, by a client that comes anew: what was refused is done, what was accepted is not done twice.
+    for (number, answer) in spawn(&mut clients().next().unwrap(), 0..SPAWNS) {
+        let run = answer.unwrap()["runId"].as_str().unwrap().to_owned();
+        assert!(accepted.get(&number).is_none_or(|before| *before == run), "{number}");
+        accepted.insert(number, run);
+    }
+    let stored = ended(&small);
+    assert_eq!(stored.keys().collect::<BTreeSet<_>>(), accepted.values().collect::<BTreeSet<_>>());
+    assert_eq!(stored.values().filter(|state| *state == "ok").count(), SPAWNS, "{stored:?}");
+    small.run(&["audit", "verify"]).exits(0);
 }
 
 #[test]
