@@ -12,6 +12,8 @@ mod history;
 mod model;
 mod nothing_lost;
 mod plan;
+#[path = "../common/skipped.rs"]
+mod skipped;
 mod soak;
 mod store;
 mod synced;

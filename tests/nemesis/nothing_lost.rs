@@ -16,6 +16,7 @@ use crate::faults::Nemesis;
 use crate::history::{Event, History};
 use crate::model::ModelServer;
 use crate::plan::Plan;
+use crate::skipped::skipped;
 use crate::store::{Left, Snapshot, left};
 use crate::workload::Worker;
 use crate::{config, number};
@@ -39,7 +40,7 @@ fn nothing_is_lost_and_nothing_is_done_twice_under_a_nemesis() {
         (None, seconds) => match on_a_disk(128 + seconds) {
             Ok(()) => {}
             Err(why) => {
-                eprintln!("nemesis: full disk SKIPPED: {why}");
+                skipped(&format!("a disk to fill: {why}"));
                 rage(seconds, Place::new);
             }
         },

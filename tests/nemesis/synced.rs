@@ -12,6 +12,7 @@ use crate::config;
 use crate::daemon::Place;
 use crate::model::ModelServer;
 use crate::plan::Plan;
+use crate::skipped::skipped;
 
 /// What is written down: how sockets are read and written, and what reaches the disk. Answers are shown that far.
 const TRACE: &str = "trace=recvfrom,read,readv,recvmsg,sendto,sendmsg,write,writev,pwrite64,fsync,fdatasync";
@@ -23,8 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn the_log_is_synced_between_a_request_and_accepted() {
     let probe = Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
     if !probe.is_ok_and(|status| status.success()) {
-        eprintln!("a sync before accepted SKIPPED: strace is missing or may not trace");
-        return;
+        return skipped("strace, which may trace");
     }
     let (asked, calls) = traced("full");
     for id in &asked {
