@@ -1,8 +1,8 @@
 //! The whole tree on one thread, in virtual time, under faults: one number is one history.
 //!
 //! ```text
-//! cargo test -p offshoot-actors --features faults --test sim              500 seeds
-//! SIM_SEEDS=5000 cargo test -p offshoot-actors --features faults --test sim
+//! cargo test -p offshoot-actors --features faults --test sim              2,000 seeds
+//! SIM_SEEDS=10000 cargo test -p offshoot-actors --features faults --test sim
 //! SIM_SEED=42 cargo test -p offshoot-actors --features faults --test sim  one seed, with its history if it fails
 //! SIM_TRACE=1                                                             a history has every message in it
 //! ```
@@ -36,7 +36,7 @@ use offshoot_actors::kit::Bug;
 
 use self::process::{Played, play};
 
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 2_000;
 /// Where the test command stops to look for a bug that was put in.
 const SEEDS_PER_BUG: u64 = 400;
 
