@@ -71,6 +71,10 @@ impl Daemon {
         command(self.home.path())
     }
 
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
     /// What of it is in RAM, in bytes.
     pub fn resident(&self) -> u64 {
         machine::resident_of(self.child.id())

@@ -1,12 +1,15 @@
 //! What a start costs that finds work of a daemon that was killed.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use offshoot::store::{Durability, SqliteStorage};
 use offshoot_actors::policy::recovery::{Decision, decide};
-use offshoot_actors::ports::{Op, Storage};
-use offshoot_actors::types::{AgentId, ModelRef, RunId, Settings, Timestamp};
+use offshoot_actors::ports::{Announce, Op, RunEnd, Storage};
+use offshoot_actors::types::{
+    AgentId, AnnounceItem, Cleanup, ModelRef, Outcome, RunId, Settings, Terminal, Timestamp, Usage,
+};
 use rusqlite::Connection;
 use serde_json::json;
 use tempfile::TempDir;
@@ -18,23 +21,29 @@ use super::daemon::Daemon;
 
 /// Runs that are at work when the daemon is killed.
 const OPEN: usize = 1_000;
+/// Results that were committed when it was killed, and that their parents have not taken.
+const FINISHED: usize = 100;
 /// Sessions that have ended before.
 const ENDED: usize = 100_000;
+/// Children of one session.
+const PER_PARENT: usize = 10;
 /// Runs that one sweep decides on.
 const SWEPT: usize = 2_000;
 
 pub async fn measure(args: &Args) -> Vec<Row> {
-    let open = args.samples(OPEN, 50);
-    let home = killed(open).await;
-    let mut goes_on = Samples::default();
-    let mut home = Some(home);
+    let (open, finished) = (args.samples(OPEN, 50), args.samples(FINISHED, 5));
+    let left = killed(open + finished).await;
+    finish(left.path(), finished).await;
+    let mut settles = Samples::default();
+    let mut home = None;
     for _ in 0..args.samples(5, 1) {
-        // Each start that dies counts against the runs.
-        forgive(home.as_ref().map(TempDir::path));
+        // What is delivered once is not there for the next start.
+        let copy = copy(left.path());
         let begun = Instant::now();
-        let (daemon, _) = Daemon::with_lane(home.take().unwrap(), open).await;
+        let (daemon, _) = Daemon::with_lane(copy, open + finished).await;
         all_at_work(&daemon, open).await;
-        goes_on.push(begun.elapsed());
+        all_delivered(&daemon).await;
+        settles.push(begun.elapsed());
         home = Some(daemon.kill());
     }
     let home = home.unwrap();
@@ -47,9 +56,11 @@ pub async fn measure(args: &Args) -> Vec<Row> {
         home = Some(daemon.kill());
     }
     vec![
-        Row::new(format!("kill -9 with {OPEN} runs open, to all at work again"))
-            .verdict(Verdict::at_most(goes_on.p50() / 1e3, 1_000.0, "ms").by("from the start of the process"))
-            .samples("to all at work", &goes_on),
+        Row::new(format!(
+            "kill -9 with {OPEN} runs open and {FINISHED} results on their way: to all resumed and every result delivered"
+        ))
+        .verdict(Verdict::at_most(settles.p50() / 1e3, 1_000.0, "ms").by("from the start of the process"))
+        .samples("to all resumed and delivered", &settles),
         Row::new(format!("start with {ENDED} ended sessions and {OPEN} open runs, to hello-ok"))
             .verdict(Verdict::at_most(accepts.p50() / 1e3, 100.0, "ms"))
             .samples("to hello-ok", &accepts),
@@ -62,7 +73,7 @@ async fn killed(open: usize) -> TempDir {
     let (daemon, _) = Daemon::with_lane(machine::state_dir(), open).await;
     let mut client = Client::connect(daemon.address, &Identity::Command).await;
     for number in 0..open {
-        let key = format!("agent:main:bench-{}", number / 10);
+        let key = format!("agent:main:bench-{}", number / PER_PARENT);
         client.call("sessions.spawn", json!({ "key": key, "task": "Wait: 2h" })).await;
     }
     all_at_work(&daemon, open).await;
@@ -74,12 +85,71 @@ async fn all_at_work(daemon: &Daemon, open: usize) {
     loop {
         let answer = client.call("diagnostics.lanes", json!({})).await;
         let lanes = answer["lanes"].as_array().unwrap();
-        let active: u64 = lanes.iter().map(|lane| lane["activeCount"].as_u64().unwrap()).sum();
+        let of_children = lanes.iter().filter(|lane| lane["lane"] == "subagent");
+        let active: u64 = of_children.map(|lane| lane["activeCount"].as_u64().unwrap()).sum();
         if active as usize >= open {
             return;
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// Ends some of the runs as a daemon does that is killed before their parents have heard of it.
+async fn finish(home: &Path, finished: usize) {
+    let storage = SqliteStorage::open(&home.join(".offshoot"), Durability::Full).unwrap();
+    let open = storage.open_runs().await.unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let at = Timestamp(i64::try_from(now).unwrap());
+    for open in open.iter().step_by(open.len() / finished).take(finished) {
+        let outcome = Outcome { state: Terminal::Ok, reason: None, text: Some("done".to_owned()) };
+        let usage = Usage { input: 10, output: 10, cached: 0 };
+        let item = AnnounceItem {
+            run: open.run,
+            session: open.session.clone(),
+            label: None,
+            state: outcome.state,
+            reason: None,
+            text: outcome.text.clone(),
+            usage,
+            duration_ms: 1_000,
+            steps: 1,
+        };
+        let announce = Announce {
+            to: open.announce_to.clone().unwrap(),
+            spawner: open.spawner,
+            cleanup: Cleanup::Keep,
+            quiet: false,
+            at,
+            item,
+        };
+        let end = RunEnd { run: open.run, outcome, usage, steps: 1, at };
+        commit(&storage, vec![Op::EndRun(Box::new(end)), Op::QueueAnnounce(Box::new(announce))]).await;
+    }
+    storage.close();
+    assert_eq!(on_their_way(home), finished as i64);
+}
+
+fn on_their_way(home: &Path) -> i64 {
+    let connection = Connection::open(database(home)).unwrap();
+    connection.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0)).unwrap()
+}
+
+/// Every result is with its parent, and the runs that they woke are over.
+async fn all_delivered(daemon: &Daemon) {
+    let connection = Connection::open(database(daemon.home())).unwrap();
+    let sql = "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM runs WHERE ended_at IS NULL AND cause = 'announce')";
+    let mut left = connection.prepare(sql).unwrap();
+    while left.query_row([], |row| row.get::<_, i64>(0)).unwrap() > 0 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// A home with the same state.
+fn copy(home: &Path) -> TempDir {
+    let to = machine::state_dir();
+    let copied = Command::new("cp").arg("-a").arg(home.join(".offshoot")).arg(to.path()).status().unwrap();
+    assert!(copied.success());
+    to
 }
 
 fn database(home: &Path) -> PathBuf {
