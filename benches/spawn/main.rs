@@ -45,6 +45,7 @@ const GROUPS: &[Group] = &[
     ("memory", |args| memory::measure(&args)),
     ("stop", |args| run(async move { stop::measure(&args).await })),
     ("watch snapshot", |args| run(async move { watch::snapshot(&args).await })),
+    ("watch child", |args| run(async move { watch::child(&args).await })),
     ("watch message", |args| run(async move { watch::message(&args).await })),
     ("start", |args| run(async move { start::measure(&args).await })),
 ];
