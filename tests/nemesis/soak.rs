@@ -1,25 +1,31 @@
 //! Churn for a while: what the daemon holds levels out.
 //!
 //! `SOAK_SECONDS` says how long. Bounds are generous, since a leak that matters grows without end, and what does not is
-//! measured by the benches. The store on disk grows with what it is given to keep, and is not looked at.
+//! measured by the benches. The store on disk grows with what it is given to keep: what is looked at are its rows for each
+//! run. Tokio's tasks are not counted by what the daemon tells of itself; an actor is one task, and so is a model call, and
+//! one that stays holds memory, an open file or a run.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::daemon::Place;
+use crate::daemon::{Daemon, Place, TOKEN};
 use crate::history::{Event, History};
 use crate::model::ModelServer;
 use crate::nothing_lost::quiet;
-use crate::store::left;
+use crate::store::{left, rows_per_thousand_runs, sessions_of_late};
 use crate::workload::Worker;
 use crate::{config, number};
 
 const SAMPLES: u32 = 48;
 const CLIENTS: u64 = 4;
+/// Longer than a session stays awake after its last run.
+const AWAKE: Duration = Duration::from_secs(40);
 
 /// What a process holds at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +35,10 @@ struct Sample {
     threads: u64,
     open_runs: u64,
     log_kib: u64,
+    /// For 100 sessions that were written to so lately that they may be awake.
+    actors: u64,
+    /// Of all tables, for a thousand runs.
+    rows: u64,
 }
 
 /// What may be more at the end than it was at first: a share in percent, and so much besides.
@@ -39,13 +49,15 @@ struct Bound {
     more: u64,
 }
 
-const BOUNDS: [Bound; 5] = [
+const BOUNDS: [Bound; 7] = [
     // SQLite fills its page caches, which have 32 MiB for the writer and 8 for each reader, while the database grows.
     Bound { name: "resident KiB", of: |sample| sample.resident_kib, percent: 25, more: 64 << 10 },
     Bound { name: "open files", of: |sample| sample.files, percent: 25, more: 16 },
     Bound { name: "threads", of: |sample| sample.threads, percent: 0, more: 8 },
     Bound { name: "open runs", of: |sample| sample.open_runs, percent: 100, more: 50 },
     Bound { name: "log KiB", of: |sample| sample.log_kib, percent: 25, more: 64 << 10 },
+    Bound { name: "actors for 100 sessions of late", of: |sample| sample.actors, percent: 50, more: 50 },
+    Bound { name: "rows for 1,000 runs", of: |sample| sample.rows, percent: 20, more: 500 },
 ];
 
 #[test]
@@ -70,7 +82,7 @@ fn what_a_daemon_holds_levels_out_under_churn() {
     for number in 1..=SAMPLES {
         let due = Duration::from_secs(seconds) * number / SAMPLES;
         std::thread::sleep(due.saturating_sub(begun.elapsed()));
-        samples.push(sample(daemon.pid(), &place));
+        samples.push(sample(&daemon, &place));
     }
     stop.send_replace(true);
     runtime.block_on(async { while workers.join_next().await.is_some() {} });
@@ -88,7 +100,8 @@ fn what_a_daemon_holds_levels_out_under_churn() {
     }
 }
 
-fn sample(pid: u32, place: &Place) -> Sample {
+fn sample(daemon: &Daemon, place: &Place) -> Sample {
+    let pid = daemon.pid();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the daemon lives");
     let field = |name: &str| -> u64 {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -101,7 +114,22 @@ fn sample(pid: u32, place: &Place) -> Sample {
         threads: field("Threads:"),
         open_runs: left(&place.state()).unwrap().open,
         log_kib: log.len() >> 10,
+        actors: actors(daemon.address) * 100 / sessions_of_late(&place.state(), AWAKE).unwrap().max(1),
+        rows: rows_per_thousand_runs(&place.state()).unwrap(),
     }
+}
+
+/// Actors of all kinds, as the daemon counts them.
+fn actors(address: SocketAddr) -> u64 {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer";
+    stream.write_all(format!("{head} {TOKEN}\r\n\r\n").as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let kinds = text.lines().filter(|line| line.starts_with("offshoot_actors{"));
+    let actors = kinds.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum::<f64>();
+    assert!(actors > 0.0, "{text}");
+    actors as u64
 }
 
 /// The median of each, which one moment does not change.
@@ -117,5 +145,7 @@ fn middle(samples: &[Sample]) -> Sample {
         threads: median(|sample| sample.threads),
         open_runs: median(|sample| sample.open_runs),
         log_kib: median(|sample| sample.log_kib),
+        actors: median(|sample| sample.actors),
+        rows: median(|sample| sample.rows),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OpenFlags, Row};
 use serde_json::Value;
@@ -71,7 +72,7 @@ impl Left {
 fn open(dir: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(dir.join("offshoot.db"), flags)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.busy_timeout(Duration::from_secs(5))?;
     Ok(connection)
 }
 
@@ -86,6 +87,27 @@ pub fn left(dir: &Path) -> rusqlite::Result<Left> {
     open(dir)?.query_row(sql, [], |row| {
         Ok(Left { open: count(row, 0)?, outbox: count(row, 1)?, steers: count(row, 2)? })
     })
+}
+
+/// How many sessions were written to within this time.
+pub fn sessions_of_late(dir: &Path, within: Duration) -> rusqlite::Result<u64> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().saturating_sub(within);
+    let since = i64::try_from(since.as_millis()).unwrap();
+    let sql = "SELECT count(*) FROM sessions WHERE updated_at >= ?1";
+    open(dir)?.query_row(sql, [since], |row| count(row, 0))
+}
+
+/// How many rows all tables have together, for a thousand runs.
+pub fn rows_per_thousand_runs(dir: &Path) -> rusqlite::Result<u64> {
+    let mut connection = open(dir)?;
+    let connection = connection.transaction()?;
+    let tables: Vec<String> =
+        all(&connection, "SELECT name FROM sqlite_schema WHERE type = 'table'", |row| row.get(0))?;
+    let of = |table: &str| {
+        connection.query_row(&format!("SELECT count(*) FROM \"{table}\""), [], |row| count(row, 0))
+    };
+    let rows = tables.iter().map(|table| of(table)).sum::<rusqlite::Result<u64>>()?;
+    Ok(rows * 1_000 / of("runs")?.max(1))
 }
 
 fn all<T>(
