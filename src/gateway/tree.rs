@@ -268,16 +268,7 @@ mod tests {
                     drop(asked.spawn(SpawnRequest::new(key, "work"), Origin::Timer).await);
                 })),
                 5 | 6 => drop(tokio::spawn(async move {
-                    let text = "work".to_owned();
-                    let request = PromptRequest {
-                        session: key,
-                        text,
-                        model: None,
-                        timeout: None,
-                        wire_id: None,
-                        idempotency: None,
-                        callback: None,
-                    };
+                    let request = PromptRequest::new(key, "work");
                     drop(asked.submit(request, Origin::Timer).await);
                 })),
                 _ => drop(tokio::spawn(async move { drop(asked.stop(key, Origin::Timer).await) })),

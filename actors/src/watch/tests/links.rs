@@ -50,16 +50,7 @@ fn shown(snapshot: &Snapshot, handle: &TreeHandle) -> BTreeMap<u64, Option<u64>>
 }
 
 fn prompt(session: SessionKey) -> PromptRequest {
-    let text = "work".to_owned();
-    PromptRequest {
-        session,
-        text,
-        model: None,
-        timeout: None,
-        wire_id: None,
-        idempotency: None,
-        callback: None,
-    }
+    PromptRequest::new(session, "work")
 }
 
 /// A model that takes its time, and now and then fails or panics.

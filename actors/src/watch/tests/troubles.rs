@@ -181,16 +181,7 @@ fn stuck(node: &Node) -> bool {
 async fn what_hangs_is_seen_while_it_does_and_told_when_it_begins_and_ends() {
     let rig = Rig::start().await;
     let (mut dog, handle) = (Watchdog::default(), rig.tree.handle());
-    let text = "go".to_owned();
-    let request = PromptRequest {
-        session: rig.main.clone(),
-        text,
-        model: None,
-        timeout: None,
-        wire_id: None,
-        idempotency: None,
-        callback: None,
-    };
+    let request = PromptRequest::new(rig.main.clone(), "go");
     let run = handle.submit(request, Origin::Timer).await.unwrap().run;
 
     // A tool.
